@@ -1,0 +1,63 @@
+"""Every section of params.yaml with the settings class that owns it: checked as one, before all."""
+
+from typing import Any
+
+from ppl.cutmix import CutMixSettings
+from ppl.datasets.base import DataSettings
+from ppl.def_up import RetrainSettings
+from ppl.errors import InputError
+from ppl.evaluation import EvaluateSettings
+from ppl.network import NetworkSettings
+from ppl.pseudo_label import PseudoLabelSettings
+from ppl.ranking import RankingSettings
+from ppl.resize import ImageSettings
+from ppl.settings import PARAMS_FILE, check
+from ppl.splits import SplitSettings
+from ppl.strong_augment import StrongAugmentSettings
+from ppl.supervised import SupervisedSettings
+from ppl.synthetic import SyntheticSettings
+from ppl.training import OptimizerSettings, SelectionSettings
+from ppl.weak_augment import WeakAugmentSettings
+
+SECTIONS: dict[str, type] = {
+    "seed": int,
+    "synthetic": SyntheticSettings,
+    "data": DataSettings,
+    "split": SplitSettings,
+    "model": NetworkSettings,
+    "image": ImageSettings,
+    "weak_augment": WeakAugmentSettings,
+    "optimizer": OptimizerSettings,
+    "selection": SelectionSettings,
+    "train_supervised": SupervisedSettings,
+    "ranking": RankingSettings,
+    "pseudo_label": PseudoLabelSettings,
+    "strong_augment": StrongAugmentSettings,
+    "cutmix": CutMixSettings,
+    "retrain_reliable": RetrainSettings,
+    "retrain_final": RetrainSettings,
+    "evaluate": EvaluateSettings,
+}
+
+
+def check_all(params: dict[str, Any]) -> None:
+    """Check the whole of params.yaml.
+
+    Raises:
+        InputError: all that is wrong, a line each: the key, what came, what is allowed.
+    """
+    problems = [
+        f"{PARAMS_FILE}: {name}: unknown section; allowed: {', '.join(SECTIONS)}"
+        for name in params
+        if name not in SECTIONS
+    ]
+    for name, kind in SECTIONS.items():
+        if name not in params:
+            problems.append(f"{PARAMS_FILE}: section `{name}` is missing")
+            continue
+        try:
+            check(name, params[name], kind)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError("\n".join(problems))

@@ -1,0 +1,26 @@
+"""How sure a prediction is: the confidence of PPL's reliability and of its label-efficient CutMix.
+
+Axes: B batch, C classes, H height, W width.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def confidence(prob_BCHW: Tensor) -> Tensor:
+    """Mean over pixels of (1 - H(p) / ln C) * max_c p; from 0 (uniform) to 1 (one-hot).
+
+    Source: Wu et al., TNNLS 2024, the confidence factor of the reliability score.
+
+    Args:
+        prob_BCHW: softmax probabilities, float, C >= 2.
+
+    Returns:
+        (B,) float in [0, 1].
+    """
+    classes = prob_BCHW.shape[1]
+    entropy_BHW = torch.special.entr(prob_BCHW).sum(dim=1)
+    certainty_BHW: Tensor = (1 - entropy_BHW / math.log(classes)) * prob_BCHW.amax(dim=1)
+    return certainty_BHW.mean(dim=(1, 2)).clamp(0, 1)

@@ -1,0 +1,240 @@
+"""What a data set is to the pipeline, and how the adapter of one is found by its file name.
+
+An adapter is a module of this package with five names: CLASSES, COLOURS, LAYOUT, `find_samples`
+and `read_mask` (see `Adapter`). One more file here is one more value of `data.name`.
+"""
+
+import colorsys
+import importlib
+import os
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Protocol, cast
+
+from pydantic import Field, field_validator
+from torch import Tensor
+
+import ppl.datasets
+from ppl.errors import InputError
+from ppl.image_files import IGNORE, IMAGE_SUFFIXES, Colour, read_mask
+from ppl.image_set import DatasetInfo
+from ppl.settings import Settings
+
+Part = Literal["train", "test"]
+
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+"""Formats that keep class indices; JPEG blurs one class into others that were never drawn."""
+
+
+def adapter_names() -> list[str]:
+    """The values that `data.name` may take: the modules of this package, without this one."""
+    modules = (module.name for module in pkgutil.iter_modules(ppl.datasets.__path__))
+    return sorted(name for name in modules if name != "base" and not name.startswith("_"))
+
+
+class DataSettings(Settings):
+    """Section `data` of params.yaml: which data set, where it lies, how its masks are read."""
+
+    name: str
+    """The adapter: a module name of ppl/datasets."""
+    root: Annotated[str, Field(min_length=1)]
+    """The folder that holds the data set in its published layout."""
+    mask_threshold: Annotated[int, Field(ge=1, le=255)]
+    """Grey level (1-255) from which a pixel of a grey mask is defect: magnetic_tile and dagm."""
+    classes: list[str]
+    """Class names by index, background first, for `folder`; every other adapter wants []."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_an_adapter(cls, name: str) -> str:
+        if name not in adapter_names():
+            raise ValueError(f"expected one of {', '.join(adapter_names())}")
+        return name
+
+    @field_validator("classes")
+    @classmethod
+    def _are_names(cls, classes: list[str]) -> list[str]:
+        if len(set(classes)) < len(classes):
+            raise ValueError("each class name may stand there once")
+        if not all(name.strip() for name in classes):
+            raise ValueError("a class name may not be empty")
+        if len(classes) == 1 or len(classes) > IGNORE:
+            raise ValueError(f"expected background and 1 to {IGNORE - 1} defect classes, or []")
+        return classes
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a data set as it was published."""
+
+    id: str
+    """Relative path without suffix, '/' between its parts; unique over the data set."""
+    image: Path
+    mask: Path | None
+    """The published mask; None as well where a defect-free image has none by convention."""
+    annotated: bool
+    """Whether `read_mask` knows the classes of its pixels."""
+    part: Part | None
+    """The published part, or None where the data set has none."""
+
+
+class Adapter(Protocol):
+    """What a module of this package offers."""
+
+    CLASSES: tuple[str, ...]
+    """Class names by index, background first; () takes them from `data.classes`."""
+    COLOURS: tuple[Colour, ...]
+    """One a class, background black; () takes `distinct_colours`."""
+    LAYOUT: str
+    """The expected layout in a line, for error messages."""
+
+    def find_samples(self, root: Path, settings: DataSettings) -> list[Sample]:
+        """All images below `root`, in any order; opens no image."""
+
+    def read_mask(self, sample: Sample, settings: DataSettings) -> Tensor:
+        """(H, W) uint8 class indices of an annotated sample; 255 is ignore."""
+
+
+def load_adapter(name: str) -> Adapter:
+    """The adapter module `name`, one of `adapter_names()`."""
+    assert name in adapter_names(), name
+    return cast(Adapter, importlib.import_module(f"ppl.datasets.{name}"))
+
+
+def dataset_info(settings: DataSettings) -> DatasetInfo:
+    """Class names and colours of the chosen data set.
+
+    Raises:
+        InputError: `data.classes` is missing where the data has no fixed classes, or given
+            where it has.
+    """
+    adapter = load_adapter(settings.name)
+    if adapter.CLASSES and settings.classes:
+        raise InputError(
+            f"data.classes lists {len(settings.classes)} names, but {settings.name} has classes "
+            f"of its own ({', '.join(adapter.CLASSES)}): write `classes: []`"
+        )
+    if not adapter.CLASSES and not settings.classes:
+        raise InputError(
+            f"data.classes is empty, and {settings.name} has no classes of its own: list the "
+            "names by index, background first, e.g. `classes: [background, scratch]`"
+        )
+    classes = adapter.CLASSES or tuple(settings.classes)
+    colours = adapter.COLOURS or distinct_colours(len(classes))
+    assert len(colours) == len(classes) == len(set(colours)), "one colour a class"
+    return DatasetInfo(settings.name, classes, colours)
+
+
+def load_samples(root: Path, settings: DataSettings) -> list[Sample]:
+    """All images of the data set below `root`, sorted by id.
+
+    Raises:
+        InputError: no such folder, no image in the expected layout, or one id for two images.
+    """
+    adapter = load_adapter(settings.name)
+    expected = (
+        f"Expected the layout of {settings.name}: {adapter.LAYOUT}. Put or link the data there, "
+        "or set data.root; to try the pipeline without data of your own, set "
+        "`data.name: synthetic` and `data.root: data/raw/synthetic`"
+    )
+    if not root.is_dir():
+        raise InputError(f"the folder {root} (data.root) does not exist. {expected}")
+    samples = sorted(
+        adapter.find_samples(root, settings), key=lambda sample: (sample.id, sample.image)
+    )
+    if not samples:
+        raise InputError(f"the folder {root} (data.root) holds no image. {expected}")
+    by_id(((sample.id, sample.image) for sample in samples), "image")
+    return samples
+
+
+def distinct_colours(count: int) -> tuple[Colour, ...]:
+    """`count` RGB colours (0-255), black first, no two alike; a longer list extends a shorter one.
+
+    Hues step by the golden ratio, which keeps neighbouring classes far apart, in three
+    brightnesses. None is white, which shows ignored pixels.
+    """
+    assert 1 <= count <= IGNORE, count
+    colours: list[Colour] = [(0, 0, 0)]
+    for step in range(count - 1):
+        hue = (step * 0.618033988749895) % 1.0
+        value = (1.0, 0.75, 0.5)[step // 8 % 3]
+        red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, value)
+        colours.append((round(red * 255), round(green * 255), round(blue * 255)))
+    return tuple(colours)
+
+
+def files_below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """Files below `folder` with one of the suffixes in any case; hidden files are left alone."""
+    # data sets are often linked in from a larger disk, folder by folder
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if Path(name).suffix.lower() in suffixes and not name.startswith("."):
+                yield Path(parent) / name
+
+
+def by_id(files: Iterable[tuple[str, Path]], what: str) -> dict[str, Path]:
+    """The files by their id.
+
+    Raises:
+        InputError: two files share an id, e.g. a.jpg and a.png in one folder.
+    """
+    found: dict[str, Path] = {}
+    for id, file in files:
+        if id in found:
+            raise InputError(
+                f"{what} file name twice: {found[id]} and {file} would both be {what} {id!r}; "
+                "remove or rename one"
+            )
+        found[id] = file
+    return found
+
+
+def paired_samples(
+    root: Path, *, images: str, masks: str, parts: Mapping[str, Part]
+) -> list[Sample]:
+    """Samples of the common layout: ROOT/images/ID.SUFFIX with its mask at ROOT/masks/ID.png.
+
+    An image without a mask is unlabeled.
+
+    Args:
+        images, masks: the two folders below `root`.
+        parts: the published part by the first folder of an id; {} where there are none.
+
+    Raises:
+        InputError: a mask without an image, a mask as JPEG, or one id for two files.
+    """
+    image_by_id = by_id(_with_ids(root / images, IMAGE_SUFFIXES), "image")
+    mask_by_id = by_id(_with_ids(root / masks, IMAGE_SUFFIXES), "mask")
+    for id, mask in mask_by_id.items():
+        if mask.suffix.lower() not in MASK_SUFFIXES:
+            raise InputError(
+                f"mask {mask} is a JPEG, which alters class indices: save masks as PNG"
+            )
+        if id not in image_by_id:
+            raise InputError(
+                f"mask {mask} has no image {root / images / id} with any of the suffixes "
+                f"{' '.join(IMAGE_SUFFIXES)}: add the image or remove the mask"
+            )
+    return [
+        Sample(id, image, mask_by_id.get(id), id in mask_by_id, parts.get(id.split("/")[0]))
+        for id, image in image_by_id.items()
+    ]
+
+
+def read_indices(sample: Sample, settings: DataSettings) -> Tensor:
+    """The mask of an annotated sample as stored: (H, W) uint8 class indices.
+
+    Raises:
+        InputError: an unreadable mask, or a colour image instead of indices.
+    """
+    assert sample.mask is not None, sample.id
+    return read_mask(sample.mask)
+
+
+def _with_ids(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    for file in files_below(folder, suffixes):
+        yield file.relative_to(folder).with_suffix("").as_posix(), file

@@ -1,0 +1,30 @@
+"""Anyone's own data, any image size: images in images/, masks of the same name in masks/.
+
+A mask holds class indices as grey levels or palette indices, in the order of `data.classes`; 255
+is ignored. An image without a mask is unlabeled, which is the normal case. The part is never
+published, so `split.test_fraction` or a list chooses the test images.
+"""
+
+from pathlib import Path
+
+from ppl.datasets.base import DataSettings, Sample, paired_samples, read_indices
+from ppl.image_files import Colour
+
+CLASSES: tuple[str, ...] = ()
+COLOURS: tuple[Colour, ...] = ()
+LAYOUT = (
+    "images/**/NAME.jpg (or .png, .bmp, .tif) and, for the annotated images, masks/**/NAME.png "
+    "with the same relative path, holding class indices"
+)
+
+
+def find_samples(root: Path, settings: DataSettings) -> list[Sample]:
+    """Every image below images/.
+
+    Raises:
+        InputError: as `paired_samples`.
+    """
+    return paired_samples(root, images="images", masks="masks", parts={})
+
+
+read_mask = read_indices

@@ -1,0 +1,80 @@
+"""Magnetic tile defects (MTD): 1,344 grey images of about 100 to 400 pixels a side.
+
+Huang, Qiu, Yuan: "Surface defect saliency of magnetic tile", The Visual Computer 36, 2020,
+doi 10.1007/s00371-018-1588-5; github.com/abin24/Magnetic-tile-defect-datasets.
+
+The masks are anti-aliased grey, and the folder names the class. Four masks of MT_Uneven are
+empty. Every tile was photographed several times, so a random split shows test tiles in training.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ppl.datasets.base import DataSettings, Sample, by_id
+from ppl.errors import InputError
+from ppl.image_files import Colour
+from ppl.image_files import read_mask as read_grey
+
+CLASSES = ("background", "blowhole", "break", "crack", "fray", "uneven")
+COLOURS: tuple[Colour, ...] = (
+    (0, 0, 0),
+    (230, 60, 60),
+    (60, 180, 75),
+    (255, 210, 30),
+    (70, 130, 230),
+    (190, 80, 220),
+)
+LAYOUT = "MT_Blowhole/Imgs/NAME.jpg with its mask NAME.png, likewise " + (
+    "MT_Break, MT_Crack, MT_Fray, MT_Free and MT_Uneven"
+)
+
+_CLASS_OF_FOLDER = {
+    "MT_Free": 0,
+    "MT_Blowhole": 1,
+    "MT_Break": 2,
+    "MT_Crack": 3,
+    "MT_Fray": 4,
+    "MT_Uneven": 5,
+}
+
+
+def find_samples(root: Path, settings: DataSettings) -> list[Sample]:
+    """Every JPEG in MT_*/Imgs; other files are left alone, an image without a mask is unlabeled.
+
+    Raises:
+        InputError: an MT_ folder that names no class, or one id for two images.
+    """
+    samples = []
+    for folder in sorted(root.glob("MT_*/Imgs")):
+        tiles = folder.parent.name
+        if tiles not in _CLASS_OF_FOLDER:
+            raise InputError(
+                f"the folder {folder.parent} names no class of magnetic_tile: expected "
+                f"{', '.join(_CLASS_OF_FOLDER)}; rename or remove it"
+            )
+        files = [file for file in sorted(folder.iterdir()) if not file.name.startswith(".")]
+        jpegs = [file for file in files if file.suffix.lower() in {".jpg", ".jpeg"}]
+        masks = {file.stem: file for file in files if file.suffix.lower() == ".png"}
+        for id, image in by_id(((f"{tiles}/{file.stem}", file) for file in jpegs), "image").items():
+            mask = masks.get(image.stem)
+            samples.append(Sample(id, image, mask, mask is not None, part=None))
+    return samples
+
+
+def read_mask(sample: Sample, settings: DataSettings) -> Tensor:
+    """(H, W) uint8: the class of the sample's folder where the grey mask reaches the threshold.
+
+    Raises:
+        InputError: an unreadable mask, or one in MT_Free that marks a defect.
+    """
+    assert sample.mask is not None, sample.id
+    folder = sample.id.split("/")[0]
+    defect = read_grey(sample.mask) >= settings.mask_threshold
+    if folder == "MT_Free" and bool(defect.any()):
+        raise InputError(
+            f"mask {sample.mask} marks a defect, but MT_Free holds defect-free tiles: move the "
+            "image to the folder of its class or clear the mask"
+        )
+    return defect.to(torch.uint8) * _CLASS_OF_FOLDER[folder]

@@ -1,0 +1,159 @@
+"""Networks by name, and their checkpoints: safetensors plus a JSON that rebuilds them."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from ppl.errors import InputError
+from ppl.image_set import write_json
+from ppl.settings import Settings
+
+Channels = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
+Deviations = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=3, max_length=3)]
+
+STRIDE = 32
+"""All encoders halve the image five times; inputs are padded to a multiple of this (pixels)."""
+
+
+class NetworkSettings(Settings):
+    """Section `model`: which network, from which weights, on which normalisation."""
+
+    architecture: str
+    encoder: str
+    encoder_weights: str | None
+    mean: Channels
+    std: Deviations
+
+
+class SegmentationNetwork(nn.Module):
+    """A network of segmentation_models_pytorch that takes images in [0, 1] of any size.
+
+    Normalisation is the last step before the network and belongs to it, so that no caller can
+    forget it, apply it twice, or augment after it.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, architecture: str, encoder: str, classes: int, *, mean: list[float], std: list[float]
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.encoder_name = encoder
+        self.classes = classes
+        self.normalisation = {"mean": list(mean), "std": list(std)}
+        self.body = _smp_model(architecture, encoder, classes)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The part that pretrained weights fit and that learns at the encoder's rate."""
+        encoder = self.body.encoder
+        assert isinstance(encoder, nn.Module)
+        return encoder
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """(B, 3, H, W) float32 in [0, 1] -> logits (B, C, H, W)."""
+        height, width = image_BCHW.shape[-2:]
+        padding = (0, -width % STRIDE, 0, -height % STRIDE)
+        normalised = (image_BCHW - self.mean) / self.std
+        logits: Tensor = self.body(F.pad(normalised, padding, mode="replicate"))
+        return logits[..., :height, :width]
+
+    def description(self) -> dict[str, object]:
+        """What `load_network` needs to build the same network."""
+        return {
+            "architecture": self.architecture,
+            "encoder": self.encoder_name,
+            "classes": self.classes,
+            **self.normalisation,
+        }
+
+
+def new_network(settings: NetworkSettings, classes: int, *, seed: int) -> SegmentationNetwork:
+    """A network with random weights drawn from `seed`; the global generator is left as it was.
+
+    Raises:
+        InputError: no such architecture or encoder.
+    """
+    with torch.random.fork_rng(devices=[]):
+        # the CPU's generator alone: weights are drawn there, and CUDA's would not be put back
+        torch.default_generator.manual_seed(seed)
+        return SegmentationNetwork(
+            settings.architecture,
+            settings.encoder,
+            classes,
+            mean=settings.mean,
+            std=settings.std,
+        )
+
+
+def save_network(
+    folder: Path, network: SegmentationNetwork, state: dict[str, Tensor], *, iteration: int
+) -> None:
+    """Write FOLDER/model.safetensors and FOLDER/model.json.
+
+    `state` is given apart from the network, since the state to keep is often an earlier one;
+    `iteration` says which, for the reader.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    (folder / "model.safetensors").write_bytes(save(tensors))
+    write_json(folder / "model.json", {"network": network.description(), "iteration": iteration})
+
+
+def load_network(folder: Path, device: torch.device) -> SegmentationNetwork:
+    """The network that `save_network` wrote, in eval mode. No code is run from the files.
+
+    Raises:
+        InputError: a file is missing or damaged, or the weights do not fit the description.
+    """
+    for name in ("model.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise InputError(f"model {folder} is incomplete: {name} is missing")
+    try:
+        described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        with torch.random.fork_rng(devices=[]):
+            network = SegmentationNetwork(**described["network"])
+        state = load_file(folder / "model.safetensors")
+        network.load_state_dict(state)
+    except (
+        SafetensorError,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+    ) as error:
+        raise InputError(f"model {folder} cannot be loaded: {error}") from None
+    return network.to(device).eval()
+
+
+def pick_device() -> torch.device:
+    """CUDA where there is one, else the CPU; the device is no parameter of the result."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _smp_model(architecture: str, encoder: str, classes: int) -> nn.Module:
+    try:
+        model: nn.Module = smp.create_model(
+            architecture, encoder_name=encoder, encoder_weights=None, classes=classes
+        )
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"model.architecture {architecture!r} with model.encoder {encoder!r} cannot be built: "
+            f"{str(error)[:400]}"
+        ) from None
+    return model

@@ -1,0 +1,68 @@
+"""Rows for the plots that DVC draws with the templates in .dvc/plots/.
+
+Each function gives a list of flat rows with equal keys, ready for JSON. Classes and models come in
+the order given, and the templates keep it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from torch import Tensor
+
+from ppl.confusion import iou_per_class
+from ppl.scores import rounded
+
+Row = dict[str, str | int | float | None]
+
+RELIABLE, HARD = "reliable", "hard"
+
+
+def iou_bars(matrices: Mapping[str, Tensor], class_names: Sequence[str]) -> list[Row]:
+    """Rows {model, class, iou} from each model's (C, C) confusion matrix.
+
+    `iou` lies in 0-1 and is None for a class absent from both truth and prediction.
+    """
+    return [
+        {"model": model, "class": name, "iou": rounded(iou)}
+        for model, matrix in matrices.items()
+        for name, iou in zip(class_names, iou_per_class(matrix).tolist(), strict=True)
+    ]
+
+
+def pixel_confusion(matrix: Tensor, class_names: Sequence[str]) -> list[Row]:
+    """Rows {actual, predicted, pixels, share} from a (C, C) confusion matrix.
+
+    `pixels` is a count; `share` is that count in 0-1 of all pixels that are `actual`, and None
+    where there is no such pixel.
+    """
+    shares = matrix.double() / matrix.sum(1, keepdim=True)
+    return [
+        {
+            "actual": actual,
+            "predicted": predicted,
+            "pixels": int(matrix[row, column]),
+            "share": rounded(float(shares[row, column])),
+        }
+        for row, actual in enumerate(class_names)
+        for column, predicted in enumerate(class_names)
+    ]
+
+
+def reliability_points(
+    reliability: Mapping[str, float], miou_true: Mapping[str, float], reliable_ids: Collection[str]
+) -> list[Row]:
+    """Rows {id, reliability, miou_true, half}, one an image, sorted by id.
+
+    `reliability` is the score of the ranking, `miou_true` in 0-1 is how good the pseudo-mask of
+    that image really is, and `half` says where the ranking put the image: reliable or hard.
+    """
+    assert reliability.keys() == miou_true.keys(), "scores and qualities of different images"
+    reliable = set(reliable_ids)
+    return [
+        {
+            "id": id,
+            "reliability": rounded(reliability[id]),
+            "miou_true": rounded(miou_true[id]),
+            "half": RELIABLE if id in reliable else HARD,
+        }
+        for id in sorted(reliability)
+    ]

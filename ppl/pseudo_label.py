@@ -1,0 +1,42 @@
+"""Pseudo-masks: what a model predicts for unlabeled images, as palette PNGs at their own size."""
+
+from pathlib import Path
+
+from ppl.image_files import write_mask
+from ppl.image_set import DatasetInfo, ImageSet, mask_file, read_dataset_info, read_image_set
+from ppl.inference import TestTimeSettings, predict
+from ppl.network import SegmentationNetwork, load_network, pick_device
+from ppl.resize import ImageSettings
+from ppl.settings import section
+
+
+class PseudoLabelSettings(TestTimeSettings):
+    """Section `pseudo_label`: the test-time augmentation under pseudo-masks."""
+
+
+def write_pseudo_masks(
+    network: SegmentationNetwork,
+    images: ImageSet,
+    size: tuple[int, int],
+    settings: PseudoLabelSettings,
+    info: DatasetInfo,
+    out: Path,
+) -> None:
+    """Write OUT/ID.png for every image: the likeliest class of every pixel, as class indices."""
+    out.mkdir(parents=True, exist_ok=True)
+    for entry, [prob] in predict([network], images, size, settings, what="pseudo-label"):
+        write_mask(mask_file(out, entry.id), prob.argmax(dim=0), info.colours)
+
+
+def pseudo_label(*, model: Path, unlabeled: Path, dataset: Path, ids: Path, out: Path) -> None:
+    """What both pseudo-label stages do: `model` labels the images named in the file `ids`."""
+    # str.splitlines would also cut ids at rarer separators than the line ends that we wrote
+    chosen = [id for id in ids.read_text(encoding="utf-8").split("\n") if id]
+    write_pseudo_masks(
+        load_network(model, pick_device()),
+        read_image_set(unlabeled).subset(chosen),
+        section("image", ImageSettings).size,
+        section("pseudo_label", PseudoLabelSettings),
+        read_dataset_info(dataset),
+        out,
+    )

@@ -1,0 +1,72 @@
+"""What the two retraining stages share: from prepared folders to a student on disk."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppl.cutmix import CutMixSettings
+from ppl.def_up import RetrainSettings
+from ppl.encoder_weights import start_from_encoder_weights
+from ppl.image_set import read_dataset_info, read_image_set
+from ppl.network import NetworkSettings, new_network, pick_device, save_network
+from ppl.resize import ImageSettings
+from ppl.retrain import retrain
+from ppl.seeds import derived_seed
+from ppl.settings import section
+from ppl.strong_augment import StrongAugmentSettings
+from ppl.training import OptimizerSettings, SelectionSettings
+from ppl.training_curve import write_training_curve
+from ppl.weak_augment import WeakAugmentSettings
+
+
+def train_student(
+    name: str,
+    *,
+    budget: RetrainSettings,
+    labeled: Path,
+    validation: Path,
+    unlabeled: Path,
+    dataset: Path,
+    encoder: Path,
+    masks: Sequence[Path],
+    student: Path,
+    curve: Path,
+) -> None:
+    """Train a fresh network on L and on the images that have a pseudo-mask in `masks`.
+
+    Args:
+        name: of the student; it owns the random draws and marks the curve.
+        labeled, validation, unlabeled: prepared image sets.
+        dataset: dataset.json.
+        encoder: the folder that `import_encoder` left.
+        student, curve: what is written.
+
+    Raises:
+        InputError: wrong settings, or as `retrain`.
+    """
+    seed = section("seed", int)
+    device = pick_device()
+    network = new_network(
+        section("model", NetworkSettings),
+        len(read_dataset_info(dataset).classes),
+        seed=derived_seed(seed, name, "weights"),
+    )
+    start_from_encoder_weights(network, encoder)
+    training = retrain(
+        network.to(device),
+        read_image_set(labeled),
+        read_image_set(validation),
+        read_image_set(unlabeled),
+        masks,
+        image=section("image", ImageSettings),
+        weak=section("weak_augment", WeakAugmentSettings),
+        strong=section("strong_augment", StrongAugmentSettings),
+        cutmix=section("cutmix", CutMixSettings),
+        optimizer=section("optimizer", OptimizerSettings),
+        selection=section("selection", SelectionSettings),
+        budget=budget,
+        seed=seed,
+        device=device,
+        name=name,
+    )
+    save_network(student, network, training.kept, iteration=training.kept_iteration)
+    write_training_curve(curve, training, model=name)

@@ -1,0 +1,78 @@
+"""Phase 1: train the teacher on the labeled images alone, keeping snapshots for the ranking."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ppl.errors import InputError
+from ppl.image_set import ImageSet
+from ppl.loss import cross_entropy
+from ppl.network import SegmentationNetwork
+from ppl.resize import ImageSettings
+from ppl.seeds import generator, global_draws
+from ppl.settings import Settings
+from ppl.training import OptimizerSettings, SelectionSettings, Training, train
+from ppl.training_images import BatchStream, load_training_images
+from ppl.validation import validation_score
+from ppl.weak_augment import WeakAugmentSettings
+
+
+class SupervisedSettings(Settings):
+    """Section `train_supervised`."""
+
+    iterations: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=2)]
+    snapshots: Annotated[int, Field(ge=2, le=20)]
+
+
+def train_supervised(
+    network: SegmentationNetwork,
+    labeled: ImageSet,
+    validation: ImageSet,
+    *,
+    image: ImageSettings,
+    weak: WeakAugmentSettings,
+    optimizer: OptimizerSettings,
+    selection: SelectionSettings,
+    supervised: SupervisedSettings,
+    seed: int,
+    device: torch.device,
+) -> Training:
+    """Cross-entropy on weakly augmented labeled images.
+
+    Raises:
+        InputError: fewer labeled images than one batch, or as `train` and
+            `load_training_images`.
+    """
+    if len(labeled) < supervised.batch:
+        raise InputError(
+            f"{len(labeled)} labeled images are left for training, fewer than one batch of "
+            f"{supervised.batch}: raise split.labeled_fraction, lower split.validation_fraction "
+            "or lower train_supervised.batch"
+        )
+    stream = BatchStream(
+        load_training_images(labeled, labeled.mask, image.size, weak, what="labeled"),
+        supervised.batch,
+        image.size,
+        weak,
+        order=generator(seed, "teacher", "order"),
+        augment=generator(seed, "teacher", "weak"),
+    )
+
+    def batch_loss(network: SegmentationNetwork) -> Tensor:
+        images, masks = stream.next(device)
+        return cross_entropy(network(images), masks)
+
+    with global_draws(seed, "teacher", "dropout"):
+        return train(
+            network,
+            batch_loss,
+            validation_score(validation, image.size, network.classes),
+            iterations=supervised.iterations,
+            optimizer=optimizer,
+            selection=selection,
+            snapshots=supervised.snapshots,
+            name="teacher",
+        )

@@ -1,0 +1,96 @@
+"""Phase 7: three models, test and hidden labels -> metrics, plots, pictures."""
+
+from pathlib import Path
+
+from ppl.evaluation import (
+    FINAL,
+    STUDENT_1,
+    TEACHER,
+    EvaluateSettings,
+    evaluate_models,
+    examples,
+    model_metrics,
+    pseudo_mask_metrics,
+    pseudo_mask_quality,
+    read_reliability,
+    teacher_on_hard_half,
+    write_overlays,
+)
+from ppl.image_set import read_dataset_info, read_image_set, write_json
+from ppl.network import load_network, pick_device
+from ppl.plot_data import iou_bars, pixel_confusion, reliability_points
+from ppl.pseudo_label import PseudoLabelSettings
+from ppl.resize import ImageSettings
+from ppl.score_table import score_table
+from ppl.settings import section
+from ppl.stage import run
+
+
+def main(
+    *,
+    teacher: Path,
+    student_1: Path,
+    final: Path,
+    test: Path,
+    unlabeled: Path,
+    hidden: Path,
+    dataset: Path,
+    scores: Path,
+    reliable_masks: Path,
+    hard_masks: Path,
+    metrics: Path,
+    plots: Path,
+    overlays: Path,
+) -> None:
+    """Score the three models on test and the pseudo-masks against the hidden labels."""
+    settings = section("evaluate", EvaluateSettings)
+    size = section("image", ImageSettings).size
+    info = read_dataset_info(dataset)
+    device = pick_device()
+    models = {
+        TEACHER: load_network(teacher, device),
+        STUDENT_1: load_network(student_1, device),
+        FINAL: load_network(final, device),
+    }
+    test_set = read_image_set(test)
+    shown = examples(test_set, settings.overlays)
+    results = evaluate_models(models, test_set, len(info.classes), size, settings, shown)
+    metrics_of = {name: model_metrics(result, info) for name, result in results.items()}
+
+    easy = pseudo_mask_quality(reliable_masks, hidden, len(info.classes))
+    hard_by_student = pseudo_mask_quality(hard_masks, hidden, len(info.classes))
+    hard_by_teacher = teacher_on_hard_half(
+        models[TEACHER],
+        read_image_set(unlabeled),
+        hard_masks,
+        hidden,
+        len(info.classes),
+        size,
+        section("pseudo_label", PseudoLabelSettings),
+    )
+    quality = {
+        "reliable_by_teacher": easy,
+        "hard_by_teacher": hard_by_teacher,
+        "hard_by_student_1": hard_by_student,
+    }
+
+    for name, content in metrics_of.items():
+        write_json(metrics / f"{name}.json", content)
+    write_json(metrics / "pseudo_masks.json", pseudo_mask_metrics(quality, info))
+    write_json(
+        plots / "iou_per_class.json",
+        iou_bars({name: result.matrix for name, result in results.items()}, info.classes),
+    )
+    write_json(plots / "confusion.json", pixel_confusion(results[FINAL].matrix, info.classes))
+    write_json(
+        plots / "reliability.json",
+        reliability_points(
+            read_reliability(scores), {**easy.miou_of, **hard_by_teacher.miou_of}, set(easy.miou_of)
+        ),
+    )
+    write_overlays(overlays, test_set, shown, results, info)
+    print(score_table(metrics_of))
+
+
+if __name__ == "__main__":
+    run(main)

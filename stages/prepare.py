@@ -1,0 +1,40 @@
+"""Raw data in, image sets out: labeled, validation, unlabeled, hidden labels, test."""
+
+from pathlib import Path
+
+from ppl.datasets.base import DataSettings
+from ppl.prepare import prepare
+from ppl.settings import section
+from ppl.splits import SplitSettings
+from ppl.stage import run
+
+
+def main(
+    *,
+    raw: Path,
+    lists: Path,
+    labeled: Path,
+    validation: Path,
+    unlabeled: Path,
+    hidden: Path,
+    test: Path,
+    dataset: Path,
+) -> None:
+    """Check the data set, split it and lay it out for the later stages."""
+    prepare(
+        raw=raw,
+        lists=lists,
+        data=section("data", DataSettings),
+        split=section("split", SplitSettings),
+        seed=section("seed", int),
+        labeled=labeled,
+        validation=validation,
+        unlabeled=unlabeled,
+        hidden=hidden,
+        test=test,
+        dataset=dataset,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

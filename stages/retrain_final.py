@@ -1,0 +1,39 @@
+"""Phase 6: labeled images and the pseudo-masks of both halves -> the final student, the product."""
+
+from pathlib import Path
+
+from ppl.def_up import RetrainSettings
+from ppl.settings import section
+from ppl.stage import run
+from ppl.student import train_student
+
+
+def main(
+    *,
+    labeled: Path,
+    validation: Path,
+    unlabeled: Path,
+    dataset: Path,
+    encoder: Path,
+    reliable_masks: Path,
+    hard_masks: Path,
+    student: Path,
+    curve: Path,
+) -> None:
+    """Train the final student on the labeled images and both halves."""
+    train_student(
+        "final",
+        budget=section("retrain_final", RetrainSettings),
+        labeled=labeled,
+        validation=validation,
+        unlabeled=unlabeled,
+        dataset=dataset,
+        encoder=encoder,
+        masks=[reliable_masks, hard_masks],
+        student=student,
+        curve=curve,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

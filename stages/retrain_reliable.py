@@ -1,0 +1,38 @@
+"""Phase 4: labeled images and the pseudo-masks of the reliable half -> student 1."""
+
+from pathlib import Path
+
+from ppl.def_up import RetrainSettings
+from ppl.settings import section
+from ppl.stage import run
+from ppl.student import train_student
+
+
+def main(
+    *,
+    labeled: Path,
+    validation: Path,
+    unlabeled: Path,
+    dataset: Path,
+    encoder: Path,
+    reliable_masks: Path,
+    student: Path,
+    curve: Path,
+) -> None:
+    """Train student 1 on the labeled images and the reliable half."""
+    train_student(
+        "student_1",
+        budget=section("retrain_reliable", RetrainSettings),
+        labeled=labeled,
+        validation=validation,
+        unlabeled=unlabeled,
+        dataset=dataset,
+        encoder=encoder,
+        masks=[reliable_masks],
+        student=student,
+        curve=curve,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,79 @@
+"""Pseudo-masks: one palette PNG an image, at its own size, under its whole id."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from ppl.image_files import read_mask
+from ppl.image_set import DatasetInfo, mask_file, masked_ids, write_dataset_info
+from ppl.inference import predict
+from ppl.network import SegmentationNetwork, save_network
+from ppl.pseudo_label import PseudoLabelSettings, pseudo_label, write_pseudo_masks
+from tests.conftest import COLOURS, MakeSet
+
+SIZE = (32, 32)
+PLAIN = PseudoLabelSettings(scales=[1.0], flip=True)
+INFO = DatasetInfo("tiles", ("background", "crack", "stain"), tuple(COLOURS))
+IDS = ["a/x", "a/x.1", "a.b/c d", "b/x", "x\u2028y"]
+
+
+def test_every_image_gets_the_likeliest_classes_at_its_own_size(
+    tmp_path: Path, make_set: MakeSet, network: SegmentationNetwork
+) -> None:
+    images = make_set(IDS, sizes=[(20 + k, 50 - k) for k in range(5)], masks=False)
+    out = tmp_path / "out"
+    write_pseudo_masks(network, images, SIZE, PLAIN, INFO, out)
+    assert masked_ids(out) == images.ids
+    for entry, [prob] in predict([network], images, SIZE, PLAIN, what="test"):
+        mask = read_mask(mask_file(out, entry.id))
+        assert mask.shape == (entry.height, entry.width)
+        assert torch.equal(mask.long(), prob.argmax(dim=0))
+
+
+def test_pseudo_masks_show_the_colours_of_their_classes(
+    tmp_path: Path, make_set: MakeSet, network: SegmentationNetwork
+) -> None:
+    images = make_set(["a"], masks=False)
+    write_pseudo_masks(network, images, SIZE, PLAIN, INFO, tmp_path / "out")
+    with Image.open(tmp_path / "out" / "a.png") as image:
+        assert image.mode == "P"
+        indices, shown = np.array(image), np.array(image.convert("RGB"))
+    assert (shown == np.array(COLOURS)[indices]).all()
+
+
+def test_only_the_named_images_are_labeled_and_no_mask_of_theirs_is_read(
+    tmp_path: Path,
+    make_set: MakeSet,
+    network: SegmentationNetwork,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = make_set(IDS, masks=False)
+    save_network(tmp_path / "model", network, network.state_dict(), iteration=1)
+    write_dataset_info(tmp_path / "dataset.json", INFO)
+    chosen = sorted(IDS)[1:]
+    with (tmp_path / "ids.txt").open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(f"{id}\n" for id in chosen)
+    params = {"image": {"height": 32, "width": 32}, "pseudo_label": PLAIN.model_dump()}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    monkeypatch.chdir(tmp_path)
+    pseudo_label(
+        model=Path("model"),
+        unlabeled=images.folder,
+        dataset=Path("dataset.json"),
+        ids=Path("ids.txt"),
+        out=Path("out"),
+    )
+    assert masked_ids(tmp_path / "out") == chosen
+
+
+def test_no_chosen_image_leaves_an_empty_folder(
+    tmp_path: Path, make_set: MakeSet, network: SegmentationNetwork
+) -> None:
+    nothing = make_set(["a"], masks=False).subset([])
+    write_pseudo_masks(network, nothing, SIZE, PLAIN, INFO, tmp_path / "out")
+    assert (tmp_path / "out").is_dir()
+    assert masked_ids(tmp_path / "out") == []

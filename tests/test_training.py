@@ -1,0 +1,366 @@
+"""The training loop: rates, selection, snapshots, stopping, and the same bytes from one seed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ppl.cutmix import CutMixSettings
+from ppl.def_up import RetrainSettings
+from ppl.errors import InputError
+from ppl.image_files import write_mask
+from ppl.image_set import ImageSet, mask_file
+from ppl.loss import cross_entropy
+from ppl.network import NetworkSettings, SegmentationNetwork, new_network, save_network
+from ppl.resize import ImageSettings
+from ppl.retrain import retrain
+from ppl.strong_augment import StrongAugmentSettings
+from ppl.supervised import SupervisedSettings, train_supervised
+from ppl.training import (
+    OptimizerSettings,
+    SelectionSettings,
+    Training,
+    poly_decay,
+    train,
+    train_step,
+)
+from ppl.training import _sgd as sgd_of
+from ppl.training_curve import write_training_curve
+from ppl.validation import validation_score
+from ppl.weak_augment import WeakAugmentSettings
+from tests.conftest import COLOURS, MakeSet
+
+CPU = torch.device("cpu")
+OPTIMIZER = OptimizerSettings(
+    encoder_lr=0.01, decoder_lr_multiple=10.0, momentum=0.9, weight_decay=1e-4, poly_power=0.9
+)
+IMAGE = ImageSettings(height=32, width=32)
+WEAK = WeakAugmentSettings(scale_min=0.8, scale_max=1.25, flip_probability=0.5)
+STRONG = StrongAugmentSettings(
+    jitter_probability=0.8,
+    brightness=0.5,
+    contrast=0.5,
+    saturation=0.5,
+    hue=0.25,
+    grayscale_probability=0.2,
+    blur_probability=0.5,
+    blur_sigma_min=0.1,
+    blur_sigma_max=2.0,
+)
+MIX = CutMixSettings(
+    enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
+)
+
+
+def by(what: str, every: int = 2) -> SelectionSettings:
+    return SelectionSettings.model_validate({"by": what, "every": every})
+
+
+def fixed_loss(network: SegmentationNetwork) -> Tensor:
+    """The same two random images at every step."""
+    draws = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, 32, 32, generator=draws)
+    return cross_entropy(network(images), torch.randint(3, (2, 32, 32), generator=draws))
+
+
+def scores(values: list[float]) -> Callable[[SegmentationNetwork], float]:
+    """A validation that gives these scores in turn."""
+    coming = iter(values)
+    return lambda network: next(coming)
+
+
+def run(network: SegmentationNetwork, validate: Any = None, **changes: Any) -> Training:
+    settings: dict[str, Any] = {
+        "iterations": 6,
+        "optimizer": OPTIMIZER,
+        "selection": by("last"),
+        "name": "teacher",
+    }
+    return train(network, fixed_loss, validate, **(settings | changes))
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.9, 2.0])
+def test_the_rate_decays_from_one_towards_zero(power: float) -> None:
+    assert poly_decay(0, 10, power) == 1
+    assert [poly_decay(step, 10, power) for step in range(10)] == pytest.approx(
+        [((10 - step) / 10) ** power for step in range(10)]
+    )
+
+
+def test_every_parameter_learns_and_the_decoder_at_the_multiple(
+    network: SegmentationNetwork,
+) -> None:
+    encoder, decoder = sgd_of(network, OPTIMIZER).param_groups
+    assert (encoder["lr"], decoder["lr"]) == (0.01, 0.1)
+    assert (encoder["momentum"], encoder["weight_decay"]) == (0.9, 1e-4)
+    assert {id(p) for p in encoder["params"]} == {id(p) for p in network.encoder.parameters()}
+    both = [id(p) for group in (encoder, decoder) for p in group["params"]]
+    assert sorted(both) == sorted(id(p) for p in network.parameters())
+
+
+def test_a_step_moves_each_part_by_its_decayed_rate_times_the_gradient(
+    network: SegmentationNetwork,
+) -> None:
+    plain = OPTIMIZER.model_copy(update={"momentum": 0.0, "weight_decay": 0.0})
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    loss = train_step(network, fixed_loss, sgd_of(network, plain), 0.5)
+    assert loss > 0
+    for name, parameter in network.named_parameters():
+        rate = 0.005 if name.startswith("body.encoder.") else 0.05
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter, before[name] - rate * parameter.grad)
+
+
+def test_training_lowers_the_loss(network: SegmentationNetwork) -> None:
+    curve = run(network, iterations=10).curve
+    losses = [point["training_loss"] for point in curve]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("iterations", "snapshots", "expected"),
+    [(9, 3, [3, 6, 9]), (10, 3, [3, 7, 10]), (3, 3, [1, 2, 3]), (5, 2, [2, 5]), (7, 0, [])],
+)
+def test_snapshots_stand_at_equal_distances_and_the_last_at_the_end(
+    network: SegmentationNetwork, iterations: int, snapshots: int, expected: list[int]
+) -> None:
+    training = run(network, iterations=iterations, snapshots=snapshots)
+    assert [iteration for iteration, _ in training.snapshots] == expected
+    if snapshots:
+        assert same(training.snapshots[-1][1], training.kept)
+        assert not same(training.snapshots[0][1], training.snapshots[1][1])
+
+
+def test_any_number_of_snapshots_that_fits_is_kept() -> None:
+    for iterations in range(1, 60):
+        for count in range(1, iterations + 1):
+            at = {round((k + 1) * iterations / count) for k in range(count)}
+            assert len(at) == count
+            assert max(at) == iterations
+            assert min(at) >= 1
+
+
+def test_more_snapshots_than_iterations_are_refused(network: SegmentationNetwork) -> None:
+    with pytest.raises(InputError, match="7 snapshots do not fit into 6 iterations"):
+        run(network, snapshots=7)
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"), [([0.1, 0.9, 0.5], 4), ([0.5, 0.1, 0.5], 6), ([0.0, 0.0, 0.0], 6)]
+)
+def test_the_best_validated_state_is_kept_and_of_equals_the_later(
+    network: SegmentationNetwork, values: list[float], kept: int
+) -> None:
+    training = run(network, scores(values), selection=by("validation"), snapshots=3)
+    assert training.kept_iteration == kept
+    states = dict(training.snapshots)
+    assert same(training.kept, states[kept])
+
+
+def test_the_last_state_is_kept_whatever_its_score(network: SegmentationNetwork) -> None:
+    training = run(network, scores([0.9, 0.5, 0.1]))
+    assert training.kept_iteration == 6
+    assert same(training.kept, network.state_dict())
+    assert [point["validation_miou"] for point in training.curve][1::2] == [0.9, 0.5, 0.1]
+
+
+def test_the_end_is_validated_even_off_the_beat(network: SegmentationNetwork) -> None:
+    training = run(network, scores([0.1, 0.9]), selection=by("validation", every=4))
+    assert training.kept_iteration == 6
+
+
+def test_validation_sees_the_network_in_eval_mode_and_training_goes_on_in_training_mode(
+    network: SegmentationNetwork,
+) -> None:
+    modes = []
+
+    def loss(network: SegmentationNetwork) -> Tensor:
+        modes.append(network.training)
+        return fixed_loss(network)
+
+    def validate(network: SegmentationNetwork) -> float:
+        modes.append(network.training)
+        return 0.5
+
+    train(
+        network,
+        loss,
+        validate,
+        iterations=3,
+        optimizer=OPTIMIZER,
+        selection=by("last", 2),
+        name="x",
+    )
+    assert modes == [True, True, False, True, False]
+
+
+def test_selection_by_validation_without_images_says_what_to_change(
+    network: SegmentationNetwork,
+) -> None:
+    with pytest.raises(InputError, match=r"split\.validation_fraction .*selection\.by: last"):
+        run(network, selection=by("validation"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_and_names_the_iteration(
+    network: SegmentationNetwork, value: float
+) -> None:
+    calls = []
+
+    def loss(network: SegmentationNetwork) -> Tensor:
+        calls.append(1)
+        return fixed_loss(network) * (value if len(calls) == 4 else 1.0)
+
+    with pytest.raises(InputError, match=rf"x: the loss is {value} at iteration 4 of 6"):
+        train(
+            network, loss, None, iterations=6, optimizer=OPTIMIZER, selection=by("last"), name="x"
+        )
+
+
+def test_the_curve_covers_every_iteration_and_can_be_written(
+    network: SegmentationNetwork, tmp_path: Path
+) -> None:
+    training = run(network, scores([0.1, 0.2, 0.3, 0.4]), iterations=7)
+    assert [point["iteration"] for point in training.curve] == [1, 2, 3, 4, 5, 6, 7]
+    write_training_curve(tmp_path / "curve.json", training, model="teacher")
+    assert (tmp_path / "curve.json").read_text().count('"model": "teacher"') == 7
+
+
+def teacher(
+    labeled: ImageSet, validation: ImageSet, settings: NetworkSettings, *, seed: int = 0, **sup: int
+) -> tuple[SegmentationNetwork, Training]:
+    network = new_network(settings, 3, seed=seed)
+    budget = SupervisedSettings(**({"iterations": 4, "batch": 2, "snapshots": 2} | sup))
+    training = train_supervised(
+        network,
+        labeled,
+        validation,
+        image=IMAGE,
+        weak=WEAK,
+        optimizer=OPTIMIZER,
+        selection=by("validation"),
+        supervised=budget,
+        seed=seed,
+        device=CPU,
+    )
+    return network, training
+
+
+def test_the_same_seed_gives_the_same_bytes_even_with_dropout(
+    tmp_path: Path, make_set: MakeSet, network_settings: NetworkSettings
+) -> None:
+    settings = network_settings.model_copy(update={"architecture": "DeepLabV3Plus"})
+    labeled, validation = make_set(["a", "b", "c/d.1"]), make_set(["v"], folder="val")
+    before = torch.get_rng_state()
+    for name, seed in [("first", 0), ("second", 0), ("other", 1)]:
+        network, training = teacher(labeled, validation, settings, seed=seed)
+        assert any(isinstance(layer, torch.nn.Dropout) for layer in network.modules())
+        save_network(tmp_path / name, network, training.kept, iteration=1)
+        assert torch.equal(torch.get_rng_state(), before), "the global generator was touched"
+        # what someone else draws in between must not matter
+        torch.rand(7)
+        before = torch.get_rng_state()
+    first, second, other = (
+        (tmp_path / name / "model.safetensors").read_bytes()
+        for name in ("first", "second", "other")
+    )
+    assert first == second
+    assert first != other
+
+
+def test_a_teacher_learns_a_few_images_by_heart(
+    make_set: MakeSet, network_settings: NetworkSettings
+) -> None:
+    labeled = make_set(["a", "b", "c", "d"])
+    network, training = teacher(labeled, labeled, network_settings, iterations=40, batch=4)
+    # pure background scores 0.3
+    assert training.curve[-1]["validation_miou"] > 0.6
+    network.load_state_dict(training.kept)
+    score = validation_score(labeled, (32, 32), 3)
+    assert score is not None
+    best = max(point["validation_miou"] or 0 for point in training.curve)
+    assert score(network.eval()) == pytest.approx(best, abs=1e-6)
+
+
+def test_too_few_labeled_images_say_what_to_change(
+    make_set: MakeSet, network_settings: NetworkSettings
+) -> None:
+    labeled = make_set(["a"])
+    with pytest.raises(InputError, match=r"1 labeled images .*one batch of 2: raise split"):
+        teacher(labeled, labeled, network_settings)
+
+
+@pytest.mark.parametrize("ids", [[], ["v"]])
+def test_validation_images_that_count_no_pixel_are_none(make_set: MakeSet, ids: list[str]) -> None:
+    validation = make_set([*ids, "w"], folder="val").subset(ids)
+    for id in ids:
+        ignored = torch.full((32, 32), 255)
+        write_mask(mask_file(validation.folder / "masks", id), ignored, COLOURS)
+    assert validation_score(validation, (32, 32), 3) is None
+
+
+def student(
+    labeled: ImageSet, unlabeled: ImageSet, folders: list[Path], settings: NetworkSettings
+) -> Training:
+    return retrain(
+        new_network(settings, 3, seed=0),
+        labeled,
+        labeled,
+        unlabeled,
+        folders,
+        image=IMAGE,
+        weak=WEAK,
+        strong=STRONG,
+        cutmix=MIX,
+        optimizer=OPTIMIZER,
+        selection=by("validation"),
+        budget=RetrainSettings(iterations=3, labeled_batch=2, unlabeled_batch=2),
+        seed=0,
+        device=CPU,
+        name="student_1",
+    )
+
+
+def test_a_student_learns_from_pseudo_masks_alone_of_the_unlabeled_images(
+    tmp_path: Path, make_set: MakeSet, network_settings: NetworkSettings
+) -> None:
+    labeled = make_set(["a", "b"])
+    unlabeled = make_set(["u/1", "u/2.5", "w"], folder="unlabeled", masks=False, seed=1)
+    reliable, hard = tmp_path / "reliable", tmp_path / "hard"
+    hard.mkdir()
+    for id in ["u/1", "u/2.5"]:
+        write_mask(mask_file(reliable, id), torch.zeros(32, 32), COLOURS)
+    first = student(labeled, unlabeled, [reliable], network_settings)
+    torch.rand(3)
+    # an empty hard half adds nothing and draws nothing
+    second = student(labeled, unlabeled, [reliable, hard], network_settings)
+    assert same(first.kept, second.kept)
+    write_mask(mask_file(hard, "w"), torch.ones(32, 32), COLOURS)
+    third = student(labeled, unlabeled, [reliable, hard], network_settings)
+    assert not same(first.kept, third.kept)
+
+
+def test_masks_that_are_ignored_altogether_do_not_end_a_training(
+    tmp_path: Path, make_set: MakeSet, network_settings: NetworkSettings
+) -> None:
+    labeled = make_set(["a", "b"])
+    for id in labeled.ids:
+        write_mask(mask_file(tmp_path / "masks", id), torch.full((32, 32), 255), COLOURS)
+    training = student(labeled, labeled, [tmp_path / "masks"], network_settings)
+    assert all(tensor.isfinite().all() for tensor in training.kept.values())
+
+
+def test_too_few_pseudo_labeled_images_say_what_to_change(
+    tmp_path: Path, make_set: MakeSet, network_settings: NetworkSettings
+) -> None:
+    labeled = make_set(["a", "b"])
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match=r"2 labeled and 0 pseudo-labeled .*reliable_fraction"):
+        student(labeled, labeled, [tmp_path / "none"], network_settings)
