@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import segmentation_models_pytorch as smp
 import torch
@@ -28,6 +28,7 @@ class NetworkSettings(Settings):
 
     architecture: str
     encoder: str
+    options: dict[str, bool | int | float | str | list[int]]
     encoder_weights: str | None
     mean: Channels
     std: Deviations
@@ -44,14 +45,25 @@ class SegmentationNetwork(nn.Module):
     std: Tensor
 
     def __init__(
-        self, architecture: str, encoder: str, classes: int, *, mean: list[float], std: list[float]
+        self,
+        architecture: str,
+        encoder: str,
+        classes: int,
+        *,
+        options: dict[str, Any],
+        mean: list[float],
+        std: list[float],
     ) -> None:
         super().__init__()
         self.architecture = architecture
         self.encoder_name = encoder
         self.classes = classes
         self.normalisation = {"mean": list(mean), "std": list(std)}
-        self.body = _smp_model(architecture, encoder, classes)
+        self.options = options
+        # convolutions run faster on this layout, on CPUs and on GPUs with tensor cores
+        self.body = _smp_model(architecture, encoder, classes, options).to(
+            memory_format=torch.channels_last
+        )
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -67,7 +79,8 @@ class SegmentationNetwork(nn.Module):
         height, width = image_BCHW.shape[-2:]
         padding = (0, -width % STRIDE, 0, -height % STRIDE)
         normalised = (image_BCHW - self.mean) / self.std
-        logits: Tensor = self.body(F.pad(normalised, padding, mode="replicate"))
+        padded = F.pad(normalised, padding, mode="replicate")
+        logits: Tensor = self.body(padded.contiguous(memory_format=torch.channels_last))
         return logits[..., :height, :width]
 
     def description(self) -> dict[str, object]:
@@ -76,6 +89,7 @@ class SegmentationNetwork(nn.Module):
             "architecture": self.architecture,
             "encoder": self.encoder_name,
             "classes": self.classes,
+            "options": self.options,
             **self.normalisation,
         }
 
@@ -93,6 +107,7 @@ def new_network(settings: NetworkSettings, classes: int, *, seed: int) -> Segmen
             settings.architecture,
             settings.encoder,
             classes,
+            options=settings.options,
             mean=settings.mean,
             std=settings.std,
         )
@@ -146,14 +161,15 @@ def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _smp_model(architecture: str, encoder: str, classes: int) -> nn.Module:
+def _smp_model(architecture: str, encoder: str, classes: int, options: dict[str, Any]) -> nn.Module:
     try:
         model: nn.Module = smp.create_model(
-            architecture, encoder_name=encoder, encoder_weights=None, classes=classes
+            architecture, encoder_name=encoder, encoder_weights=None, classes=classes, **options
         )
-    except (KeyError, RuntimeError, ValueError) as error:
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
-            f"model.architecture {architecture!r} with model.encoder {encoder!r} cannot be built: "
+            f"model.architecture {architecture!r} with model.encoder {encoder!r} and "
+            f"model.options {options} cannot be built: "
             f"{str(error)[:400]}"
         ) from None
     return model

@@ -74,6 +74,8 @@ class SyntheticSettings(Settings):
     """Share of the pictures with a defect."""
     second_defect_fraction: float = Field(ge=0, le=1)
     """Share of the defective pictures with defects of a second class."""
+    defect_scale: float = Field(ge=0.5, le=3)
+    """Factor on the size of all defects; at 1 many are a few pixels wide."""
     contrast: float = Field(gt=0)
     """Factor on the grey-level difference between a defect and the clean surface."""
     noise: float = Field(ge=0, le=255)
@@ -144,6 +146,7 @@ def draw_part(settings: SyntheticSettings, seed: int, index: int, classes: tuple
     camera = _draw_camera(dice, scene, settings.noise)
     clean = _photograph(scene.surface, camera)
     mask = np.zeros((height, width), dtype=np.uint8)
+    scene = replace(scene, unit=scene.unit * settings.defect_scale)
     for index_of_class in _DRAWING_ORDER:
         if index_of_class in classes:
             before = scene.surface

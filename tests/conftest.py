@@ -31,6 +31,7 @@ def network_settings() -> NetworkSettings:
     return NetworkSettings(
         architecture="Linknet",
         encoder="tu-test_resnet",
+        options={},
         encoder_weights=None,
         mean=[0.4, 0.5, 0.6],
         std=[0.2, 0.25, 0.3],

@@ -32,7 +32,8 @@ class Touch:
 
 
 def weights_of(settings: NetworkSettings, seed: int = 1) -> dict[str, Tensor]:
-    return dict(new_network(settings, 2, seed=seed).encoder.state_dict())
+    state = new_network(settings, 2, seed=seed).encoder.state_dict()
+    return {name: tensor.contiguous() for name, tensor in state.items()}
 
 
 def from_file(settings: NetworkSettings, file: Path) -> NetworkSettings:
