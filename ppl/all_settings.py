@@ -1,9 +1,10 @@
 """Every section of params.yaml with the settings class that owns it: checked as one, before all."""
 
+from pathlib import Path
 from typing import Any
 
 from ppl.cutmix import CutMixSettings
-from ppl.datasets.base import DataSettings
+from ppl.datasets.base import DataSettings, stop_unless_there
 from ppl.def_up import RetrainSettings
 from ppl.errors import InputError
 from ppl.evaluation import EvaluateSettings
@@ -61,3 +62,21 @@ def check_all(params: dict[str, Any]) -> None:
             problems.append(str(error))
     if problems:
         raise InputError("\n".join(problems))
+
+
+def stop_without_data(data: DataSettings, split: SplitSettings) -> None:
+    """Say early, and better than DVC does for a missing dependency, what has to be put where.
+
+    Data that the pipeline makes itself, or that a .dvc file can fetch, need not be there yet.
+
+    Raises:
+        InputError: the folder of the data set or of the split lists is missing.
+    """
+    root = Path(data.root)
+    if data.name != "synthetic" and not root.with_name(f"{root.name}.dvc").exists():
+        stop_unless_there(root, data)
+    if not Path(split.lists).is_dir():
+        raise InputError(
+            f"the folder {split.lists} (split.lists) does not exist: it holds labeled.txt, "
+            "unlabeled.txt and val.txt; to split by fractions, write `lists: data/lists`"
+        )

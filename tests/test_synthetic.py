@@ -22,6 +22,7 @@ SECTION: dict[str, Any] = {
     "size_jitter": 0.25,
     "defective_fraction": 0.4,
     "second_defect_fraction": 0.25,
+    "defect_scale": 1.0,
     "contrast": 1.0,
     "noise": 3.0,
 }

@@ -127,25 +127,37 @@ def dataset_info(settings: DataSettings) -> DatasetInfo:
     return DatasetInfo(settings.name, classes, colours)
 
 
+def stop_unless_there(root: Path, settings: DataSettings) -> None:
+    """Say what belongs into a folder that is not there.
+
+    Raises:
+        InputError: `root` is no folder.
+    """
+    if not root.is_dir():
+        raise InputError(f"the folder {root} (data.root) does not exist. {_expected(settings)}")
+
+
+def _expected(settings: DataSettings) -> str:
+    return (
+        f"Expected the layout of {settings.name}: {load_adapter(settings.name).LAYOUT}. Put or "
+        "link the data there, or set data.root; to try the pipeline without data of your own, set "
+        "`data.name: synthetic` and `data.root: data/raw/synthetic`"
+    )
+
+
 def load_samples(root: Path, settings: DataSettings) -> list[Sample]:
     """All images of the data set below `root`, sorted by id.
 
     Raises:
         InputError: no such folder, no image in the expected layout, or one id for two images.
     """
+    stop_unless_there(root, settings)
     adapter = load_adapter(settings.name)
-    expected = (
-        f"Expected the layout of {settings.name}: {adapter.LAYOUT}. Put or link the data there, "
-        "or set data.root; to try the pipeline without data of your own, set "
-        "`data.name: synthetic` and `data.root: data/raw/synthetic`"
-    )
-    if not root.is_dir():
-        raise InputError(f"the folder {root} (data.root) does not exist. {expected}")
     samples = sorted(
         adapter.find_samples(root, settings), key=lambda sample: (sample.id, sample.image)
     )
     if not samples:
-        raise InputError(f"the folder {root} (data.root) holds no image. {expected}")
+        raise InputError(f"the folder {root} (data.root) holds no image. {_expected(settings)}")
     by_id(((sample.id, sample.image) for sample in samples), "image")
     return samples
 

@@ -1,0 +1,104 @@
+"""dvc.yaml against the code: what a stage declares is what it reaches, no more and no less."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ppl.all_settings import SECTIONS
+from tests.import_closure import import_closure, imported_files, sections_read
+
+ROOT = Path(__file__).parent.parent
+PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES: dict[str, dict[str, Any]] = PIPELINE["stages"]
+ADAPTER = "ppl/datasets/${data.name}.py"
+
+
+def paths(listed: list[Any]) -> set[str]:
+    """The paths of a list of deps, outs, metrics or plots, with or without options."""
+    return {next(iter(item)) if isinstance(item, dict) else item for item in listed}
+
+
+def outputs(stage: dict[str, Any]) -> set[str]:
+    return paths(stage.get("outs", []) + stage.get("metrics", []) + stage.get("plots", []))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_listed_code_is_the_import_closure(name: str) -> None:
+    listed = {dep for dep in paths(STAGES[name]["deps"]) if dep.endswith(".py")} - {ADAPTER}
+    reached = import_closure(Path("stages", f"{name}.py"), ROOT)
+    assert listed == {file.as_posix() for file in reached}
+
+
+def test_only_prepare_depends_on_the_chosen_adapter() -> None:
+    assert [name for name in STAGES if ADAPTER in STAGES[name]["deps"]] == ["prepare"]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "ppl" / "datasets").glob("*.py")))
+def test_an_adapter_needs_nothing_that_prepare_does_not_list(file: Path) -> None:
+    reached = import_closure(file.relative_to(ROOT), ROOT) - {file.relative_to(ROOT)}
+    assert {path.as_posix() for path in reached} <= paths(STAGES["prepare"]["deps"])
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_listed_params_are_the_sections_that_the_code_reads(name: str) -> None:
+    if name == "check_settings":
+        assert set(STAGES[name]["params"]) == set(SECTIONS)
+        return
+    reached = import_closure(Path("stages", f"{name}.py"), ROOT)
+    # students read their own budget section; the shared module reads the rest
+    assert set(STAGES[name].get("params", [])) == sections_read(reached, ROOT)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_path_of_a_command_is_declared(name: str) -> None:
+    declared = paths(STAGES[name]["deps"]) | outputs(STAGES[name])
+    for path in re.findall(r'--[a-z0-9-]+ "?([^"\s]+)', STAGES[name]["cmd"]):
+        below = [known for known in declared if known.startswith(f"{path}/")]
+        assert path in declared or below, f"{path} is neither under deps nor under outs"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_declared_file_stands_in_the_command(name: str) -> None:
+    declared = paths(STAGES[name]["deps"]) | outputs(STAGES[name])
+    in_command = re.findall(r'--[a-z0-9-]+ "?([^"\s]+)', STAGES[name]["cmd"])
+    for path in declared - {ADAPTER, "data/settings_checked"}:
+        if not path.endswith(".py"):
+            assert any(path == given or path.startswith(f"{given}/") for given in in_command), path
+
+
+def test_only_evaluate_can_see_hidden_labels_and_test() -> None:
+    secret = {"data/prepared/hidden", "data/prepared/test"}
+    assert {name for name in STAGES if secret & paths(STAGES[name]["deps"])} == {"evaluate"}
+
+
+def test_no_stage_depends_on_pycache() -> None:
+    for stage in STAGES.values():
+        assert not {dep for dep in paths(stage["deps"]) if dep in {"ppl", "stages", "ppl/datasets"}}
+
+
+def test_imports_have_no_cycle_and_no_stage_imports_a_stage() -> None:
+    files = [
+        file.relative_to(ROOT)
+        for folder in ("ppl", "stages")
+        for file in (ROOT / folder).rglob("*.py")
+    ]
+    for file in files:
+        direct = imported_files(file, ROOT)
+        assert not {other for other in direct if other.parts[0] == "stages"}, file
+        assert not any(file in import_closure(other, ROOT) for other in direct), f"{file}: cycle"
+
+
+def test_params_yaml_has_exactly_the_known_sections() -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    assert list(params) == list(SECTIONS)
+
+
+def test_every_number_in_params_yaml_has_a_comment_or_a_speaking_name() -> None:
+    plain = {"momentum", "weight_decay", "enabled", "flip"}
+    for line in (ROOT / "params.yaml").read_text(encoding="utf-8").splitlines():
+        key = line.strip().partition(":")[0]
+        if line.startswith("  ") and not line.strip().startswith("#") and key not in plain:
+            assert "#" in line or key.endswith("probability"), line
