@@ -8,6 +8,7 @@ from ppl.datasets.base import DataSettings, stop_unless_there
 from ppl.def_up import RetrainSettings
 from ppl.errors import InputError
 from ppl.evaluation import EvaluateSettings
+from ppl.loss import LossSettings
 from ppl.network import NetworkSettings
 from ppl.pseudo_label import PseudoLabelSettings
 from ppl.ranking import RankingSettings
@@ -28,6 +29,7 @@ SECTIONS: dict[str, type] = {
     "model": NetworkSettings,
     "image": ImageSettings,
     "weak_augment": WeakAugmentSettings,
+    "loss": LossSettings,
     "optimizer": OptimizerSettings,
     "selection": SelectionSettings,
     "train_supervised": SupervisedSettings,

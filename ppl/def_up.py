@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from ppl.confidence import confidence
 from ppl.cutmix import CutMixSettings, label_efficient_cutmix
-from ppl.loss import cross_entropy
+from ppl.loss import LossSettings, cross_entropy
 from ppl.network import SegmentationNetwork
 from ppl.settings import Settings
 from ppl.strong_augment import StrongAugmentSettings, strong_augment
@@ -69,6 +69,7 @@ def def_up_loss(
     unlabeled: BatchStream,
     strong: StrongAugmentSettings,
     cutmix: CutMixSettings,
+    loss: LossSettings,
     *,
     strong_draws: Generator,
     cutmix_draws: Generator,
@@ -88,6 +89,6 @@ def def_up_loss(
             cutmix_draws=cutmix_draws,
         )
         logits = network(torch.cat([labeled_batch[0], images]))
-        return cross_entropy(logits, torch.cat([labeled_batch[1], masks]))
+        return cross_entropy(logits, torch.cat([labeled_batch[1], masks]), loss)
 
     return batch_loss

@@ -10,6 +10,7 @@ from ppl.def_up import RetrainSettings, def_up_loss
 from ppl.errors import InputError
 from ppl.image_files import read_mask
 from ppl.image_set import ImageSet, mask_file, masked_ids
+from ppl.loss import LossSettings
 from ppl.network import SegmentationNetwork
 from ppl.resize import ImageSettings
 from ppl.seeds import generator, global_draws
@@ -31,6 +32,7 @@ def retrain(
     weak: WeakAugmentSettings,
     strong: StrongAugmentSettings,
     cutmix: CutMixSettings,
+    loss: LossSettings,
     optimizer: OptimizerSettings,
     selection: SelectionSettings,
     budget: RetrainSettings,
@@ -75,6 +77,7 @@ def retrain(
                 stream(teaching, budget.unlabeled_batch, "unlabeled"),
                 strong,
                 cutmix,
+                loss,
                 strong_draws=generator(seed, name, "strong"),
                 cutmix_draws=generator(seed, name, "cutmix"),
                 device=device,

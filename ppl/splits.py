@@ -6,7 +6,7 @@ the images labeled at 1/8 are among those labeled at 1/4, and the test images st
 
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -366,18 +366,21 @@ def _draw_test(
 def _take_validation(
     order: list[str], defect_classes: Mapping[str, Classes], fraction: float
 ) -> set[str]:
-    """Every 1/fraction-th image in order; the first of a stratum stays, to be trained on."""
+    """The share `fraction` of each stratum, rounded; the first of a stratum stays to be trained on.
+
+    Each stratum is rounded on its own: where most images are sound, a common count would leave the
+    validation images without defects, and a model could not be chosen by them.
+    """
     share = Fraction(str(fraction))
     validation: set[str] = set()
-    trained: set[Classes] = set()
-    debt = Fraction(0)
+    seen: Counter[Classes] = Counter()
+    taken: Counter[Classes] = Counter()
     for id in order:
-        debt += share
-        if debt >= 1 and defect_classes[id] in trained:
+        stratum = defect_classes[id]
+        seen[stratum] += 1
+        if seen[stratum] > 1 and seen[stratum] * share - taken[stratum] >= Fraction(1, 2):
             validation.add(id)
-            debt -= 1
-        else:
-            trained.add(defect_classes[id])
+            taken[stratum] += 1
     return validation
 
 

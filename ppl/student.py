@@ -7,6 +7,7 @@ from ppl.cutmix import CutMixSettings
 from ppl.def_up import RetrainSettings
 from ppl.encoder_weights import start_from_encoder_weights
 from ppl.image_set import read_dataset_info, read_image_set
+from ppl.loss import LossSettings
 from ppl.network import NetworkSettings, new_network, pick_device, save_network
 from ppl.resize import ImageSettings
 from ppl.retrain import retrain
@@ -61,6 +62,7 @@ def train_student(
         weak=section("weak_augment", WeakAugmentSettings),
         strong=section("strong_augment", StrongAugmentSettings),
         cutmix=section("cutmix", CutMixSettings),
+        loss=section("loss", LossSettings),
         optimizer=section("optimizer", OptimizerSettings),
         selection=section("selection", SelectionSettings),
         budget=budget,

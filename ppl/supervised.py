@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ppl.errors import InputError
 from ppl.image_set import ImageSet
-from ppl.loss import cross_entropy
+from ppl.loss import LossSettings, cross_entropy
 from ppl.network import SegmentationNetwork
 from ppl.resize import ImageSettings
 from ppl.seeds import generator, global_draws
@@ -34,6 +34,7 @@ def train_supervised(
     *,
     image: ImageSettings,
     weak: WeakAugmentSettings,
+    loss: LossSettings,
     optimizer: OptimizerSettings,
     selection: SelectionSettings,
     supervised: SupervisedSettings,
@@ -63,7 +64,7 @@ def train_supervised(
 
     def batch_loss(network: SegmentationNetwork) -> Tensor:
         images, masks = stream.next(device)
-        return cross_entropy(network(images), masks)
+        return cross_entropy(network(images), masks, loss)
 
     with global_draws(seed, "teacher", "dropout"):
         return train(

@@ -57,13 +57,14 @@ def main(
     results = evaluate_models(models, test_set, len(info.classes), size, settings, shown)
     metrics_of = {name: model_metrics(result, info) for name, result in results.items()}
 
-    easy = pseudo_mask_quality(reliable_masks, hidden, len(info.classes))
-    hard_by_student = pseudo_mask_quality(hard_masks, hidden, len(info.classes))
+    hidden_masks = hidden / "masks"
+    easy = pseudo_mask_quality(reliable_masks, hidden_masks, len(info.classes))
+    hard_by_student = pseudo_mask_quality(hard_masks, hidden_masks, len(info.classes))
     hard_by_teacher = teacher_on_hard_half(
         models[TEACHER],
         read_image_set(unlabeled),
         hard_masks,
-        hidden,
+        hidden_masks,
         len(info.classes),
         size,
         section("pseudo_label", PseudoLabelSettings),

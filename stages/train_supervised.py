@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ppl.encoder_weights import start_from_encoder_weights
 from ppl.image_set import read_dataset_info, read_image_set
+from ppl.loss import LossSettings
 from ppl.network import NetworkSettings, new_network, pick_device, save_network
 from ppl.resize import ImageSettings
 from ppl.seeds import derived_seed
@@ -40,6 +41,7 @@ def main(
         read_image_set(validation),
         image=section("image", ImageSettings),
         weak=section("weak_augment", WeakAugmentSettings),
+        loss=section("loss", LossSettings),
         optimizer=section("optimizer", OptimizerSettings),
         selection=section("selection", SelectionSettings),
         supervised=section("train_supervised", SupervisedSettings),

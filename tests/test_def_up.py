@@ -8,7 +8,7 @@ import ppl.def_up
 from ppl.confidence import confidence
 from ppl.cutmix import CutMixSettings, label_efficient_cutmix
 from ppl.def_up import def_up_loss, network_confidence, perturb
-from ppl.loss import cross_entropy
+from ppl.loss import LossSettings, cross_entropy
 from ppl.network import SegmentationNetwork
 from ppl.strong_augment import StrongAugmentSettings, strong_augment
 from ppl.training_images import BatchStream, TrainingImages
@@ -26,6 +26,7 @@ STRONG = StrongAugmentSettings(
     blur_sigma_min=0.1,
     blur_sigma_max=2.0,
 )
+EVEN = LossSettings(defect_weight=1.0)
 MIX = CutMixSettings(
     enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
 )
@@ -107,6 +108,7 @@ def test_the_loss_is_one_cross_entropy_over_both_halves(
         stream(1, unlabeled),
         STRONG,
         MIX,
+        EVEN,
         strong_draws=draws(2),
         cutmix_draws=draws(3),
         device=CPU,
@@ -115,7 +117,9 @@ def test_the_loss_is_one_cross_entropy_over_both_halves(
     images, masks = perturb(
         network, given, other, STRONG, MIX, strong_draws=draws(2), cutmix_draws=draws(3)
     )
-    expected = cross_entropy(network(torch.cat([given[0], images])), torch.cat([given[1], masks]))
+    expected = cross_entropy(
+        network(torch.cat([given[0], images])), torch.cat([given[1], masks]), EVEN
+    )
     loss = step(network)
     assert loss.requires_grad
     torch.testing.assert_close(loss, expected)

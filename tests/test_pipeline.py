@@ -103,7 +103,7 @@ def test_every_model_is_scored(workspace: Path) -> None:
         assert set(found["iou"]) == {"background", "pore", "scratch", "stain", "edge_break"}
     pseudo = json.loads((workspace / "metrics" / "pseudo_masks.json").read_text(encoding="utf-8"))
     assert set(pseudo) == {"reliable_by_teacher", "hard_by_teacher", "hard_by_student_1"}
-    assert pseudo["hard_by_teacher"]["images"] == pseudo["hard_by_student_1"]["images"]
+    assert pseudo["hard_by_teacher"]["images"] == pseudo["hard_by_student_1"]["images"] > 0
 
 
 def test_halves_are_the_unlabeled_images_and_each_has_a_mask_of_its_own_size(

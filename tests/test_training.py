@@ -13,7 +13,7 @@ from ppl.def_up import RetrainSettings
 from ppl.errors import InputError
 from ppl.image_files import write_mask
 from ppl.image_set import ImageSet, mask_file
-from ppl.loss import cross_entropy
+from ppl.loss import LossSettings, cross_entropy
 from ppl.network import NetworkSettings, SegmentationNetwork, new_network, save_network
 from ppl.resize import ImageSettings
 from ppl.retrain import retrain
@@ -37,6 +37,7 @@ CPU = torch.device("cpu")
 OPTIMIZER = OptimizerSettings(
     encoder_lr=0.01, decoder_lr_multiple=10.0, momentum=0.9, weight_decay=1e-4, poly_power=0.9
 )
+EVEN = LossSettings(defect_weight=1.0)
 IMAGE = ImageSettings(height=32, width=32)
 WEAK = WeakAugmentSettings(scale_min=0.8, scale_max=1.25, flip_probability=0.5)
 STRONG = StrongAugmentSettings(
@@ -63,7 +64,7 @@ def fixed_loss(network: SegmentationNetwork) -> Tensor:
     """The same two random images at every step."""
     draws = torch.Generator().manual_seed(0)
     images = torch.rand(2, 3, 32, 32, generator=draws)
-    return cross_entropy(network(images), torch.randint(3, (2, 32, 32), generator=draws))
+    return cross_entropy(network(images), torch.randint(3, (2, 32, 32), generator=draws), EVEN)
 
 
 def scores(values: list[float]) -> Callable[[SegmentationNetwork], float]:
@@ -244,6 +245,7 @@ def teacher(
         validation,
         image=IMAGE,
         weak=WEAK,
+        loss=EVEN,
         optimizer=OPTIMIZER,
         selection=by("validation"),
         supervised=budget,
@@ -317,6 +319,7 @@ def student(
         folders,
         image=IMAGE,
         weak=WEAK,
+        loss=EVEN,
         strong=STRONG,
         cutmix=MIX,
         optimizer=OPTIMIZER,

@@ -1,0 +1,70 @@
+"""The check of the whole params.yaml: all problems at once, each naming its key."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ppl.all_settings import check_all, stop_without_data
+from ppl.datasets.base import DataSettings
+from ppl.errors import InputError
+from ppl.splits import SplitSettings
+
+PARAMS: dict[str, Any] = yaml.safe_load(
+    (Path(__file__).parent.parent / "params.yaml").read_text(encoding="utf-8")
+)
+
+
+def test_the_committed_settings_are_valid() -> None:
+    check_all(PARAMS)
+
+
+def test_every_problem_is_named_at_once() -> None:
+    params = copy.deepcopy(PARAMS)
+    params["rankng"] = params.pop("ranking")
+    params["optimizer"]["momentum"] = 1.5
+    params["cutmix"]["boxs"] = 3
+    with pytest.raises(InputError) as caught:
+        check_all(params)
+    message = str(caught.value)
+    assert "rankng: unknown section" in message
+    assert "section `ranking` is missing" in message
+    assert "optimizer.momentum: got 1.5" in message
+    assert "cutmix.boxs: unknown key (did you mean boxes?)" in message
+
+
+def test_each_number_is_checked_for_its_type() -> None:
+    for section, values in PARAMS.items():
+        if not isinstance(values, dict):
+            continue
+        for key, value in values.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                params = copy.deepcopy(PARAMS)
+                params[section][key] = True
+                with pytest.raises(InputError, match=rf"{section}\.{key}"):
+                    check_all(params)
+
+
+def data(**changes: Any) -> DataSettings:
+    return DataSettings(**{**PARAMS["data"], **changes})
+
+
+def test_missing_data_is_named_with_its_layout_and_the_default(tmp_path: Path) -> None:
+    split = SplitSettings(**{**PARAMS["split"], "lists": str(tmp_path)})
+    with pytest.raises(InputError, match=r"MT_Break.*data\.name: synthetic"):
+        stop_without_data(data(name="magnetic_tile", root=str(tmp_path / "no")), split)
+    stop_without_data(data(), split)
+
+
+def test_data_that_dvc_can_fetch_need_not_be_there(tmp_path: Path) -> None:
+    split = SplitSettings(**{**PARAMS["split"], "lists": str(tmp_path)})
+    (tmp_path / "tiles.dvc").touch()
+    stop_without_data(data(name="magnetic_tile", root=str(tmp_path / "tiles")), split)
+
+
+def test_missing_lists_are_named(tmp_path: Path) -> None:
+    split = SplitSettings(**{**PARAMS["split"], "lists": str(tmp_path / "no")})
+    with pytest.raises(InputError, match=r"split\.lists"):
+        stop_without_data(data(), split)

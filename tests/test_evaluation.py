@@ -1,0 +1,137 @@
+"""Evaluation: counts at own size, pseudo-masks against hidden labels, pictures of fixed names."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ppl.evaluation import (
+    EvaluateSettings,
+    evaluate_models,
+    examples,
+    model_metrics,
+    pseudo_mask_metrics,
+    pseudo_mask_quality,
+    teacher_on_hard_half,
+    write_overlays,
+)
+from ppl.image_files import write_mask
+from ppl.image_set import DatasetInfo, Entry, ImageSet, mask_file, read_image_set, write_index
+from ppl.inference import TestTimeSettings
+
+INFO = DatasetInfo("made", ("background", "dark", "bright"), ((0, 0, 0), (255, 0, 0), (0, 255, 0)))
+SETTINGS = EvaluateSettings(scales=[1.0], flip=False, min_defect_fraction=0.001, overlays=2)
+
+
+class ByBrightness(nn.Module):
+    """Dark pixels are class 1, bright ones class 2: right on the images made here."""
+
+    def __init__(self, *, blind: bool = False) -> None:
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(1))
+        self.blind = blind
+
+    def forward(self, image: Tensor) -> Tensor:
+        grey = image.mean(dim=1)
+        defects = torch.stack([0.25 - grey, grey - 0.75], dim=1) * 100
+        if self.blind:
+            defects = torch.full_like(defects, -100)
+        return torch.cat([torch.zeros_like(grey)[:, None], defects], dim=1)
+
+
+def make_set(folder: Path) -> ImageSet:
+    """Three grey images of 64 x 48: with a dark block, with a bright one, without a defect."""
+    entries = []
+    for id, value in (("a/dark", 0), ("a/bright", 255), ("b/sound", 128)):
+        grey = torch.full((64, 48), 128, dtype=torch.uint8)
+        mask = torch.zeros((64, 48), dtype=torch.uint8)
+        grey[16:32, 16:32] = value
+        mask[16:32, 16:32] = {0: 1, 255: 2, 128: 0}[value]
+        file = folder / "images" / f"{id}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(grey.numpy()).save(file)
+        write_mask(mask_file(folder / "masks", id), mask, INFO.colours)
+        entries.append(Entry(id, f"{id}.png", 64, 48))
+    write_index(folder, entries)
+    return read_image_set(folder)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> ImageSet:
+    return make_set(tmp_path / "test")
+
+
+def test_a_perfect_model_scores_one_and_a_blind_one_misses_every_defect(made: ImageSet) -> None:
+    models = {"perfect": ByBrightness(), "blind": ByBrightness(blind=True)}
+    results = evaluate_models(models, made, 3, (64, 48), SETTINGS, [])  # type: ignore[arg-type]
+    perfect = model_metrics(results["perfect"], INFO)
+    assert perfect["miou"] == 1.0
+    assert perfect["image_recall"] == 1.0
+    assert perfect["image_false_alarm_rate"] == 0.0
+    blind = model_metrics(results["blind"], INFO)
+    assert blind["iou"] == {
+        "background": pytest.approx(1 - 512 / 9216, abs=1e-6),
+        "dark": 0,
+        "bright": 0,
+    }
+    assert blind["image_recall"] == 0.0
+
+
+def test_every_pixel_of_the_images_own_size_is_counted(made: ImageSet) -> None:
+    models = {"any": ByBrightness()}
+    results = evaluate_models(models, made, 3, (32, 32), SETTINGS, [])  # type: ignore[arg-type]
+    assert int(results["any"].matrix.sum()) == 3 * 64 * 48
+
+
+def test_pseudo_masks_without_a_hidden_label_are_left_out(made: ImageSet, tmp_path: Path) -> None:
+    hidden = made.folder / "masks"
+    masks = tmp_path / "pseudo"
+    for id in ("a/dark", "a/bright", "nowhere"):
+        write_mask(mask_file(masks, id), torch.zeros(64, 48), INFO.colours)
+    found = pseudo_mask_quality(masks, hidden, 3)
+    assert set(found.miou_of) == {"a/dark", "a/bright"}
+    assert int(found.matrix.sum()) == 2 * 64 * 48
+
+
+def test_without_hidden_labels_the_quality_is_null(made: ImageSet, tmp_path: Path) -> None:
+    nothing = pseudo_mask_quality(made.folder / "masks", tmp_path / "no_hidden", 3)
+    metrics = pseudo_mask_metrics({"hard": nothing}, INFO)
+    assert metrics == {
+        "hard": {"images": 0, "miou": None, "iou": dict.fromkeys(INFO.classes)},
+    }
+
+
+def test_the_teacher_is_judged_on_the_images_of_the_hard_half_alone(
+    made: ImageSet, tmp_path: Path
+) -> None:
+    hard = tmp_path / "hard"
+    write_mask(mask_file(hard, "a/dark"), torch.zeros(64, 48), INFO.colours)
+    found = teacher_on_hard_half(
+        ByBrightness(),  # type: ignore[arg-type]
+        made,
+        hard,
+        made.folder / "masks",
+        3,
+        (64, 48),
+        TestTimeSettings(scales=[1.0], flip=True),
+    )
+    assert found.miou_of == {"a/dark": 1.0}
+
+
+def test_pictures_have_fixed_names_and_show_the_chosen_images(
+    made: ImageSet, tmp_path: Path
+) -> None:
+    shown = examples(made, 2)
+    models = {"teacher": ByBrightness(), "final": ByBrightness()}
+    results = evaluate_models(models, made, 3, (64, 48), SETTINGS, shown)  # type: ignore[arg-type]
+    write_overlays(tmp_path / "overlays", made, shown, results, INFO)
+    names = sorted(file.name for file in (tmp_path / "overlays").iterdir())
+    assert names == ["overlay_01.png", "overlay_02.png"]
+    assert examples(made, 2) == shown
+
+
+def test_zero_pictures_still_leave_the_folder(made: ImageSet, tmp_path: Path) -> None:
+    write_overlays(tmp_path / "overlays", made, [], {}, INFO)
+    assert list((tmp_path / "overlays").iterdir()) == []
