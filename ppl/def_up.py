@@ -4,7 +4,7 @@ Source: Wu et al., TNNLS 2024; the steps are numbered as in the paper's algorith
 """
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -20,8 +20,9 @@ from ppl.training_images import BatchStream
 
 
 class RetrainSettings(Settings):
-    """Sections `retrain_reliable` and `retrain_final`: budget and the two halves of a batch."""
+    """Sections `retrain_reliable` and `retrain_final`: start, budget, the two halves of a batch."""
 
+    start: Literal["fresh", "labeler"]
     iterations: Annotated[int, Field(ge=1)]
     labeled_batch: Annotated[int, Field(ge=1)]
     unlabeled_batch: Annotated[int, Field(ge=1)]

@@ -1,4 +1,4 @@
-"""Phases 4 and 6: train a fresh student on labeled and pseudo-labeled images with Def-UP."""
+"""Phases 4 and 6: train a student on labeled and pseudo-labeled images with Def-UP."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -8,7 +8,7 @@ from ppl.def_up import RetrainSettings
 from ppl.encoder_weights import start_from_encoder_weights
 from ppl.image_set import read_dataset_info, read_image_set
 from ppl.loss import LossSettings
-from ppl.network import NetworkSettings, new_network, pick_device, save_network
+from ppl.network import NetworkSettings, load_network, new_network, pick_device, save_network
 from ppl.resize import ImageSettings
 from ppl.retrain import retrain
 from ppl.seeds import derived_seed
@@ -28,17 +28,19 @@ def train_student(
     unlabeled: Path,
     dataset: Path,
     encoder: Path,
+    labeler: Path,
     masks: Sequence[Path],
     student: Path,
     curve: Path,
 ) -> None:
-    """Train a fresh network on L and on the images that have a pseudo-mask in `masks`.
+    """Train a network on L and on the images that have a pseudo-mask in `masks`.
 
     Args:
         name: of the student; it owns the random draws and marks the curve.
         labeled, validation, unlabeled: prepared image sets.
         dataset: dataset.json.
         encoder: the folder that `import_encoder` left.
+        labeler: the model that made the newest pseudo-masks; `budget.start` may begin with it.
         student, curve: what is written.
 
     Raises:
@@ -46,12 +48,15 @@ def train_student(
     """
     seed = section("seed", int)
     device = pick_device()
-    network = new_network(
-        section("model", NetworkSettings),
-        len(read_dataset_info(dataset).classes),
-        seed=derived_seed(seed, name, "weights"),
-    )
-    start_from_encoder_weights(network, encoder)
+    if budget.start == "labeler":
+        network = load_network(labeler, device)
+    else:
+        network = new_network(
+            section("model", NetworkSettings),
+            len(read_dataset_info(dataset).classes),
+            seed=derived_seed(seed, name, "weights"),
+        )
+        start_from_encoder_weights(network, encoder)
     training = retrain(
         network.to(device),
         read_image_set(labeled),

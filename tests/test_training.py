@@ -324,7 +324,7 @@ def student(
         cutmix=MIX,
         optimizer=OPTIMIZER,
         selection=by("validation"),
-        budget=RetrainSettings(iterations=3, labeled_batch=2, unlabeled_batch=2),
+        budget=RetrainSettings(start="fresh", iterations=3, labeled_batch=2, unlabeled_batch=2),
         seed=0,
         device=CPU,
         name="student_1",
