@@ -3,7 +3,6 @@
 import hashlib
 from pathlib import Path
 
-import segmentation_models_pytorch as smp
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -148,6 +147,8 @@ def fit_to_encoder(
 
 
 def _download(encoder: str) -> dict[str, Tensor]:
+    import segmentation_models_pytorch as smp
+
     try:
         built = smp.encoders.get_encoder(encoder, weights="imagenet")
     # the hub client raises its own, requests' and OSError's exceptions, by version

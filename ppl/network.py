@@ -1,10 +1,10 @@
 """Networks by name, and their checkpoints: safetensors plus a JSON that rebuilds them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
-import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -156,12 +156,17 @@ def load_network(folder: Path, device: torch.device) -> SegmentationNetwork:
 
 def pick_device() -> torch.device:
     """CUDA where there is one, else the CPU; the device is no parameter of the result."""
+    # cuBLAS reads this when CUDA starts; without it some of its products vary from run to run
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _smp_model(architecture: str, encoder: str, classes: int, options: dict[str, Any]) -> nn.Module:
+    # it takes seconds to import, which a stage that only reads these settings need not spend
+    import segmentation_models_pytorch as smp
+
     try:
         model: nn.Module = smp.create_model(
             architecture, encoder_name=encoder, encoder_weights=None, classes=classes, **options

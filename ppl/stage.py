@@ -17,7 +17,9 @@ def run(main: Callable[..., None]) -> None:
     only place where those paths stand. An `InputError` is printed alone and ends with status 1.
     """
     name = Path(inspect.getfile(main)).stem
-    parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m stages.{name}", description=main.__doc__, allow_abbrev=False
+    )
     for parameter in inspect.signature(main).parameters:
         parser.add_argument(
             "--" + parameter.replace("_", "-"), type=Path, required=True, metavar="PATH"
