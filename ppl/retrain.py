@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from ppl.checkpoint import Checkpoint
 from ppl.cutmix import CutMixSettings
 from ppl.def_up import RetrainSettings, def_up_loss
 from ppl.errors import InputError
@@ -13,7 +14,7 @@ from ppl.image_set import ImageSet, mask_file, masked_ids
 from ppl.loss import LossSettings
 from ppl.network import SegmentationNetwork
 from ppl.resize import ImageSettings
-from ppl.seeds import generator, global_draws
+from ppl.seeds import StatefulGenerator, generator, global_draws
 from ppl.strong_augment import StrongAugmentSettings
 from ppl.training import OptimizerSettings, SelectionSettings, Training, train
 from ppl.training_images import BatchStream, TrainingImages, concatenate, load_training_images
@@ -39,6 +40,7 @@ def retrain(
     seed: int,
     device: torch.device,
     name: str,
+    checkpoint: Checkpoint | None = None,
 ) -> Training:
     """Train `network` on `labeled` and on the unlabeled images with a mask in `mask_folders`.
 
@@ -69,17 +71,20 @@ def retrain(
             augment=generator(seed, name, what, "weak"),
         )
 
+    labeled_stream = stream(given, budget.labeled_batch, "labeled")
+    unlabeled_stream = stream(teaching, budget.unlabeled_batch, "unlabeled")
+    strong_draws, cutmix_draws = generator(seed, name, "strong"), generator(seed, name, "cutmix")
     with global_draws(seed, name, "dropout"):
         return train(
             network,
             def_up_loss(
-                stream(given, budget.labeled_batch, "labeled"),
-                stream(teaching, budget.unlabeled_batch, "unlabeled"),
+                labeled_stream,
+                unlabeled_stream,
                 strong,
                 cutmix,
                 loss,
-                strong_draws=generator(seed, name, "strong"),
-                cutmix_draws=generator(seed, name, "cutmix"),
+                strong_draws=strong_draws,
+                cutmix_draws=cutmix_draws,
                 device=device,
             ),
             validation_score(validation, image.size, network.classes),
@@ -87,6 +92,13 @@ def retrain(
             optimizer=optimizer,
             selection=selection,
             name=name,
+            draws={
+                "labeled": labeled_stream,
+                "unlabeled": unlabeled_stream,
+                "strong": StatefulGenerator(strong_draws),
+                "cutmix": StatefulGenerator(cutmix_draws),
+            },
+            checkpoint=checkpoint,
         )
 
 

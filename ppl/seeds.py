@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -22,6 +24,19 @@ def generator(seed: int, *owner: str) -> torch.Generator:
     Draws are made on the CPU on every machine, so that CPU and CUDA runs see the same ones.
     """
     return torch.Generator().manual_seed(derived_seed(seed, *owner))
+
+
+@dataclass(frozen=True)
+class StatefulGenerator:
+    """A generator that says where it stands as networks and optimizers do, for a checkpoint."""
+
+    generator: torch.Generator
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"state": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["state"])
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Run one stage: paths from the command line, readable errors, the right copy of the code."""
 
 import argparse
+import errno
 import inspect
 import sys
 from collections.abc import Callable
@@ -8,13 +9,16 @@ from pathlib import Path
 
 import ppl.errors
 from ppl.errors import InputError
+from ppl.guard import Guard
+from ppl.only_run import only_run
 
 
 def run(main: Callable[..., None]) -> None:
     """Call `main` with the paths that its keyword-only parameters name, then exit.
 
     `def main(*, labeled: Path, out: Path)` becomes `--labeled PATH --out PATH`. dvc.yaml is the
-    only place where those paths stand. An `InputError` is printed alone and ends with status 1.
+    only place where those paths stand. An `InputError` is printed alone and ends with status 1, as
+    does a full disk; DVC then records nothing.
     """
     name = Path(inspect.getfile(main)).stem
     parser = argparse.ArgumentParser(
@@ -27,12 +31,23 @@ def run(main: Callable[..., None]) -> None:
     arguments = vars(parser.parse_args())
     try:
         _stop_unless_code_is_local()
-        main(**arguments)
+        with only_run(name):
+            guard = Guard(name)
+            main(**arguments)
+            guard.stop_if_changed()
     except InputError as error:
         print(f"\n{name}: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(
+            f"\n{name}: no space left on the disk ({error}): free some, then `dvc repro` goes on",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     except KeyboardInterrupt:
-        print(f"\n{name}: interrupted. `dvc repro` goes on from this stage.", file=sys.stderr)
+        print(f"\n{name}: interrupted. `dvc repro` goes on from here.", file=sys.stderr)
         sys.exit(130)
 
 

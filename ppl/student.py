@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ppl.checkpoint import Checkpoint
 from ppl.cutmix import CutMixSettings
 from ppl.def_up import RetrainSettings
 from ppl.encoder_weights import start_from_encoder_weights
@@ -32,6 +33,7 @@ def train_student(
     masks: Sequence[Path],
     student: Path,
     curve: Path,
+    checkpoint: Checkpoint,
 ) -> None:
     """Train a network on L and on the images that have a pseudo-mask in `masks`.
 
@@ -42,6 +44,7 @@ def train_student(
         encoder: the folder that `import_encoder` left.
         labeler: the model that made the newest pseudo-masks; `budget.start` may begin with it.
         student, curve: what is written.
+        checkpoint: where an interrupted training goes on.
 
     Raises:
         InputError: wrong settings, or as `retrain`.
@@ -74,6 +77,7 @@ def train_student(
         seed=seed,
         device=device,
         name=name,
+        checkpoint=checkpoint,
     )
     save_network(student, network, training.kept, iteration=training.kept_iteration)
     write_training_curve(curve, training, model=name)

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ppl.checkpoint import Checkpoint
 from ppl.errors import InputError
 from ppl.image_set import ImageSet
 from ppl.loss import LossSettings, cross_entropy
@@ -40,6 +41,7 @@ def train_supervised(
     supervised: SupervisedSettings,
     seed: int,
     device: torch.device,
+    checkpoint: Checkpoint | None = None,
 ) -> Training:
     """Cross-entropy on weakly augmented labeled images.
 
@@ -76,4 +78,6 @@ def train_supervised(
             selection=selection,
             snapshots=supervised.snapshots,
             name="teacher",
+            draws={"labeled": stream},
+            checkpoint=checkpoint,
         )

@@ -3,15 +3,18 @@
 What a step minimises is handed in as a function, so the loop knows nothing of pseudo-masks.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Literal
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
+from ppl.checkpoint import Checkpoint
 from ppl.errors import InputError
 from ppl.network import SegmentationNetwork
 from ppl.settings import Settings
@@ -40,14 +43,29 @@ class SelectionSettings(Settings):
     every: PositiveInt
 
 
-@dataclass(frozen=True)
-class Training:
-    """What a training leaves: the kept state, (iteration, state) snapshots, a curve for plots."""
+class Stateful(Protocol):
+    """What draws: it can say where it stands, and go on from there."""
 
-    kept: State
-    kept_iteration: int
-    snapshots: list[tuple[int, State]]
-    curve: list[dict[str, float | int | None]]
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class Training:
+    """What a training leaves: the kept state, (iteration, state) snapshots, a curve for plots.
+
+    The rest is where it stands, `losses` those since the curve's last point. All of it goes into
+    every checkpoint.
+    """
+
+    kept: State = field(default_factory=dict)
+    kept_iteration: int = 0
+    snapshots: list[tuple[int, State]] = field(default_factory=list)
+    curve: list[dict[str, float | int | None]] = field(default_factory=list)
+    iteration: int = 0
+    best: float = -1.0
+    losses: list[float] = field(default_factory=list)
 
 
 def train(
@@ -60,6 +78,8 @@ def train(
     selection: SelectionSettings,
     snapshots: int = 0,
     name: str,
+    draws: Mapping[str, Stateful] = MappingProxyType({}),
+    checkpoint: Checkpoint | None = None,
 ) -> Training:
     """Train `network` in place for `iterations` steps of `batch_loss`.
 
@@ -68,6 +88,8 @@ def train(
         validate: the score to maximise, called in eval mode; None where no validation image is.
         snapshots: how many states to keep at equal distances, the last at the end.
         name: of the model, for the progress bar and for messages.
+        draws: all that `batch_loss` draws from, by name, except torch's global generators.
+        checkpoint: where to go on from, and where to leave the state from time to time.
 
     Raises:
         InputError: selection by validation without validation images; a loss that is not finite
@@ -83,45 +105,102 @@ def train(
     snapshot_at = {round((k + 1) * iterations / snapshots) for k in range(snapshots)}
     curve_every = max(1, iterations // CURVE_POINTS)
     sgd = _sgd(network, optimizer)
-    result = Training(kept={}, kept_iteration=0, snapshots=[], curve=[])
-    kept, kept_iteration, best = result.kept, 0, -1.0
-    loss_sum, loss_count = 0.0, 0
+    training = Training()
+    saved = checkpoint.load() if checkpoint else None
+    if saved is not None:
+        training = _restore(saved, network, sgd, draws)
+        print(f"{name} goes on from iteration {training.iteration} of {iterations}")
 
-    with tqdm(total=iterations, desc=f"train {name}", unit="step") as progress:
-        for iteration in range(1, iterations + 1):
+    with tqdm(
+        total=iterations, initial=training.iteration, desc=f"train {name}", unit="step"
+    ) as progress:
+        while training.iteration < iterations:
+            iteration = training.iteration = training.iteration + 1
             decay = poly_decay(iteration - 1, iterations, optimizer.poly_power)
             loss = train_step(network, batch_loss, sgd, decay)
-            if not torch.isfinite(torch.tensor(loss)):
+            if not math.isfinite(loss):
                 raise InputError(
                     f"{name}: the loss is {loss} at iteration {iteration} of {iterations}: "
                     "lower optimizer.encoder_lr or optimizer.decoder_lr_multiple"
                 )
-            loss_sum, loss_count = loss_sum + loss, loss_count + 1
+            training.losses.append(loss)
             progress.update()
             progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
 
             last = iteration == iterations
             if iteration in snapshot_at:
-                result.snapshots.append((iteration, _copy(network)))
+                training.snapshots.append((iteration, _copy(network)))
             score = None
             if validate is not None and (last or iteration % selection.every == 0):
                 network.eval()
                 score = validate(network)
-                # of equal scores the later one: it has seen more
-                if selection.by == "validation" and score >= best:
-                    kept, kept_iteration, best = _copy(network), iteration, score
-            if last and selection.by == "last":
-                kept, kept_iteration = _copy(network), iteration
+            _keep(training, network, score, selection, last=last)
             if last or score is not None or iteration % curve_every == 0:
-                result.curve.append(
-                    {
-                        "iteration": iteration,
-                        "training_loss": round(loss_sum / loss_count, 6),
-                        "validation_miou": None if score is None else round(score, 6),
-                    }
-                )
-                loss_sum, loss_count = 0.0, 0
-    return Training(kept, kept_iteration, result.snapshots, result.curve)
+                _add_to_curve(training, score)
+            if checkpoint and checkpoint.due:
+                checkpoint.save(_state(training, network, sgd, draws))
+    return training
+
+
+def _keep(
+    training: Training,
+    network: SegmentationNetwork,
+    score: float | None,
+    selection: SelectionSettings,
+    *,
+    last: bool,
+) -> None:
+    if selection.by == "last":
+        better = last
+    else:
+        # of equal scores the later one: it has seen more
+        better = score is not None and score >= training.best
+        training.best = score if better and score is not None else training.best
+    if better:
+        training.kept, training.kept_iteration = _copy(network), training.iteration
+
+
+def _add_to_curve(training: Training, score: float | None) -> None:
+    training.curve.append(
+        {
+            "iteration": training.iteration,
+            "training_loss": round(math.fsum(training.losses) / len(training.losses), 6),
+            "validation_miou": None if score is None else round(score, 6),
+        }
+    )
+    training.losses.clear()
+
+
+def _state(
+    training: Training,
+    network: SegmentationNetwork,
+    sgd: torch.optim.SGD,
+    draws: Mapping[str, Stateful],
+) -> dict[str, Any]:
+    return {
+        "training": {item.name: getattr(training, item.name) for item in fields(training)},
+        "network": network.state_dict(),
+        "sgd": sgd.state_dict(),
+        "draws": {name: source.state_dict() for name, source in draws.items()},
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def _restore(
+    saved: dict[str, Any],
+    network: SegmentationNetwork,
+    sgd: torch.optim.SGD,
+    draws: Mapping[str, Stateful],
+) -> Training:
+    network.load_state_dict(saved["network"])
+    sgd.load_state_dict(saved["sgd"])
+    for name, source in draws.items():
+        source.load_state_dict(saved["draws"][name])
+    torch.set_rng_state(saved["cpu"])
+    if saved["cuda"] is not None:
+        torch.cuda.set_rng_state(saved["cuda"])
+    return Training(**saved["training"])
 
 
 def train_step(

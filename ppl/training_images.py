@@ -6,6 +6,7 @@ Axes: N images, B batch, H height, W width.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -114,3 +115,17 @@ class BatchStream:
             self._augment,
         )
         return images.to(device).float() / 255, masks.to(device).long()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream stands, for a checkpoint."""
+        return {
+            "waiting": self._waiting,
+            "order": self._order.get_state(),
+            "augment": self._augment.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a stream over the same images stood."""
+        self._waiting = state["waiting"]
+        self._order.set_state(state["order"])
+        self._augment.set_state(state["augment"])

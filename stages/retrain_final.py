@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ppl.checkpoint import checkpoint_of
 from ppl.def_up import RetrainSettings
 from ppl.settings import section
 from ppl.stage import run
@@ -22,19 +23,21 @@ def main(
     curve: Path,
 ) -> None:
     """Train the final student on the labeled images and both halves."""
-    train_student(
-        "final",
-        budget=section("retrain_final", RetrainSettings),
-        labeled=labeled,
-        validation=validation,
-        unlabeled=unlabeled,
-        dataset=dataset,
-        encoder=encoder,
-        labeler=student_1,
-        masks=[reliable_masks, hard_masks],
-        student=student,
-        curve=curve,
-    )
+    with checkpoint_of("retrain_final") as checkpoint:
+        train_student(
+            "final",
+            budget=section("retrain_final", RetrainSettings),
+            labeled=labeled,
+            validation=validation,
+            unlabeled=unlabeled,
+            dataset=dataset,
+            encoder=encoder,
+            labeler=student_1,
+            masks=[reliable_masks, hard_masks],
+            student=student,
+            curve=curve,
+            checkpoint=checkpoint,
+        )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ppl.checkpoint import checkpoint_of
 from ppl.def_up import RetrainSettings
 from ppl.settings import section
 from ppl.stage import run
@@ -21,19 +22,21 @@ def main(
     curve: Path,
 ) -> None:
     """Train student 1 on the labeled images and the reliable half."""
-    train_student(
-        "student_1",
-        budget=section("retrain_reliable", RetrainSettings),
-        labeled=labeled,
-        validation=validation,
-        unlabeled=unlabeled,
-        dataset=dataset,
-        encoder=encoder,
-        labeler=teacher,
-        masks=[reliable_masks],
-        student=student,
-        curve=curve,
-    )
+    with checkpoint_of("retrain_reliable") as checkpoint:
+        train_student(
+            "student_1",
+            budget=section("retrain_reliable", RetrainSettings),
+            labeled=labeled,
+            validation=validation,
+            unlabeled=unlabeled,
+            dataset=dataset,
+            encoder=encoder,
+            labeler=teacher,
+            masks=[reliable_masks],
+            student=student,
+            curve=curve,
+            checkpoint=checkpoint,
+        )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ppl.checkpoint import checkpoint_of
 from ppl.encoder_weights import start_from_encoder_weights
 from ppl.image_set import read_dataset_info, read_image_set
 from ppl.loss import LossSettings
@@ -35,23 +36,25 @@ def main(
         seed=derived_seed(seed, "teacher", "weights"),
     )
     start_from_encoder_weights(network, encoder)
-    training = train_supervised(
-        network.to(device),
-        read_image_set(labeled),
-        read_image_set(validation),
-        image=section("image", ImageSettings),
-        weak=section("weak_augment", WeakAugmentSettings),
-        loss=section("loss", LossSettings),
-        optimizer=section("optimizer", OptimizerSettings),
-        selection=section("selection", SelectionSettings),
-        supervised=section("train_supervised", SupervisedSettings),
-        seed=seed,
-        device=device,
-    )
-    save_network(teacher, network, training.kept, iteration=training.kept_iteration)
-    for number, (iteration, state) in enumerate(training.snapshots, start=1):
-        save_network(snapshots / str(number), network, state, iteration=iteration)
-    write_training_curve(curve, training, model="teacher")
+    with checkpoint_of("train_supervised") as checkpoint:
+        training = train_supervised(
+            network.to(device),
+            read_image_set(labeled),
+            read_image_set(validation),
+            image=section("image", ImageSettings),
+            weak=section("weak_augment", WeakAugmentSettings),
+            loss=section("loss", LossSettings),
+            optimizer=section("optimizer", OptimizerSettings),
+            selection=section("selection", SelectionSettings),
+            supervised=section("train_supervised", SupervisedSettings),
+            seed=seed,
+            device=device,
+            checkpoint=checkpoint,
+        )
+        save_network(teacher, network, training.kept, iteration=training.kept_iteration)
+        for number, (iteration, state) in enumerate(training.snapshots, start=1):
+            save_network(snapshots / str(number), network, state, iteration=iteration)
+        write_training_curve(curve, training, model="teacher")
 
 
 if __name__ == "__main__":

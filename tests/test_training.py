@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ppl.checkpoint import Checkpoint
 from ppl.cutmix import CutMixSettings
 from ppl.def_up import RetrainSettings
 from ppl.errors import InputError
@@ -235,7 +236,13 @@ def test_the_curve_covers_every_iteration_and_can_be_written(
 
 
 def teacher(
-    labeled: ImageSet, validation: ImageSet, settings: NetworkSettings, *, seed: int = 0, **sup: int
+    labeled: ImageSet,
+    validation: ImageSet,
+    settings: NetworkSettings,
+    *,
+    seed: int = 0,
+    checkpoint: Checkpoint | None = None,
+    **sup: int,
 ) -> tuple[SegmentationNetwork, Training]:
     network = new_network(settings, 3, seed=seed)
     budget = SupervisedSettings(**({"iterations": 4, "batch": 2, "snapshots": 2} | sup))
@@ -251,6 +258,7 @@ def teacher(
         supervised=budget,
         seed=seed,
         device=CPU,
+        checkpoint=checkpoint,
     )
     return network, training
 
@@ -309,7 +317,12 @@ def test_validation_images_that_count_no_pixel_are_none(make_set: MakeSet, ids: 
 
 
 def student(
-    labeled: ImageSet, unlabeled: ImageSet, folders: list[Path], settings: NetworkSettings
+    labeled: ImageSet,
+    unlabeled: ImageSet,
+    folders: list[Path],
+    settings: NetworkSettings,
+    *,
+    checkpoint: Checkpoint | None = None,
 ) -> Training:
     return retrain(
         new_network(settings, 3, seed=0),
@@ -328,6 +341,7 @@ def student(
         seed=0,
         device=CPU,
         name="student_1",
+        checkpoint=checkpoint,
     )
 
 
@@ -367,3 +381,62 @@ def test_too_few_pseudo_labeled_images_say_what_to_change(
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match=r"2 labeled and 0 pseudo-labeled .*reliable_fraction"):
         student(labeled, labeled, [tmp_path / "none"], network_settings)
+
+
+class Interrupted(Checkpoint):
+    """Saves after every step; after so many saves the training dies."""
+
+    def __init__(self, file: Path, *, after: int) -> None:
+        super().__init__(file, seconds=0)
+        self._left = after
+
+    @property
+    def due(self) -> bool:
+        return True
+
+    def save(self, state: dict[str, Any]) -> None:
+        super().save(state)
+        self._left -= 1
+        if self._left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 5])
+def test_a_resumed_teacher_is_the_uninterrupted_one(
+    tmp_path: Path, make_set: MakeSet, network_settings: NetworkSettings, after: int
+) -> None:
+    settings = network_settings.model_copy(update={"architecture": "DeepLabV3Plus"})
+    labeled, validation = make_set(["a", "b", "c"]), make_set(["v"], folder="val")
+    budget = {"iterations": 6, "snapshots": 3}
+    _, whole = teacher(labeled, validation, settings, **budget)
+    file = tmp_path / "c.pt"
+    with pytest.raises(KeyboardInterrupt):
+        teacher(labeled, validation, settings, checkpoint=Interrupted(file, after=after), **budget)
+    _, resumed = teacher(labeled, validation, settings, checkpoint=Checkpoint(file), **budget)
+    assert same(whole.kept, resumed.kept)
+    assert (whole.kept_iteration, whole.curve) == (resumed.kept_iteration, resumed.curve)
+    assert [at for at, _ in whole.snapshots] == [at for at, _ in resumed.snapshots]
+    assert all(
+        same(first, second)
+        for (_, first), (_, second) in zip(whole.snapshots, resumed.snapshots, strict=True)
+    )
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_resumed_student_is_the_uninterrupted_one(
+    tmp_path: Path, make_set: MakeSet, network_settings: NetworkSettings, after: int
+) -> None:
+    labeled = make_set(["a", "b", "c"])
+    unlabeled = make_set(["u", "v", "w"], folder="unlabeled", masks=False, seed=1)
+    masks = tmp_path / "masks"
+    for id in unlabeled.ids:
+        write_mask(mask_file(masks, id), torch.zeros(32, 32), COLOURS)
+    whole = student(labeled, unlabeled, [masks], network_settings)
+    file = tmp_path / "c.pt"
+    with pytest.raises(KeyboardInterrupt):
+        student(
+            labeled, unlabeled, [masks], network_settings, checkpoint=Interrupted(file, after=after)
+        )
+    resumed = student(labeled, unlabeled, [masks], network_settings, checkpoint=Checkpoint(file))
+    assert same(whole.kept, resumed.kept)
+    assert whole.curve == resumed.curve

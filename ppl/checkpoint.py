@@ -1,0 +1,102 @@
+"""Where an interrupted training goes on: one file, bound to all that decides its result.
+
+A checkpoint is no artifact of the pipeline: nobody declares it, neither Git nor DVC sees it, and a
+finished training deletes it. Resumed or not, a training leaves the same bytes.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+
+from ppl.declared import declared, digest, files_below
+
+SCRATCH = ".scratch"
+"""Folder of all checkpoints, in the project that started the run."""
+
+SHARE = 0.02
+"""Checkpoints take about this share of a training's time, at most."""
+
+LIBRARIES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "numpy", "pillow")
+"""Libraries whose version may change a training's bytes."""
+
+
+class Checkpoint:
+    """The newest state of one training, in one file that is whole or absent.
+
+    Args:
+        file: the checkpoint; its folder exists.
+        seconds: between two checkpoints, at least; a slow disk makes it longer.
+    """
+
+    def __init__(self, file: Path, *, seconds: float = 10.0) -> None:
+        self._file = file
+        self._seconds = seconds
+        self._wait = seconds
+        self._last = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state; None where there is none. No code is run from the file."""
+        if not self._file.is_file():
+            return None
+        with self._file.open("rb") as stream:
+            state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
+        return state
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for the next one; asked after every step."""
+        return time.monotonic() - self._last >= self._wait
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the file: after a power loss the old or the new state is there, never half."""
+        began = time.monotonic()
+        half = self._file.with_suffix(".half")
+        with half.open("wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        half.replace(self._file)
+        self._last = time.monotonic()
+        self._wait = max(self._seconds, (self._last - began) / SHARE)
+
+
+@contextmanager
+def checkpoint_of(stage: str) -> Iterator[Checkpoint]:
+    """The checkpoint of `stage` with the code, settings and inputs that dvc.yaml declares for it.
+
+    Inside, no other run with the same fingerprint goes on: a second one waits. After success the
+    checkpoint is deleted, after anything else it stays.
+    """
+    # queued runs work in copies of the project that are deleted; DVC_ROOT is where they came from
+    scratch = Path(os.environ.get("DVC_ROOT", ".")) / SCRATCH
+    scratch.mkdir(parents=True, exist_ok=True)
+    file = scratch / f"{stage}-{fingerprint(stage)}.pt"
+    with filelock.FileLock(file.with_suffix(".lock")):
+        yield Checkpoint(file)
+        file.unlink(missing_ok=True)
+
+
+def fingerprint(stage: str) -> str:
+    """A hash of what decides a stage's bytes: settings, code, inputs, libraries, machine."""
+    parts = declared(stage)
+    inputs = [file for path in parts.inputs for file in files_below(path)]
+    facts = {
+        "settings": parts.params,
+        "files": {str(file): digest(file) for file in [*parts.code, *inputs]},
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        # sums are split over threads, and a sum's last bits depend on the order of its terms
+        "threads": torch.get_num_threads(),
+    }
+    return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,61 @@
+"""What dvc.yaml declares for a stage: its code, its inputs and its settings, as they are now."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ppl.settings import read_params
+
+PIPELINE = Path("dvc.yaml")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The dependencies of a stage, relative to the project's root."""
+
+    code: list[Path]
+    """Python files."""
+    inputs: list[Path]
+    """Files and folders of data."""
+    params: dict[str, Any]
+    """Sections of params.yaml, plain."""
+
+
+def declared(stage: str) -> Declared:
+    """What `stage` depends on, read from dvc.yaml and params.yaml in the working directory.
+
+    A stage that dvc.yaml does not know depends on nothing.
+    """
+    described = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))["stages"].get(stage, {})
+    params = read_params()
+    deps = [Path(_filled_in(dep, params)) for dep in described.get("deps", [])]
+    return Declared(
+        code=[path for path in deps if path.suffix == ".py"],
+        inputs=[path for path in deps if path.suffix != ".py"],
+        params={name: params.get(name) for name in described.get("params", [])},
+    )
+
+
+def _filled_in(path: str, params: dict[str, Any]) -> str:
+    """`path` with DVC's ${section.key} replaced by the setting."""
+    return re.sub(
+        r"\$\{(\w+)\.(\w+)\}", lambda found: str(params[found.group(1)][found.group(2)]), path
+    )
+
+
+def files_below(path: Path) -> Iterator[Path]:
+    """`path` itself if it is a file, else every file below it, sorted."""
+    if path.is_dir():
+        yield from (file for file in sorted(path.rglob("*")) if file.is_file())
+    elif path.exists():
+        yield path
+
+
+def digest(file: Path) -> str:
+    """A hash of a file's content."""
+    return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()

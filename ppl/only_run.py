@@ -1,0 +1,59 @@
+"""One run of a stage at a time in a workspace, and none without the `dvc` that started it.
+
+A killed `dvc` leaves its stage working. The next `dvc repro` would start a second copy of it, and
+both would write the same outputs.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from ppl.errors import InputError
+
+LOCKS = Path(".scratch")
+"""Folder of the locks, in the workspace that a stage runs in."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at whether `dvc` is still there."""
+
+WAIT = 5.0
+"""Seconds in which an orphan is expected to have stopped."""
+
+
+@contextmanager
+def only_run(stage: str) -> Iterator[None]:
+    """Hold the lock of `stage` in this workspace inside.
+
+    Raises:
+        InputError: another process works on this stage in this workspace.
+    """
+    LOCKS.mkdir(exist_ok=True)
+    lock = filelock.FileLock(LOCKS / f"{stage}.lock")
+    holder = LOCKS / f"{stage}.pid"
+    try:
+        lock.acquire(timeout=WAIT)
+    except filelock.Timeout:
+        process = holder.read_text(encoding="utf-8").strip() if holder.exists() else "unknown"
+        raise InputError(
+            f"another run of this stage is at work in this workspace (process {process}): let it "
+            "end, or stop it, and run `dvc repro` again"
+        ) from None
+    try:
+        holder.write_text(f"{os.getpid()}\n", encoding="utf-8")
+        if "DVC_STAGE" in os.environ:
+            threading.Thread(target=_stop_when_orphaned, args=[os.getppid()], daemon=True).start()
+        yield
+    finally:
+        lock.release()
+
+
+def _stop_when_orphaned(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(LOOK_EVERY)
+    # at once, as if killed: whatever is written from now on, nobody would record
+    os._exit(1)

@@ -1,0 +1,121 @@
+"""Checkpoints: whole or absent, and bound to all that decides a training's result."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ppl.checkpoint import Checkpoint, checkpoint_of, fingerprint
+
+PIPELINE = """
+stages:
+  train:
+    cmd: python -m stages.train
+    deps:
+      - labeled
+      - ppl/train.py
+    params:
+      - optimizer
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
+    (tmp_path / "params.yaml").write_text("optimizer: {rate: 0.5}\nother: 1\n", encoding="utf-8")
+    for name in ["ppl/train.py", "ppl/other.py", "labeled/a.png"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return tmp_path
+
+
+def interrupted_training() -> None:
+    with checkpoint_of("train") as checkpoint:
+        checkpoint.save({"iteration": 1})
+        raise KeyboardInterrupt
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "c.pt")
+    assert checkpoint.load() is None
+    state = {"weights": torch.rand(3, 4), "iteration": 7, "curve": [{"loss": 0.1, "miou": None}]}
+    checkpoint.save(state)
+    loaded = Checkpoint(tmp_path / "c.pt").load()
+    assert loaded is not None
+    assert torch.equal(loaded["weights"], state["weights"])  # type: ignore[arg-type]
+    assert (loaded["iteration"], loaded["curve"]) == (7, state["curve"])
+
+
+def test_a_save_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "c.pt")
+    checkpoint.save({"iteration": 1})
+    with pytest.raises(Exception, match="pickle"):
+        checkpoint.save({"weights": torch.rand(1000), "iteration": lambda: 2})
+    assert Checkpoint(tmp_path / "c.pt").load() == {"iteration": 1}
+
+
+class RunsCode:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("this must not run",)
+
+
+def test_no_code_runs_from_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"iteration": RunsCode()}, tmp_path / "c.pt")
+    with pytest.raises(Exception, match=r"weights_only|Unsupported"):
+        Checkpoint(tmp_path / "c.pt").load()
+    assert "must not run" not in capsys.readouterr().out
+
+
+def test_it_is_due_after_its_seconds_alone(tmp_path: Path) -> None:
+    assert Checkpoint(tmp_path / "c.pt", seconds=0).due
+    assert not Checkpoint(tmp_path / "c.pt", seconds=60).due
+
+
+def test_success_deletes_it_and_anything_else_keeps_it(project: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_training()
+    with checkpoint_of("train") as checkpoint:
+        assert checkpoint.load() == {"iteration": 1}
+    assert not list((project / ".scratch").glob("*.pt"))
+    with checkpoint_of("train") as checkpoint:
+        assert checkpoint.load() is None
+
+
+def test_it_lies_in_the_project_that_started_the_run(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = tmp_path_factory.mktemp("parent")
+    monkeypatch.setenv("DVC_ROOT", str(parent))
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_training()
+    assert [file.name for file in (parent / ".scratch").glob("train-*.pt")]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "same"),
+    [
+        ("params.yaml", "optimizer: {rate: 0.4}\nother: 1\n", False),
+        ("ppl/train.py", "# edited", False),
+        ("labeled/a.png", "corrected", False),
+        ("labeled/b.png", "added", False),
+        ("params.yaml", "other: 2\noptimizer:\n  rate: 0.50\n", True),
+        ("ppl/other.py", "# edited", True),
+    ],
+)
+def test_the_fingerprint_follows_what_the_stage_depends_on(
+    project: Path, file: str, content: str, same: bool
+) -> None:
+    before = fingerprint("train")
+    (project / file).write_text(content, encoding="utf-8")
+    assert (fingerprint("train") == before) == same
+
+
+def test_the_number_of_threads_is_in_the_fingerprint(project: Path) -> None:
+    threads, before = torch.get_num_threads(), fingerprint("train")
+    try:
+        torch.set_num_threads(threads + 1)
+        assert fingerprint("train") != before
+    finally:
+        torch.set_num_threads(threads)
