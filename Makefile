@@ -9,6 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: repro scores test check
 
 repro: $(BIN)/ready
+	@python -m ppl.all_settings
 	dvc repro
 	@$(MAKE) --no-print-directory scores
 

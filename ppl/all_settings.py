@@ -1,10 +1,12 @@
 """Every section of params.yaml with the settings class that owns it: checked as one, before all."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ppl.cutmix import CutMixSettings
-from ppl.datasets.base import DataSettings, stop_unless_there
+from ppl.datasets.base import DataSettings, dataset_info, stop_unless_there
 from ppl.def_up import RetrainSettings
 from ppl.errors import InputError
 from ppl.evaluation import EvaluateSettings
@@ -13,7 +15,7 @@ from ppl.network import NetworkSettings
 from ppl.pseudo_label import PseudoLabelSettings
 from ppl.ranking import RankingSettings
 from ppl.resize import ImageSettings
-from ppl.settings import PARAMS_FILE, check
+from ppl.settings import PARAMS_FILE, check, read_params, section
 from ppl.splits import SplitSettings
 from ppl.strong_augment import StrongAugmentSettings
 from ppl.supervised import SupervisedSettings
@@ -49,6 +51,7 @@ def check_all(params: dict[str, Any]) -> None:
     Raises:
         InputError: all that is wrong, a line each: the key, what came, what is allowed.
     """
+    settings: dict[str, Any] = {}
     problems = [
         f"{PARAMS_FILE}: {name}: unknown section; allowed: {', '.join(SECTIONS)}"
         for name in params
@@ -59,11 +62,32 @@ def check_all(params: dict[str, Any]) -> None:
             problems.append(f"{PARAMS_FILE}: section `{name}` is missing")
             continue
         try:
-            check(name, params[name], kind)
+            settings[name] = check(name, params[name], kind)
         except InputError as error:
             problems.append(str(error))
+    if not problems:
+        problems = list(_contradictions(settings))
     if problems:
         raise InputError("\n".join(problems))
+
+
+def _contradictions(settings: dict[str, Any]) -> Iterator[str]:
+    """What no section shows by itself."""
+    teacher = settings["train_supervised"]
+    if teacher.snapshots > teacher.iterations:
+        yield (
+            f"train_supervised.snapshots is {teacher.snapshots}, but there are only "
+            f"{teacher.iterations} iterations to take them from"
+        )
+    if settings["selection"].by == "validation" and settings["split"].validation_fraction == 0:
+        yield (
+            "selection.by is validation, but split.validation_fraction is 0: raise it, or set "
+            "selection.by: last"
+        )
+    try:
+        dataset_info(settings["data"])
+    except InputError as error:
+        yield str(error)
 
 
 def stop_without_data(data: DataSettings, split: SplitSettings) -> None:
@@ -82,3 +106,16 @@ def stop_without_data(data: DataSettings, split: SplitSettings) -> None:
             f"the folder {split.lists} (split.lists) does not exist: it holds labeled.txt, "
             "unlabeled.txt and val.txt; to split by fractions, write `lists: data/lists`"
         )
+
+
+def main() -> None:
+    """Check params.yaml and the data folder; DVC itself stops at some mistakes with less to say."""
+    try:
+        check_all(read_params())
+        stop_without_data(section("data", DataSettings), section("split", SplitSettings))
+    except InputError as error:
+        sys.exit(f"\n{error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -38,7 +38,7 @@ class Checkpoint:
         seconds: between two checkpoints, at least; a slow disk makes it longer.
     """
 
-    def __init__(self, file: Path, *, seconds: float = 10.0) -> None:
+    def __init__(self, file: Path, *, seconds: float) -> None:
         self._file = file
         self._seconds = seconds
         self._wait = seconds
@@ -74,6 +74,7 @@ class Checkpoint:
 def checkpoint_of(stage: str) -> Iterator[Checkpoint]:
     """The checkpoint of `stage` with the code, settings and inputs that dvc.yaml declares for it.
 
+    The environment's PPL_CHECKPOINT_SECONDS (10) is the least time between two of its states.
     Inside, no other run with the same fingerprint goes on: a second one waits. After success the
     checkpoint is deleted, after anything else it stays.
     """
@@ -82,7 +83,7 @@ def checkpoint_of(stage: str) -> Iterator[Checkpoint]:
     scratch.mkdir(parents=True, exist_ok=True)
     file = scratch / f"{stage}-{fingerprint(stage)}.pt"
     with filelock.FileLock(file.with_suffix(".lock")):
-        yield Checkpoint(file)
+        yield Checkpoint(file, seconds=float(os.environ.get("PPL_CHECKPOINT_SECONDS", "10")))
         file.unlink(missing_ok=True)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from ppl.errors import InputError
@@ -17,6 +17,12 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 Colour = tuple[int, int, int]
 
+_ORIENTATION = 0x0112
+"""The EXIF tag that tells a viewer to turn the picture."""
+
+_RAW_MODE = "ppl_raw_mode"
+"""Under this key of an opened picture's info: how the file stores its pixels."""
+
 _EIGHT_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
@@ -24,10 +30,16 @@ def read_image(file: Path) -> Tensor:
     """An image as (3, H, W) uint8 RGB in 0-255; grey images have three equal channels.
 
     Raises:
-        InputError: missing, unreadable or truncated, or grey with more than 8 bits. Of colour
-            with 16 bits Pillow itself keeps the upper 8.
+        InputError: missing, unreadable or truncated, grey with more than 8 bits, or stored
+            otherwise than it is shown. Of colour with 16 bits Pillow itself keeps the upper 8.
     """
     image = _open(file, "image")
+    turned = image.getexif().get(_ORIENTATION, 1)
+    if turned not in (0, 1):
+        raise InputError(
+            f"image {file} is stored turned or mirrored (EXIF orientation {turned}), so a mask "
+            "drawn on what a viewer shows would not fit: save it upright"
+        )
     if image.mode not in _EIGHT_BIT_MODES:
         raise InputError(
             f"image {file} has pixel format {image.mode}; expected 8 bits a channel: "
@@ -40,16 +52,33 @@ def read_mask(file: Path) -> Tensor:
     """A mask as (H, W) uint8: the stored value of every pixel (palette index or grey level).
 
     Raises:
-        InputError: missing, unreadable or truncated, or a colour image instead of indices.
+        InputError: missing, unreadable or truncated, a colour image instead of indices, or a grey
+            one of 2 or 4 bits, whose values Pillow stretches to 0-255.
     """
     mask = _open(file, "mask")
-    if mask.mode not in {"1", "L", "P"}:
+    stretched = mask.info.get(_RAW_MODE) in {"L;2", "L;4"}
+    if mask.mode not in {"1", "L", "P"} or stretched:
         raise InputError(
-            f"mask {file} has pixel format {mask.mode}; expected one 8-bit value a pixel "
-            "(grey or palette PNG) that is the class index"
+            f"mask {file} has pixel format {mask.info[_RAW_MODE] if stretched else mask.mode}; "
+            "expected one 8-bit value a pixel (grey or palette PNG) that is the class index"
         )
     # a 1-bit mask reads as booleans: 0 and 1 are then the class indices
     return torch.from_numpy(np.array(mask).astype(np.uint8))
+
+
+def read_grey(file: Path) -> Tensor:
+    """A grey mask as (H, W) uint8 levels in 0-255, from which a threshold makes a class.
+
+    Raises:
+        InputError: missing, unreadable or truncated, or in colour.
+    """
+    mask = _open(file, "mask")
+    if mask.mode not in {"1", "L"}:
+        raise InputError(
+            f"mask {file} has pixel format {mask.mode}; expected a grey picture, black where there "
+            "is no defect and white where there is one"
+        )
+    return torch.from_numpy(np.array(mask.convert("L")))
 
 
 def write_mask(file: Path, mask: Tensor, colours: Sequence[Colour]) -> None:
@@ -70,18 +99,17 @@ def write_mask(file: Path, mask: Tensor, colours: Sequence[Colour]) -> None:
 def _open(file: Path, what: str) -> Image.Image:
     try:
         with Image.open(file) as image:
+            pages = getattr(image, "n_frames", 1)
+            if image.tile:
+                image.info[_RAW_MODE] = image.tile[0].args
             image.load()
-            return image
     except FileNotFoundError:
         raise InputError(f"{what} {file} does not exist") from None
-    except (
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        OSError,
-        SyntaxError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise InputError(
             f"{what} {file} cannot be read ({error}): it is damaged, cut short or no image; "
             "replace or remove it"
         ) from None
+    if pages > 1:
+        raise InputError(f"{what} {file} holds {pages} pictures: save each as a file of its own")
+    return image

@@ -113,9 +113,9 @@ def write_dataset_info(file: Path, info: DatasetInfo) -> None:
     write_json(file, asdict(info))
 
 
-def write_json(file: Path, content: object) -> None:
-    """JSON whose bytes depend on the content alone: sorted keys, \\n at line ends."""
+def write_json(file: Path, content: object, *, sort: bool = True) -> None:
+    """JSON whose bytes depend on the content alone; its keys are sorted unless told otherwise."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8", newline="\n") as stream:
-        json.dump(content, stream, indent=1, sort_keys=True, allow_nan=False)
+        json.dump(content, stream, indent=1, sort_keys=sort, allow_nan=False)
         stream.write("\n")

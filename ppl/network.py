@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -19,6 +19,16 @@ from ppl.settings import Settings
 Channels = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
 Deviations = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=3, max_length=3)]
 
+TAKEN_OPTIONS = {
+    "activation",
+    "aux_params",
+    "classes",
+    "encoder_name",
+    "encoder_weights",
+    "in_channels",
+}
+"""Arguments of an architecture that follow from the data, or would change what its output means."""
+
 STRIDE = 32
 """All encoders halve the image five times; inputs are padded to a multiple of this (pixels)."""
 
@@ -28,10 +38,24 @@ class NetworkSettings(Settings):
 
     architecture: str
     encoder: str
-    options: dict[str, bool | int | float | str | list[int]]
+    options: dict[str, Any]
     encoder_weights: str | None
     mean: Channels
     std: Deviations
+
+    @field_validator("options")
+    @classmethod
+    def _are_free_and_plain(cls, options: dict[str, Any]) -> dict[str, Any]:
+        taken = sorted(options.keys() & TAKEN_OPTIONS)
+        if taken:
+            raise ValueError(f"{', '.join(taken)} cannot be chosen: the pipeline sets it")
+        for key, value in options.items():
+            values = value if isinstance(value, list) else [value]
+            if not all(isinstance(item, bool | int | float | str) for item in values):
+                raise ValueError(
+                    f"{key} is {value!r}; expected true, false, a number, text or a list"
+                )
+        return options
 
 
 class SegmentationNetwork(nn.Module):
@@ -111,6 +135,26 @@ def new_network(settings: NetworkSettings, classes: int, *, seed: int) -> Segmen
             mean=settings.mean,
             std=settings.std,
         )
+
+
+def stop_unless_it_runs(settings: NetworkSettings, size: tuple[int, int]) -> None:
+    """Build the network and predict a black image of `size`, before a training waits for it.
+
+    Raises:
+        InputError: no such architecture or encoder, options that do not fit, or a size that is too
+            small.
+    """
+    network = new_network(settings, 2, seed=0).eval()
+    try:
+        with torch.no_grad():
+            logits = network(torch.zeros(1, 3, *size))
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"model.architecture {settings.architecture!r} with model.encoder {settings.encoder!r} "
+            f"cannot predict an image of {size[1]} x {size[0]} pixels (width x height): "
+            f"{str(error)[:400]}"
+        ) from None
+    assert logits.shape == (1, 2, *size), logits.shape
 
 
 def save_network(

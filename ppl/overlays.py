@@ -114,19 +114,6 @@ def overlay_row(
     return _compose(panels, legend, title, columns)
 
 
-def stack_rows(rows: Sequence[Image.Image]) -> Image.Image:
-    """Pictures (at least one) below one another, on white, as wide as the widest."""
-    assert rows, "nothing to stack"
-    sheet = Image.new(
-        "RGB", (max(row.width for row in rows), sum(row.height for row in rows)), _PAPER
-    )
-    top = 0
-    for row in rows:
-        sheet.paste(row, (0, top))
-        top += row.height
-    return sheet
-
-
 def write_picture(file: Path, picture: Image.Image) -> None:
     """Write a PNG whose bytes depend on the picture alone."""
     file.parent.mkdir(parents=True, exist_ok=True)

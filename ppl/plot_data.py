@@ -50,12 +50,13 @@ def pixel_confusion(matrix: Tensor, class_names: Sequence[str]) -> list[Row]:
 def reliability_points(
     reliability: Mapping[str, float], miou_true: Mapping[str, float], reliable_ids: Collection[str]
 ) -> list[Row]:
-    """Rows {id, reliability, miou_true, half}, one an image, sorted by id.
+    """Rows {id, reliability, miou_true, half}, one an image in `miou_true`, sorted by id.
 
     `reliability` is the score of the ranking, `miou_true` in 0-1 is how good the pseudo-mask of
-    that image really is, and `half` says where the ranking put the image: reliable or hard.
+    that image really is, and `half` says where the ranking put the image: reliable or hard. Most
+    unlabeled images have no label at all, not even a hidden one: they have no true quality.
     """
-    assert reliability.keys() == miou_true.keys(), "scores and qualities of different images"
+    assert miou_true.keys() <= reliability.keys(), "qualities of images that were not ranked"
     reliable = set(reliable_ids)
     return [
         {
@@ -64,5 +65,5 @@ def reliability_points(
             "miou_true": rounded(miou_true[id]),
             "half": RELIABLE if id in reliable else HARD,
         }
-        for id in sorted(reliability)
+        for id in sorted(miou_true)
     ]

@@ -51,7 +51,7 @@ def retrain(
         InputError: fewer labeled or pseudo-labeled images than their part of a batch, or as
             `train` and `load_training_images`.
     """
-    teaching = _pseudo_labeled(unlabeled, mask_folders, image, weak)
+    teaching = _pseudo_labeled(unlabeled, mask_folders, image, weak, network.classes)
     if len(labeled) < budget.labeled_batch or len(teaching) < budget.unlabeled_batch:
         raise InputError(
             f"{name} has {len(labeled)} labeled and {len(teaching)} pseudo-labeled images, fewer "
@@ -59,7 +59,9 @@ def retrain(
             "split.labeled_fraction or ranking.reliable_fraction, or lower labeled_batch or "
             "unlabeled_batch"
         )
-    given = load_training_images(labeled, labeled.mask, image.size, weak, what="labeled")
+    given = load_training_images(
+        labeled, labeled.mask, image.size, weak, classes=network.classes, what="labeled"
+    )
 
     def stream(data: TrainingImages, batch: int, what: str) -> BatchStream:
         return BatchStream(
@@ -107,6 +109,7 @@ def _pseudo_labeled(
     mask_folders: Sequence[Path],
     image: ImageSettings,
     weak: WeakAugmentSettings,
+    classes: int,
 ) -> TrainingImages:
     parts = [
         load_training_images(
@@ -114,6 +117,7 @@ def _pseudo_labeled(
             lambda entry, folder=folder: read_mask(mask_file(folder, entry.id)),  # type: ignore[misc]
             image.size,
             weak,
+            classes=classes,
             what=f"pseudo-labeled ({folder.name})",
         )
         for folder in mask_folders

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ppl.errors import InputError
+
 
 def score_table(scores_of: dict[str, dict[str, Any]]) -> str:
     """One row a model: mIoU, IoU per class, image-level recall and false alarms, in percent."""
@@ -37,7 +39,14 @@ def score_table(scores_of: dict[str, dict[str, Any]]) -> str:
 
 
 def read_scores(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """The metrics files by their stem, in the order given."""
+    """The metrics files by their stem, in the order given.
+
+    Raises:
+        InputError: a file is missing.
+    """
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise InputError(f"no scores at {', '.join(missing)}: run `dvc repro` first")
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 
@@ -46,5 +55,8 @@ def _percent(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    print("Scores on the test set, in percent:")
-    print(score_table(read_scores([Path(name) for name in sys.argv[1:]])))
+    try:
+        table = score_table(read_scores([Path(name) for name in sys.argv[1:]]))
+    except InputError as error:
+        sys.exit(str(error))
+    print(f"Scores on the test set, in percent:\n{table}")

@@ -21,6 +21,9 @@ from ppl.image_files import IMAGE_SUFFIXES
 from ppl.seeds import generator
 from ppl.settings import Settings
 
+GOLDEN_RATIO = 0.6180339887498949
+"""Multiples of it, modulo 1, spread evenly however many there are."""
+
 DEFAULT_LISTS = Path("data/lists")
 """The one folder of lists that may hold none: then the fractions choose."""
 
@@ -181,20 +184,23 @@ def stratified_order(defect_classes: Mapping[str, Classes], seed: int, purpose: 
     """The ids in a random order whose prefixes hold every stratum about in proportion.
 
     A stratum is the images with the same defect classes. Prefixes of one order are what makes
-    splits nested.
+    splits nested. The images of a stratum stand at equal distances from an offset of its own; the
+    offsets of all strata are spread evenly too, so that a prefix holds its share of many strata
+    which are each too small for one image in it.
     """
     strata: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
     for id in sorted(defect_classes):
         strata[tuple(sorted(defect_classes[id]))].append(id)
+    start = torch.rand((), generator=generator(seed, "split", purpose), dtype=torch.float64).item()
     places = []
-    for stratum, ids in strata.items():
+    for number, (stratum, ids) in enumerate(sorted(strata.items())):
+        offset = (start + number * GOLDEN_RATIO) % 1
         # a generator each: one more image with a crack reorders no image without
         draw = generator(seed, "split", purpose, *map(str, stratum))
         shuffled = torch.randperm(len(ids), generator=draw).tolist()
         ties = torch.rand(len(ids), generator=draw, dtype=torch.float64).tolist()
         for rank, (position, tie) in enumerate(zip(shuffled, ties, strict=True)):
-            # the middle of the rank's share, so that no stratum always comes first
-            places.append((Fraction(2 * rank + 1, 2 * len(ids)), tie, ids[position]))
+            places.append(((rank + offset) / len(ids), tie, ids[position]))
     return [id for _, _, id in sorted(places)]
 
 

@@ -56,7 +56,9 @@ def train_supervised(
             "or lower train_supervised.batch"
         )
     stream = BatchStream(
-        load_training_images(labeled, labeled.mask, image.size, weak, what="labeled"),
+        load_training_images(
+            labeled, labeled.mask, image.size, weak, classes=network.classes, what="labeled"
+        ),
         supervised.batch,
         image.size,
         weak,

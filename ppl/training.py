@@ -22,6 +22,9 @@ from ppl.settings import Settings
 State = dict[str, Tensor]
 PositiveInt = Annotated[int, Field(ge=1)]
 
+REMEDY = "lower optimizer.encoder_lr or optimizer.decoder_lr_multiple"
+"""Against a training that diverges."""
+
 CURVE_POINTS = 50
 """Points of the training curve; each is the mean loss since the point before."""
 
@@ -92,8 +95,8 @@ def train(
         checkpoint: where to go on from, and where to leave the state from time to time.
 
     Raises:
-        InputError: selection by validation without validation images; a loss that is not finite
-            (names the iteration).
+        InputError: selection by validation without validation images; a loss or weights that are
+            not finite (names the iteration).
     """
     if validate is None and selection.by == "validation":
         raise InputError(
@@ -120,8 +123,7 @@ def train(
             loss = train_step(network, batch_loss, sgd, decay)
             if not math.isfinite(loss):
                 raise InputError(
-                    f"{name}: the loss is {loss} at iteration {iteration} of {iterations}: "
-                    "lower optimizer.encoder_lr or optimizer.decoder_lr_multiple"
+                    f"{name}: the loss is {loss} at iteration {iteration} of {iterations}: {REMEDY}"
                 )
             training.losses.append(loss)
             progress.update()
@@ -129,12 +131,12 @@ def train(
 
             last = iteration == iterations
             if iteration in snapshot_at:
-                training.snapshots.append((iteration, _copy(network)))
+                training.snapshots.append((iteration, _copy(network, name, iteration)))
             score = None
             if validate is not None and (last or iteration % selection.every == 0):
                 network.eval()
                 score = validate(network)
-            _keep(training, network, score, selection, last=last)
+            _keep(training, network, score, selection, name=name, last=last)
             if last or score is not None or iteration % curve_every == 0:
                 _add_to_curve(training, score)
             if checkpoint and checkpoint.due:
@@ -148,6 +150,7 @@ def _keep(
     score: float | None,
     selection: SelectionSettings,
     *,
+    name: str,
     last: bool,
 ) -> None:
     if selection.by == "last":
@@ -157,7 +160,8 @@ def _keep(
         better = score is not None and score >= training.best
         training.best = score if better and score is not None else training.best
     if better:
-        training.kept, training.kept_iteration = _copy(network), training.iteration
+        training.kept = _copy(network, name, training.iteration)
+        training.kept_iteration = training.iteration
 
 
 def _add_to_curve(training: Training, score: float | None) -> None:
@@ -245,5 +249,9 @@ def _sgd(network: SegmentationNetwork, settings: OptimizerSettings) -> torch.opt
     )
 
 
-def _copy(network: SegmentationNetwork) -> State:
-    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+def _copy(network: SegmentationNetwork, name: str, iteration: int) -> State:
+    state = {key: tensor.detach().cpu().clone() for key, tensor in network.state_dict().items()}
+    # the loss of a step is taken before it: the last step may leave what no loss has seen
+    if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+        raise InputError(f"{name}: weights are not finite after iteration {iteration}: {REMEDY}")
+    return state

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from ppl.errors import InputError
+from ppl.image_files import IGNORE
 from ppl.image_set import Entry, ImageSet
 from ppl.resize import resize_image, resize_mask, scaled_size
 from ppl.weak_augment import WeakAugmentSettings, weak_augment
@@ -38,16 +39,19 @@ def load_training_images(
     size: tuple[int, int],
     weak: WeakAugmentSettings,
     *,
+    classes: int,
     what: str,
 ) -> TrainingImages:
     """Decode every image once and keep it at `size` times the largest augmentation scale.
 
     Args:
         read_mask: gives the (H, W) uint8 mask of an entry: its label or its pseudo-mask.
+        classes: a mask holds 0 .. classes - 1 and 255 (ignore).
         what: names the set on the progress bar.
 
     Raises:
-        InputError: an unreadable image or mask, or a mask of another size than its image.
+        InputError: an unreadable image or mask, a mask of another size than its image, or a value
+            that is no class: pseudo-masks may have been corrected by hand.
     """
     stored = scaled_size(size, max(1.0, weak.scale_max))
 
@@ -57,6 +61,12 @@ def load_training_images(
             raise InputError(
                 f"mask of {entry.id} is {mask.shape[1]} x {mask.shape[0]} pixels, its image "
                 f"{image.shape[2]} x {image.shape[1]}: give the mask the image's own size"
+            )
+        strangers = mask[(mask >= classes) & (mask != IGNORE)]
+        if len(strangers):
+            raise InputError(
+                f"mask of {entry.id} ({what}) holds class {int(strangers[0])}, but there are "
+                f"{classes} classes (0-{classes - 1}): correct the mask"
             )
         return resize_image(image, stored), resize_mask(mask, stored)
 

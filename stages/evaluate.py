@@ -76,8 +76,8 @@ def main(
     }
 
     for name, content in metrics_of.items():
-        write_json(metrics / f"{name}.json", content)
-    write_json(metrics / "pseudo_masks.json", pseudo_mask_metrics(quality, info))
+        write_json(metrics / f"{name}.json", content, sort=False)
+    write_json(metrics / "pseudo_masks.json", pseudo_mask_metrics(quality, info), sort=False)
     write_json(
         plots / "iou_per_class.json",
         iou_bars({name: result.matrix for name, result in results.items()}, info.classes),

@@ -1,6 +1,9 @@
 """The check of the whole params.yaml: all problems at once, each naming its key."""
 
 import copy
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +71,40 @@ def test_missing_lists_are_named(tmp_path: Path) -> None:
     split = SplitSettings(**{**PARAMS["split"], "lists": str(tmp_path / "no")})
     with pytest.raises(InputError, match=r"split\.lists"):
         stop_without_data(data(), split)
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "expected"),
+    [
+        ("train_supervised", {"snapshots": 5, "iterations": 4}, "snapshots is 5, but .* only 4"),
+        ("split", {"validation_fraction": 0.0}, "selection.by is validation, but split.valid"),
+        ("data", {"classes": ["background", "dent"]}, "synthetic has classes of its own"),
+        ("data", {"name": "folder"}, "data.classes is empty"),
+        ("model", {"options": {"activation": "softmax"}}, "model.options: .*activation cannot be"),
+        ("model", {"options": {"depth": None}}, "model.options: .*depth is None; expected"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_named(
+    section: str, changes: dict[str, Any], expected: str
+) -> None:
+    params = copy.deepcopy(PARAMS)
+    params["selection"]["by"] = "validation"
+    check_all(params)
+    params[section] |= changes
+    with pytest.raises(InputError, match=expected):
+        check_all(params)
+
+
+def test_the_check_before_dvc_says_the_same(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("seed: x\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "ppl.all_settings"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "seed: got 'x'" in done.stderr
+    assert "Traceback" not in done.stderr

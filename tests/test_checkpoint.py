@@ -38,22 +38,22 @@ def interrupted_training() -> None:
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
-    checkpoint = Checkpoint(tmp_path / "c.pt")
+    checkpoint = Checkpoint(tmp_path / "c.pt", seconds=0)
     assert checkpoint.load() is None
     state = {"weights": torch.rand(3, 4), "iteration": 7, "curve": [{"loss": 0.1, "miou": None}]}
     checkpoint.save(state)
-    loaded = Checkpoint(tmp_path / "c.pt").load()
+    loaded = Checkpoint(tmp_path / "c.pt", seconds=0).load()
     assert loaded is not None
     assert torch.equal(loaded["weights"], state["weights"])  # type: ignore[arg-type]
     assert (loaded["iteration"], loaded["curve"]) == (7, state["curve"])
 
 
 def test_a_save_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
-    checkpoint = Checkpoint(tmp_path / "c.pt")
+    checkpoint = Checkpoint(tmp_path / "c.pt", seconds=0)
     checkpoint.save({"iteration": 1})
     with pytest.raises(Exception, match="pickle"):
         checkpoint.save({"weights": torch.rand(1000), "iteration": lambda: 2})
-    assert Checkpoint(tmp_path / "c.pt").load() == {"iteration": 1}
+    assert Checkpoint(tmp_path / "c.pt", seconds=0).load() == {"iteration": 1}
 
 
 class RunsCode:
@@ -64,7 +64,7 @@ class RunsCode:
 def test_no_code_runs_from_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"iteration": RunsCode()}, tmp_path / "c.pt")
     with pytest.raises(Exception, match=r"weights_only|Unsupported"):
-        Checkpoint(tmp_path / "c.pt").load()
+        Checkpoint(tmp_path / "c.pt", seconds=0).load()
     assert "must not run" not in capsys.readouterr().out
 
 

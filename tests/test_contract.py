@@ -102,3 +102,10 @@ def test_every_number_in_params_yaml_has_a_comment_or_a_speaking_name() -> None:
         key = line.strip().partition(":")[0]
         if line.startswith("  ") and not line.strip().startswith("#") and key not in plain:
             assert "#" in line or key.endswith("probability"), line
+
+
+def test_packages_hold_no_code_of_their_own() -> None:
+    # they are imported by every stage and listed by none
+    for package in ("ppl", "ppl/datasets", "stages"):
+        file = ROOT / package / "__init__.py"
+        assert not file.exists() or not file.read_text(encoding="utf-8").strip(), file

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -183,11 +184,43 @@ def test_folder_image_without_mask_is_unlabeled(tmp_path: Path) -> None:
     }
 
 
-def test_folder_of_links_is_followed(tmp_path: Path) -> None:
-    draw(tmp_path / "disk/a.png")
-    (tmp_path / "raw/images").mkdir(parents=True)
-    (tmp_path / "raw/images/linked").symlink_to(tmp_path / "disk")
-    assert list(read(tmp_path / "raw", "folder")) == ["linked/a"]
+def test_a_data_set_may_be_a_link_but_hold_none(tmp_path: Path) -> None:
+    draw(tmp_path / "disk/images/a.png")
+    (tmp_path / "raw").symlink_to(tmp_path / "disk")
+    assert list(read(tmp_path / "raw", "folder")) == ["a"]
+    (tmp_path / "disk/images/more").symlink_to(tmp_path / "disk/images")
+    with pytest.raises(InputError, match="images/more is a link to another folder"):
+        read(tmp_path / "raw", "folder")
+
+
+def test_a_linked_folder_of_tiles_is_refused(tmp_path: Path) -> None:
+    draw(tmp_path / "disk/Imgs/a.jpg")
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/MT_Free").symlink_to(tmp_path / "disk")
+    with pytest.raises(InputError, match="MT_Free is a link to another folder"):
+        read(tmp_path / "raw", "magnetic_tile")
+
+
+def test_accents_written_in_two_ways_are_one_name(tmp_path: Path) -> None:
+    draw(tmp_path / "images" / (unicodedata.normalize("NFD", "übel") + ".png"))
+    draw(tmp_path / "masks" / (unicodedata.normalize("NFC", "übel") + ".png"), [0, 1] * 3)
+    found = read(tmp_path, "folder")
+    assert list(found) == [unicodedata.normalize("NFC", "übel")]
+    assert found["übel"][1] == {0, 1}
+
+
+def test_notes_beside_the_folders_of_dagm_are_left_alone(tmp_path: Path) -> None:
+    draw(tmp_path / "Class1/Train/0001.PNG")
+    (tmp_path / "Class_notes.txt").write_text("mine", encoding="utf-8")
+    assert list(read(tmp_path, "dagm")) == ["Class1/Train/0001"]
+
+
+def test_a_one_bit_mask_is_black_and_white_to_a_threshold(tmp_path: Path) -> None:
+    draw(tmp_path / "MT_Break/Imgs/a.jpg")
+    shape = Image.open(tmp_path / "MT_Break/Imgs/a.jpg").size
+    white = Image.new("L", shape, 255).convert("1")
+    white.save(tmp_path / "MT_Break/Imgs/a.png")
+    assert read(tmp_path, "magnetic_tile")["MT_Break/a"][1] == {2}
 
 
 def test_synthetic_has_the_layout_of_folder_with_its_own_classes(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Images and masks are read as they are, or refused in words that name the file."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 from PIL import Image
 
 from ppl.errors import InputError
-from ppl.image_files import IGNORE, read_image, read_mask, write_mask
+from ppl.image_files import IGNORE, read_grey, read_image, read_mask, write_mask
 
 COLOURS = [(0, 0, 0), (200, 10, 10), (10, 200, 10)]
 
@@ -141,3 +143,61 @@ def test_a_colour_mask_is_refused(tmp_path: Path, mode: str) -> None:
     Image.fromarray(pixels(6, 5, 3)).convert(mode).save(tmp_path / "x.png")
     with pytest.raises(InputError, match=rf"x\.png has pixel format {mode}; .*class index"):
         read_mask(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_an_image_that_viewers_turn_is_refused(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels(4, 6, 3)).save(tmp_path / "x.jpg", exif=exif)
+    with pytest.raises(InputError, match=rf"x\.jpg is stored turned .*orientation {orientation}"):
+        read_image(tmp_path / "x.jpg")
+    exif[0x0112] = 1
+    Image.fromarray(pixels(4, 6, 3)).save(tmp_path / "upright.jpg", exif=exif)
+    assert read_image(tmp_path / "upright.jpg").shape == (3, 4, 6)
+
+
+def test_several_pictures_in_one_file_are_refused(tmp_path: Path) -> None:
+    pages = [Image.fromarray(pixels(4, 6, seed=seed)) for seed in (0, 1)]
+    pages[0].save(tmp_path / "x.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(InputError, match=r"x\.tif holds 2 pictures"):
+        read_image(tmp_path / "x.tif")
+
+
+def grey_png(values: list[int], bits: int) -> bytes:
+    """One row of grey values in so few bits that Pillow cannot write it."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    row = int("".join(f"{value:0{bits}b}" for value in values).ljust(8, "0"), 2)
+    header = struct.pack(">IIBBBBB", len(values), 1, bits, 0, 0, 0, 0)
+    data = zlib.compress(bytes([0, row]))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(("values", "bits"), [([0, 1, 2, 3], 2), ([1, 5], 4)])
+def test_a_mask_of_few_bits_is_refused_rather_than_stretched(
+    tmp_path: Path, values: list[int], bits: int
+) -> None:
+    (tmp_path / "x.png").write_bytes(grey_png(values, bits))
+    assert np.array(Image.open(tmp_path / "x.png")).max() > 16, "Pillow stretches it"
+    with pytest.raises(InputError, match=rf"pixel format L;{bits}; expected one 8-bit value"):
+        read_mask(tmp_path / "x.png")
+
+
+def test_grey_levels_of_any_depth_and_no_colour(tmp_path: Path) -> None:
+    levels = pixels(4, 6)
+    Image.fromarray(levels).save(tmp_path / "grey.png")
+    assert torch.equal(read_grey(tmp_path / "grey.png"), torch.from_numpy(levels))
+    Image.fromarray(levels > 127).save(tmp_path / "bits.png")
+    assert torch.equal(
+        read_grey(tmp_path / "bits.png"), torch.from_numpy((levels > 127) * np.uint8(255))
+    )
+    Image.fromarray(levels).convert("P").save(tmp_path / "palette.png")
+    with pytest.raises(InputError, match=r"palette\.png has pixel format P; expected a grey"):
+        read_grey(tmp_path / "palette.png")

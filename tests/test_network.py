@@ -14,6 +14,7 @@ from ppl.network import (
     load_network,
     new_network,
     save_network,
+    stop_unless_it_runs,
 )
 from ppl.settings import check
 
@@ -171,3 +172,20 @@ def test_an_impossible_normalisation_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=rf"model\.{key}"):
         check("model", network_settings.model_dump() | {key: value}, NetworkSettings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"architecture": "Linknett"}, "model.architecture 'Linknett'"),
+        ({"encoder": "resnet19"}, "model.encoder 'resnet19'"),
+        ({"options": {"depth_of_encoder": 3}}, "model.options"),
+        ({"architecture": "PAN"}, "cannot predict an image of 64 x 32 pixels"),
+    ],
+)
+def test_a_network_that_cannot_run_is_found_before_training(
+    network_settings: NetworkSettings, changes: dict[str, object], expected: str
+) -> None:
+    stop_unless_it_runs(network_settings, (32, 64))
+    with pytest.raises(InputError, match=expected):
+        stop_unless_it_runs(network_settings.model_copy(update=changes), (32, 64))

@@ -15,7 +15,6 @@ from ppl.overlays import (
     choose_examples,
     overlay_name,
     overlay_row,
-    stack_rows,
     write_picture,
 )
 
@@ -87,14 +86,6 @@ def test_ignored_pixels_are_shown_lighter_and_named() -> None:
 
 def test_a_long_title_does_not_widen_the_picture() -> None:
     assert row(defect(40, 30), title="x" * 500).size == row(defect(40, 30)).size
-
-
-def test_stacked_rows_keep_their_pixels() -> None:
-    narrow, wide = Image.new("RGB", (10, 5), "red"), Image.new("RGB", (20, 7), "blue")
-    sheet = stack_rows([narrow, wide])
-    assert sheet.size == (20, 12)
-    assert count(sheet, (255, 0, 0)) == 50
-    assert count(sheet, (0, 0, 255)) == 140
 
 
 def test_names_are_fixed_by_the_number_alone() -> None:

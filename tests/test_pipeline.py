@@ -1,33 +1,14 @@
 """The whole pipeline on a tiny configuration: what runs, what it leaves, what a change reruns."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from ppl.image_files import read_mask
 from ppl.image_set import masked_ids, read_image_set
-
-ROOT = Path(__file__).parent.parent
-CODE = ["ppl", "stages", ".dvc/config", ".dvc/plots", ".dvcignore", "dvc.yaml", "data/lists"]
-
-TINY = {
-    "synthetic": {"images": 40, "height": 48, "width": 48, "defective_fraction": 0.6},
-    "split": {"labeled_fraction": "1/2", "validation_fraction": 0.2},
-    "model": {"architecture": "Linknet", "encoder": "tu-test_resnet", "options": {}},
-    "image": {"height": 32, "width": 32},
-    "selection": {"every": 2},
-    "train_supervised": {"iterations": 3, "batch": 2},
-    "retrain_reliable": {"iterations": 2, "labeled_batch": 2, "unlabeled_batch": 2},
-    "retrain_final": {"iterations": 2, "labeled_batch": 2, "unlabeled_batch": 2},
-    "evaluate": {"overlays": 3},
-}
+from tests.project import copy_project, dvc, edit_params, repro
 
 ALL = [
     "check_settings",
@@ -44,50 +25,10 @@ ALL = [
 ]
 
 
-def edit_params(workspace: Path, changes: dict[str, dict[str, object]]) -> None:
-    file = workspace / "params.yaml"
-    params = yaml.safe_load(file.read_text(encoding="utf-8"))
-    for section, values in changes.items():
-        params[section].update(values)
-    file.write_text(yaml.safe_dump(params), encoding="utf-8")
-
-
-def dvc(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "2",
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=workspace,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def repro(workspace: Path) -> list[str]:
-    """The stages that ran, in order."""
-    done = dvc(workspace, "repro")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return re.findall(r"Running stage '(\w+)'", done.stdout)
-
-
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clean copy of the project, reproduced once on the tiny configuration."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in CODE:
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
-    shutil.copy(ROOT / "params.yaml", folder)
-    edit_params(folder, TINY)
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    folder = copy_project(tmp_path_factory.mktemp("project"))
     assert repro(folder) == ALL
     return folder
 

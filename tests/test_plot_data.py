@@ -75,6 +75,13 @@ def test_reliability_points_are_sorted_and_say_their_half() -> None:
     ]
 
 
+def test_images_without_a_hidden_label_have_no_point() -> None:
+    assert reliability_points({"a": 0.25, "b": 0.9}, {"a": 0.3}, []) == [
+        {"id": "a", "reliability": 0.25, "miou_true": 0.3, "half": HARD}
+    ]
+    assert reliability_points({"a": 0.25}, {}, []) == []
+
+
 TEMPLATE_DATA = [
     ("grouped_bar", bars, "iou", "class"),
     ("pixel_confusion", lambda: pixel_confusion(MATRIX, NAMES), "predicted", "actual"),

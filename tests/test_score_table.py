@@ -1,6 +1,11 @@
 """The printed table: a row a model, in percent, undefined scores as a dash."""
 
-from ppl.score_table import score_table
+from pathlib import Path
+
+import pytest
+
+from ppl.errors import InputError
+from ppl.score_table import read_scores, score_table
 
 
 def test_rows_are_models_and_undefined_is_a_dash() -> None:
@@ -23,3 +28,8 @@ def test_rows_are_models_and_undefined_is_a_dash() -> None:
     ]
     assert row.split() == ["teacher", "50.0", "75.0", "-", "100.0", "-"]
     assert len(header) == len(row)
+
+
+def test_missing_scores_say_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no scores at .*final\.json: run `dvc repro` first"):
+        read_scores([tmp_path / "final.json"])

@@ -226,6 +226,16 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_iteration(
         )
 
 
+@pytest.mark.parametrize("by_what", ["last", "validation"])
+def test_weights_that_are_not_finite_are_never_kept(
+    network: SegmentationNetwork, by_what: str
+) -> None:
+    # the loss before the last step is still finite, the weights after it are not
+    wild = OPTIMIZER.model_copy(update={"encoder_lr": 1e20, "weight_decay": 1e20})
+    with pytest.raises(InputError, match="teacher: weights are not finite after iteration 1"):
+        run(network, scores([0.5]), iterations=1, optimizer=wild, selection=by(by_what))
+
+
 def test_the_curve_covers_every_iteration_and_can_be_written(
     network: SegmentationNetwork, tmp_path: Path
 ) -> None:
@@ -412,7 +422,9 @@ def test_a_resumed_teacher_is_the_uninterrupted_one(
     file = tmp_path / "c.pt"
     with pytest.raises(KeyboardInterrupt):
         teacher(labeled, validation, settings, checkpoint=Interrupted(file, after=after), **budget)
-    _, resumed = teacher(labeled, validation, settings, checkpoint=Checkpoint(file), **budget)
+    _, resumed = teacher(
+        labeled, validation, settings, checkpoint=Checkpoint(file, seconds=60), **budget
+    )
     assert same(whole.kept, resumed.kept)
     assert (whole.kept_iteration, whole.curve) == (resumed.kept_iteration, resumed.curve)
     assert [at for at, _ in whole.snapshots] == [at for at, _ in resumed.snapshots]
@@ -437,6 +449,8 @@ def test_a_resumed_student_is_the_uninterrupted_one(
         student(
             labeled, unlabeled, [masks], network_settings, checkpoint=Interrupted(file, after=after)
         )
-    resumed = student(labeled, unlabeled, [masks], network_settings, checkpoint=Checkpoint(file))
+    resumed = student(
+        labeled, unlabeled, [masks], network_settings, checkpoint=Checkpoint(file, seconds=60)
+    )
     assert same(whole.kept, resumed.kept)
     assert whole.curve == resumed.curve

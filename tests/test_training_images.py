@@ -80,7 +80,7 @@ def test_the_order_does_not_depend_on_the_augmentation() -> None:
 
 def test_images_are_stored_in_the_order_of_the_set(make_set: MakeSet) -> None:
     image_set = make_set([f"{k:02}" for k in range(20)], sizes=[(20 + k, 45) for k in range(20)])
-    data = load_training_images(image_set, image_set.mask, SIZE, STILL, what="labeled")
+    data = load_training_images(image_set, image_set.mask, SIZE, STILL, classes=3, what="labeled")
     assert len(data) == 20
     for index, entry in enumerate(image_set.entries):
         assert torch.equal(data.images[index], resize_image(image_set.image(entry), SIZE))
@@ -93,7 +93,7 @@ def test_images_are_kept_at_the_largest_size_training_needs(
 ) -> None:
     weak = WeakAugmentSettings(scale_min=0.5, scale_max=scale, flip_probability=0.5)
     image_set = make_set(["a"])
-    data = load_training_images(image_set, image_set.mask, SIZE, weak, what="labeled")
+    data = load_training_images(image_set, image_set.mask, SIZE, weak, classes=3, what="labeled")
     assert data.images.shape == (1, 3, *stored)
     assert stream(data, 2, weak).next(CPU)[0].shape == (2, 3, *SIZE)
 
@@ -103,20 +103,29 @@ def test_a_mask_of_another_size_is_named(make_set: MakeSet) -> None:
     wrong = torch.zeros(30, 31, dtype=torch.uint8)
     write_mask(mask_file(image_set.folder / "masks", "b/c.1"), wrong, COLOURS)
     with pytest.raises(InputError, match=r"mask of b/c\.1 is 31 x 30 pixels, its image 32 x 32"):
-        load_training_images(image_set, image_set.mask, SIZE, STILL, what="labeled")
+        load_training_images(image_set, image_set.mask, SIZE, STILL, classes=3, what="labeled")
+
+
+def test_a_mask_with_a_class_that_there_is_not_is_named(make_set: MakeSet) -> None:
+    image_set = make_set(["a", "b"])
+    corrected = torch.zeros(32, 32, dtype=torch.uint8)
+    corrected[0, 0], corrected[1, 1] = 255, 3
+    write_mask(mask_file(image_set.folder / "masks", "b"), corrected, COLOURS)
+    with pytest.raises(InputError, match=r"mask of b \(labeled\) holds class 3, but .* \(0-2\)"):
+        load_training_images(image_set, image_set.mask, SIZE, STILL, classes=3, what="labeled")
 
 
 def test_an_unreadable_image_is_named(make_set: MakeSet) -> None:
     image_set = make_set(["a", "b"])
     image_set.image_file(image_set.entries[1]).write_bytes(b"broken")
     with pytest.raises(InputError, match=r"b\.png cannot be read"):
-        load_training_images(image_set, image_set.mask, SIZE, STILL, what="labeled")
+        load_training_images(image_set, image_set.mask, SIZE, STILL, classes=3, what="labeled")
 
 
 def test_an_empty_set_adds_nothing(tmp_path: Path) -> None:
     write_index(tmp_path, [])
     image_set = read_image_set(tmp_path)
-    nothing = load_training_images(image_set, image_set.mask, SIZE, STILL, what="hard")
+    nothing = load_training_images(image_set, image_set.mask, SIZE, STILL, classes=3, what="hard")
     together = concatenate(numbered(3), nothing)
     assert torch.equal(together.masks, numbered(3).masks)
     assert len(nothing) == 0

@@ -8,6 +8,7 @@ import colorsys
 import importlib
 import os
 import pkgutil
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +160,19 @@ def load_samples(root: Path, settings: DataSettings) -> list[Sample]:
     if not samples:
         raise InputError(f"the folder {root} (data.root) holds no image. {_expected(settings)}")
     by_id(((sample.id, sample.image) for sample in samples), "image")
+    for folder in {parent for sample in samples for parent in sample.image.parents}:
+        if root in folder.parents:
+            _stop_at_link(folder)
     return samples
+
+
+def _stop_at_link(folder: Path) -> None:
+    """DVC does not look behind a link below a dependency: images added there would be missed."""
+    if folder.is_symlink():
+        raise InputError(
+            f"{folder} is a link to another folder, and changes behind it would go unnoticed: link "
+            "the whole data set (data.root may be a link), or copy the folder"
+        )
 
 
 def distinct_colours(count: int) -> tuple[Colour, ...]:
@@ -179,9 +192,14 @@ def distinct_colours(count: int) -> tuple[Colour, ...]:
 
 
 def files_below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """Files below `folder` with one of the suffixes in any case; hidden files are left alone."""
-    # data sets are often linked in from a larger disk, folder by folder
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    """Files below `folder` with one of the suffixes in any case; hidden files are left alone.
+
+    Raises:
+        InputError: a folder below is a link.
+    """
+    for parent, folders, names in os.walk(folder):
+        for name in folders:
+            _stop_at_link(Path(parent) / name)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if Path(name).suffix.lower() in suffixes and not name.startswith("."):
@@ -249,4 +267,6 @@ def read_indices(sample: Sample, settings: DataSettings) -> Tensor:
 
 def _with_ids(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
     for file in files_below(folder, suffixes):
-        yield file.relative_to(folder).with_suffix("").as_posix(), file
+        # macOS writes accents as characters of their own: the same name in other bytes
+        id = unicodedata.normalize("NFC", file.relative_to(folder).with_suffix("").as_posix())
+        yield id, file

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from ppl.datasets.base import DataSettings, Part, Sample, by_id, distinct_colours
 from ppl.errors import InputError
-from ppl.image_files import Colour, read_image
-from ppl.image_files import read_mask as read_grey
+from ppl.image_files import Colour, read_grey, read_image
 
 CLASSES = ("background", *(f"class_{number}" for number in range(1, 11)))
 COLOURS: tuple[Colour, ...] = distinct_colours(len(CLASSES))
@@ -38,7 +37,7 @@ def find_samples(root: Path, settings: DataSettings) -> list[Sample]:
     upload = root / "DAGM_KaggleUpload"
     root = upload if upload.is_dir() else root
     samples = []
-    for texture in sorted(root.glob("Class*")):
+    for texture in sorted(folder for folder in root.glob("Class*") if folder.is_dir()):
         if not re.fullmatch(r"Class([1-9]|10)", texture.name):
             raise InputError(f"the folder {texture} is none of Class1 to Class10: remove it")
         for folder, part in _PARTS.items():

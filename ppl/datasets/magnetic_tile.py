@@ -1,4 +1,4 @@
-"""Magnetic tile defects (MTD): 1,344 grey images of about 100 to 400 pixels a side.
+"""Magnetic tile defects (MTD): 1,344 grey images, 103 to 632 pixels wide and 222 to 403 high.
 
 Huang, Qiu, Yuan: "Surface defect saliency of magnetic tile", The Visual Computer 36, 2020,
 doi 10.1007/s00371-018-1588-5; github.com/abin24/Magnetic-tile-defect-datasets.
@@ -14,8 +14,7 @@ from torch import Tensor
 
 from ppl.datasets.base import DataSettings, Sample, by_id
 from ppl.errors import InputError
-from ppl.image_files import Colour
-from ppl.image_files import read_mask as read_grey
+from ppl.image_files import Colour, read_grey
 
 CLASSES = ("background", "blowhole", "break", "crack", "fray", "uneven")
 COLOURS: tuple[Colour, ...] = (
