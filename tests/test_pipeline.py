@@ -5,10 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ppl.image_files import read_mask
 from ppl.image_set import masked_ids, read_image_set
-from tests.project import copy_project, dvc, edit_params, repro
+from tests.project import ROOT, copy_project, dvc, edit_params, repro
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 ALL = [
     "check_settings",
@@ -81,6 +84,89 @@ def test_metrics_show_lists_the_models(workspace: Path) -> None:
         "final.json",
         "pseudo_masks.json",
     }
+
+
+EDITS: dict[str, object] = {
+    "seed": 1,
+    "synthetic": {"noise": 9.0},
+    "data": {"mask_threshold": 100},
+    "split": {"test_fraction": 0.3},
+    "model": {"mean": [0.5, 0.5, 0.5]},
+    "image": {"height": 64},
+    "weak_augment": {"flip_probability": 0.4},
+    "loss": {"defect_weight": 1.0},
+    "optimizer": {"momentum": 0.8},
+    "selection": {"every": 3},
+    "train_supervised": {"snapshots": 2},
+    "ranking": {"reliable_fraction": 0.4},
+    "pseudo_label": {"scales": [1.0, 1.5]},
+    "strong_augment": {"hue": 0.2},
+    "cutmix": {"boxes": 2},
+    "retrain_reliable": {"iterations": 3},
+    "retrain_final": {"iterations": 3},
+    "evaluate": {"overlays": 2},
+}
+
+
+def readme_table() -> dict[str, str]:
+    """Section -> the first stage that a change in it reruns, as the README says it."""
+    rows = re.findall(r"^\| (`.*?`) \| `(\w+)`[^|]* \| [^|]+ \|$", README, flags=re.MULTILINE)
+    return {name: stage for sections, stage in rows for name in re.findall(r"`(\w+)`", sections)}
+
+
+def changed_stages(workspace: Path) -> list[str]:
+    """What differs from dvc.lock by itself, in the pipeline's order, without the check."""
+    status = json.loads(dvc(workspace, "status", "--json").stdout)
+    return [stage for stage in ALL[1:] if stage in status]
+
+
+def test_the_table_in_the_readme_covers_every_section(workspace: Path) -> None:
+    params = yaml.safe_load((workspace / "params.yaml").read_text(encoding="utf-8"))
+    assert set(readme_table()) == set(params) == set(EDITS)
+
+
+@pytest.mark.parametrize("section", EDITS)
+def test_a_setting_reruns_what_the_readme_says(workspace: Path, section: str) -> None:
+    file = workspace / "params.yaml"
+    before = file.read_text(encoding="utf-8")
+    params = yaml.safe_load(before)
+    edit = EDITS[section]
+    params[section] = params[section] | edit if isinstance(edit, dict) else edit
+    file.write_text(yaml.safe_dump(params), encoding="utf-8")
+    try:
+        assert changed_stages(workspace)[0] == readme_table()[section]
+    finally:
+        file.write_text(before, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("file", "first"),
+    [
+        ("ppl/ranking.py", "rank_stability"),
+        ("ppl/stability.py", "rank_stability"),
+        ("ppl/cutmix.py", "retrain_reliable"),
+        ("ppl/def_up.py", "retrain_reliable"),
+        ("ppl/overlays.py", "evaluate"),
+        ("ppl/plot_data.py", "evaluate"),
+        ("ppl/score_table.py", "evaluate"),
+    ],
+)
+def test_editing_later_code_reruns_no_teacher(workspace: Path, file: str, first: str) -> None:
+    source = workspace / file
+    before = source.read_text(encoding="utf-8")
+    source.write_text(before + "\n# a thought\n", encoding="utf-8")
+    try:
+        assert changed_stages(workspace)[0] == first
+    finally:
+        source.write_text(before, encoding="utf-8")
+
+
+def test_a_comment_in_params_yaml_reruns_nothing(workspace: Path) -> None:
+    file = workspace / "params.yaml"
+    before = file.read_text(encoding="utf-8")
+    file.write_text(f"# a thought\n\n{before}", encoding="utf-8")
+    assert changed_stages(workspace) == []
+    file.write_text(before, encoding="utf-8")
 
 
 def test_an_evaluation_threshold_trains_nothing(workspace: Path) -> None:
