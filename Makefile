@@ -17,7 +17,7 @@ scores: $(BIN)/ready
 	@python -m ppl.score_table $(SCORES)
 
 test: $(BIN)/ready
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 check: $(BIN)/ready
 	ruff check .

@@ -21,7 +21,7 @@ from tests.project import copy_project, dvc, environment, git
 
 KILLS = int(os.environ.get("PPL_KILLS", "2"))
 STAGE = "train_supervised"
-LONG = {"selection": {"every": 50}, "train_supervised": {"iterations": 400, "batch": 4}}
+LONG = {"selection": {"every": 50}, "train_supervised": {"iterations": 250, "batch": 4}}
 LEAST_SECONDS = "0.2"
 """Between two checkpoints, so that short trainings have some."""
 
@@ -85,7 +85,7 @@ def run_and_kill(
         process = subprocess.Popen(
             [sys.executable, "-m", "dvc", *arguments],
             cwd=workspace,
-            env=environment(),
+            env=environment() | {"TQDM_DISABLE": ""},
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -96,7 +96,7 @@ def run_and_kill(
             if process.poll() is not None:
                 break
             time.sleep(0.05)
-        time.sleep(draws.uniform(0.0, 3.0))
+        time.sleep(draws.uniform(0.0, 2.0))
         in_time = process.poll() is None
         if in_time:
             draws.choice(WAYS)(process)
@@ -131,13 +131,8 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
         if way == "plain":
             lock = (workspace / "dvc.lock").read_text(encoding="utf-8")
         else:
-            (found,) = re.findall(r"again", git(workspace, "for-each-ref", "refs/exps"))[:1]
-            name = next(
-                line.split()[2]
-                for line in git(workspace, "for-each-ref", "refs/exps").splitlines()
-                if line.endswith(f"/{found}")
-            )
-            lock = git(workspace, "show", f"{name}:dvc.lock")
+            (found,) = re.findall(r"refs/exps/\S+/again", git(workspace, "for-each-ref"))
+            lock = git(workspace, "show", f"{found}:dvc.lock")
             dvc(workspace, "exp", "remove", "again")
         differing += hashes(lock) != uninterrupted
         if kills == KILLS:
