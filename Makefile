@@ -1,12 +1,14 @@
-# Two commands: `make repro` runs the pipeline, `make test` runs the tests. Both make .venv first.
+# `make repro` runs the pipeline, `make test` the tests, `make queue JOBS=2` the queued experiments.
+# All make .venv first.
 PYTHON ?= python3
+JOBS ?= 1
 BIN := .venv/bin
 SCORES := metrics/teacher.json metrics/student_1.json metrics/final.json
 
 # stages run as `python -m stages.NAME`: the environment's python must be found first
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro scores test check
+.PHONY: repro scores queue test check
 
 repro: $(BIN)/ready
 	@python -m ppl.all_settings
@@ -15,6 +17,11 @@ repro: $(BIN)/ready
 
 scores: $(BIN)/ready
 	@python -m ppl.score_table $(SCORES)
+
+# each of JOBS workers gets its share of the cores: two trainings on the same cores take many times as
+# long as one after the other
+queue: $(BIN)/ready
+	OMP_NUM_THREADS=$$(python -c 'import os; print(max(1, os.cpu_count() // $(JOBS)))') dvc queue start -j $(JOBS)
 
 test: $(BIN)/ready
 	python -m pytest -n 2 --dist loadfile

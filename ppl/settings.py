@@ -7,6 +7,7 @@ knows how to read and check one. A stage asks for its own sections and sees no o
 import contextlib
 import difflib
 import math
+import sys
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,6 +70,8 @@ def check(name: str, value: Any, kind: type[T], *, file: Path = PARAMS_FILE) -> 
     Raises:
         InputError: as `section`.
     """
+    # who watches a stage sees which settings it reads; without a watcher this does nothing
+    sys.audit("ppl.settings.check", name)
     try:
         return TypeAdapter(kind).validate_python(value, strict=True)
     except ValidationError as error:

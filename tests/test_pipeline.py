@@ -2,14 +2,18 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from ppl.declared import declared
 from ppl.image_files import read_mask
 from ppl.image_set import masked_ids, read_image_set
-from tests.project import ROOT, copy_project, dvc, edit_params, repro
+from tests.project import ROOT, copy_project, dvc, edit_params, git, repro
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -29,11 +33,93 @@ ALL = [
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clean copy of the project, reproduced once on the tiny configuration."""
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of what each stage opened, imported and read, a JSON file a stage."""
+    return tmp_path_factory.mktemp("recorded")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, recorded: Path) -> Path:
+    """A clean copy of the project, reproduced once on the tiny configuration under watch."""
     folder = copy_project(tmp_path_factory.mktemp("project"))
-    assert repro(folder) == ALL
+    with watched(recorded):
+        assert repro(folder) == ALL
     return folder
+
+
+@contextmanager
+def watched(record: Path) -> Iterator[None]:
+    """Inside, every stage that DVC runs leaves a record in this folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT / "tests" / "recorder"))
+        patch.setenv("PPL_RECORD", str(record))
+        yield
+
+
+def undeclared(workspace: Path, record: Path, stage: str) -> list[str]:
+    """What the record of `stage` shows and dvc.yaml does not, and code listed in vain."""
+    found = json.loads((record / f"{stage}.json").read_text(encoding="utf-8"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(workspace)
+        parts = declared(stage)
+    described = yaml.safe_load((workspace / "dvc.yaml").read_text(encoding="utf-8"))
+    outs = paths(described["stages"][stage], "outs", "metrics", "plots")
+    known = [*map(str, parts.inputs), *outs, ".scratch"]
+    files = [
+        file
+        for file in found["files"]
+        if file not in {"params.yaml", "dvc.yaml"}
+        and not any(file == path or file.startswith(f"{path}/") for path in known)
+    ]
+    code = {str(path) for path in parts.code}
+    unread = [
+        f"in vain: {path}"
+        for path in parts.inputs
+        if path.name not in {"settings_checked", "lists"}
+        and not any(file == str(path) or file.startswith(f"{path}/") for file in found["files"])
+    ]
+    return [
+        *files,
+        *sorted(set(found["modules"]) - code),
+        *sorted(f"in vain: {file}" for file in code - set(found["modules"])),
+        *sorted(set(found["sections"]) - parts.params.keys()),
+        *unread,
+    ]
+
+
+def paths(stage: dict[str, Any], *kinds: str) -> list[str]:
+    listed = [item for kind in kinds for item in stage.get(kind, [])]
+    return [next(iter(item)) if isinstance(item, dict) else item for item in listed]
+
+
+@pytest.mark.parametrize("stage", ALL)
+def test_what_a_stage_declares_is_what_it_uses(workspace: Path, recorded: Path, stage: str) -> None:
+    assert undeclared(workspace, recorded, stage) == []
+
+
+SABOTAGE = [
+    ("from ppl.cutmix import CutMixSettings\n", "ppl/cutmix.py"),
+    ("from pathlib import Path\nPath('data/prepared/dataset.json').read_text()\n", "dataset.json"),
+    ("from ppl.settings import section\nsection('seed', int)\n", "seed"),
+]
+
+
+@pytest.mark.parametrize(("stowaway", "named"), SABOTAGE)
+def test_a_stowaway_is_found(workspace: Path, tmp_path: Path, stowaway: str, named: str) -> None:
+    """An import, a file or a setting that dvc.yaml does not list for the ranking."""
+    source = workspace / "stages" / "rank_stability.py"
+    before = source.read_text(encoding="utf-8")
+    # the stage ends with `run(main)`, which does not return: the stowaway has to come first
+    docstring, rest = before.split("\n", 1)
+    source.write_text(f"{docstring}\n{stowaway}{rest}", encoding="utf-8")
+    try:
+        with watched(tmp_path):
+            done = dvc(workspace, "repro", "--single-item", "rank_stability")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert any(named in found for found in undeclared(workspace, tmp_path, "rank_stability"))
+    finally:
+        source.write_text(before, encoding="utf-8")
+    assert repro(workspace) == []
 
 
 def test_a_second_repro_runs_nothing(workspace: Path) -> None:
@@ -202,3 +288,24 @@ def test_a_missing_data_folder_says_where_to_put_it(workspace: Path) -> None:
     assert "images/training" in done.stderr
     assert "data.name: synthetic" in done.stderr
     (workspace / "params.yaml").write_text(before, encoding="utf-8")
+
+
+def test_a_fresh_clone_with_a_remote_computes_nothing_but_what_changed(
+    workspace: Path, tmp_path: Path
+) -> None:
+    assert repro(workspace) is not None
+    git(workspace, "add", "-A")
+    git(workspace, "commit", "-q", "-m", "results")
+    assert dvc(workspace, "remote", "add", "-d", "shared", str(tmp_path / "remote")).returncode == 0
+    git(workspace, "commit", "-q", "-am", "remote")
+    pushed = dvc(workspace, "push")
+    assert pushed.returncode == 0, pushed.stderr
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(workspace), str(clone))
+    pulled = dvc(clone, "repro", "--pull")
+    assert pulled.returncode == 0, pulled.stdout + pulled.stderr
+    assert "Running stage" not in pulled.stdout
+    assert not git(clone, "status", "--porcelain")
+    assert masked_ids(clone / "data" / "pseudo" / "hard")
+    edit_params(clone, {"evaluate": {"overlays": 1}})
+    assert repro(clone) == ["check_settings", "evaluate"]
