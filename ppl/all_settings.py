@@ -84,10 +84,6 @@ def _contradictions(settings: dict[str, Any]) -> Iterator[str]:
             "selection.by is validation, but split.validation_fraction is 0: raise it, or set "
             "selection.by: last"
         )
-    try:
-        dataset_info(settings["data"])
-    except InputError as error:
-        yield str(error)
 
 
 def stop_without_data(data: DataSettings, split: SplitSettings) -> None:
@@ -112,7 +108,10 @@ def main() -> None:
     """Check params.yaml and the data folder; DVC itself stops at some mistakes with less to say."""
     try:
         check_all(read_params())
-        stop_without_data(section("data", DataSettings), section("split", SplitSettings))
+        data = section("data", DataSettings)
+        # the adapter's code is no dependency of the stage that checks, so only here
+        dataset_info(data)
+        stop_without_data(data, section("split", SplitSettings))
     except InputError as error:
         sys.exit(f"\n{error}")
 

@@ -78,8 +78,6 @@ def test_missing_lists_are_named(tmp_path: Path) -> None:
     [
         ("train_supervised", {"snapshots": 5, "iterations": 4}, "snapshots is 5, but .* only 4"),
         ("split", {"validation_fraction": 0.0}, "selection.by is validation, but split.valid"),
-        ("data", {"classes": ["background", "dent"]}, "synthetic has classes of its own"),
-        ("data", {"name": "folder"}, "data.classes is empty"),
         ("model", {"options": {"activation": "softmax"}}, "model.options: .*activation cannot be"),
         ("model", {"options": {"depth": None}}, "model.options: .*depth is None; expected"),
     ],
@@ -95,8 +93,19 @@ def test_settings_that_contradict_each_other_are_named(
         check_all(params)
 
 
-def test_the_check_before_dvc_says_the_same(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text("seed: x\n", encoding="utf-8")
+@pytest.mark.parametrize(
+    ("section", "value", "expected"),
+    [
+        ("seed", "x", "seed: got 'x'"),
+        ("data", PARAMS["data"] | {"name": "folder"}, "data.classes is empty, and folder has no"),
+        ("data", PARAMS["data"] | {"root": None}, "data.root: got None"),
+    ],
+)
+def test_the_check_before_dvc_says_it_without_a_traceback(
+    tmp_path: Path, section: str, value: object, expected: str
+) -> None:
+    params = PARAMS | {section: value}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "ppl.all_settings"],
         cwd=tmp_path,
@@ -106,5 +115,5 @@ def test_the_check_before_dvc_says_the_same(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "seed: got 'x'" in done.stderr
+    assert expected in done.stderr
     assert "Traceback" not in done.stderr
