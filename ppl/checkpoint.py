@@ -5,6 +5,7 @@ finished training deletes it. Resumed or not, a training leaves the same bytes.
 """
 
 import hashlib
+import io
 import json
 import os
 import platform
@@ -61,8 +62,11 @@ class Checkpoint:
         """Replace the file: after a power loss the old or the new state is there, never half."""
         began = time.monotonic()
         half = self._file.with_suffix(".half")
+        # into memory first: of a full disk torch.save says no more than "unexpected pos"
+        content = io.BytesIO()
+        torch.save(state, content)
         with half.open("wb") as stream:
-            torch.save(state, stream)
+            stream.write(content.getbuffer())
             stream.flush()
             os.fsync(stream.fileno())
         half.replace(self._file)
@@ -85,6 +89,7 @@ def checkpoint_of(stage: str) -> Iterator[Checkpoint]:
     with filelock.FileLock(file.with_suffix(".lock")):
         yield Checkpoint(file, seconds=float(os.environ.get("PPL_CHECKPOINT_SECONDS", "10")))
         file.unlink(missing_ok=True)
+        file.with_suffix(".half").unlink(missing_ok=True)
 
 
 def fingerprint(stage: str) -> str:

@@ -1,5 +1,6 @@
 """Checkpoints: whole or absent, and bound to all that decides a training's result."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,19 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
     checkpoint.save({"iteration": 1})
     with pytest.raises(Exception, match="pickle"):
         checkpoint.save({"weights": torch.rand(1000), "iteration": lambda: 2})
+    assert Checkpoint(tmp_path / "c.pt", seconds=0).load() == {"iteration": 1}
+
+
+def test_a_full_disk_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = Checkpoint(tmp_path / "c.pt", seconds=0)
+    checkpoint.save({"iteration": 1})
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save({"iteration": 2})
     assert Checkpoint(tmp_path / "c.pt", seconds=0).load() == {"iteration": 1}
 
 

@@ -51,6 +51,22 @@ def test_an_input_error_is_printed_alone_and_ends_with_one(
     assert capsys.readouterr().err.strip() == "test_stage: o is empty: fill it"
 
 
+def test_a_full_disk_is_said_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(*, out: Path) -> None:
+        with Path("/dev/full").open("w") as stream:
+            stream.write("x")
+
+    call(monkeypatch, "--out", "o")
+    with pytest.raises(SystemExit) as ended:
+        run(main)
+    assert ended.value.code == 1
+    message = capsys.readouterr().err.strip()
+    assert message.startswith("test_stage: no space left on the disk")
+    assert "\n" not in message
+
+
 def test_our_own_mistakes_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def main(*, out: Path) -> None:
         raise KeyError(str(out))
