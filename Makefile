@@ -8,12 +8,16 @@ SCORES := metrics/teacher.json metrics/student_1.json metrics/final.json
 # stages run as `python -m stages.NAME`: the environment's python must be found first
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro scores queue test check
+.PHONY: repro unlock scores queue test check
 
-repro: $(BIN)/ready
+repro: $(BIN)/ready unlock
 	@python -m ppl.all_settings
 	dvc repro
 	@$(MAKE) --no-print-directory scores
+
+# a kill -9 in the moment in which DVC writes its list of locks leaves it empty, and DVC then refuses to run
+unlock:
+	@if [ -d .dvc/tmp ]; then find .dvc/tmp -name rwlock -size 0 -delete; fi
 
 scores: $(BIN)/ready
 	@python -m ppl.score_table $(SCORES)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.project import copy_project, dvc, environment, git
+from tests.project import ROOT, copy_project, dvc, environment, git
 
 KILLS = int(os.environ.get("PPL_KILLS", "2"))
 STAGE = "train_supervised"
@@ -101,6 +101,7 @@ def run_and_kill(
         if in_time:
             draws.choice(WAYS)(process)
         process.wait(timeout=60)
+    subprocess.run(["make", "-s", "-f", ROOT / "Makefile", "unlock"], cwd=workspace, check=True)
     return in_time, log.read_text(encoding="utf-8", errors="replace")
 
 
