@@ -119,7 +119,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
         git(workspace, "add", "-A")
         git(workspace, "commit", "-q", "--allow-empty", "-m", "forgotten")
         for _ in range(3):
-            if kills == KILLS:
+            if kills >= KILLS and resumes:
                 break
             in_time, text = run_and_kill(workspace, tmp_path / "log", draws, *arguments)
             resumes += "goes on from iteration" in text
@@ -136,11 +136,12 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
             lock = git(workspace, "show", f"{found}:dvc.lock")
             dvc(workspace, "exp", "remove", "again")
         differing += hashes(lock) != uninterrupted
-        if kills == KILLS:
+        # a kill before the first checkpoint leaves nothing to resume from: one more, then
+        if kills >= KILLS and resumes:
             break
     print(f"{way}: {kills} kills, {resumes} resumes, {differing} runs with other bytes")
     assert differing == 0
-    assert kills == KILLS
+    assert kills >= KILLS
     assert resumes > 0
     assert not list((workspace / ".scratch").glob("*.pt"))
 
