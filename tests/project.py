@@ -37,6 +37,28 @@ TINY = {
 }
 
 
+def paths(listed: list[Any]) -> set[str]:
+    """The paths of a list of deps, outs, metrics or plots of dvc.yaml, with or without options."""
+    return {next(iter(item)) if isinstance(item, dict) else item for item in listed}
+
+
+def outputs(stage: dict[str, Any]) -> set[str]:
+    """All paths that a stage of dvc.yaml writes."""
+    return paths(stage.get("outs", []) + stage.get("metrics", []) + stage.get("plots", []))
+
+
+def write_project(folder: Path, *, pipeline: str, params: str, files: list[str]) -> Path:
+    """No project but the files of one: each of `files` holds its own name."""
+    for name, content in {
+        "dvc.yaml": pipeline,
+        "params.yaml": params,
+        **{f: f for f in files},
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8")
+    return folder
+
+
 def edit_params(workspace: Path, changes: dict[str, dict[str, object]]) -> None:
     file = workspace / "params.yaml"
     params = yaml.safe_load(file.read_text(encoding="utf-8"))

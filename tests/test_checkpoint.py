@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ppl.checkpoint import Checkpoint, checkpoint_of, fingerprint
+from tests.project import write_project
 
 PIPELINE = """
 stages:
@@ -22,14 +23,14 @@ stages:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
-    (tmp_path / "params.yaml").write_text("optimizer: {rate: 0.5}\nother: 1\n", encoding="utf-8")
-    for name in ["ppl/train.py", "ppl/other.py", "labeled/a.png"]:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(name, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    return tmp_path
+    return write_project(
+        tmp_path,
+        pipeline=PIPELINE,
+        params="optimizer: {rate: 0.5}\nother: 1\n",
+        files=["ppl/train.py", "ppl/other.py", "labeled/a.png"],
+    )
 
 
 def interrupted_training() -> None:

@@ -9,20 +9,11 @@ import yaml
 
 from ppl.all_settings import SECTIONS
 from tests.import_closure import import_closure, imported_files, sections_read
+from tests.project import ROOT, outputs, paths
 
-ROOT = Path(__file__).parent.parent
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES: dict[str, dict[str, Any]] = PIPELINE["stages"]
 ADAPTER = "ppl/datasets/${data.name}.py"
-
-
-def paths(listed: list[Any]) -> set[str]:
-    """The paths of a list of deps, outs, metrics or plots, with or without options."""
-    return {next(iter(item)) if isinstance(item, dict) else item for item in listed}
-
-
-def outputs(stage: dict[str, Any]) -> set[str]:
-    return paths(stage.get("outs", []) + stage.get("metrics", []) + stage.get("plots", []))
 
 
 @pytest.mark.parametrize("name", STAGES)

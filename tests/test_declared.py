@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ppl.declared import declared, digest, files_below
+from tests.project import write_project
 
 PIPELINE = """
 stages:
@@ -21,11 +22,9 @@ stages:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
-    params = "data: {name: folder, root: data/my parts}\nother: 3\n"
-    (tmp_path / "params.yaml").write_text(params, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    params = "data: {name: folder, root: data/my parts}\nother: 3\n"
+    return write_project(tmp_path, pipeline=PIPELINE, params=params, files=[])
 
 
 def test_settings_fill_in_paths_and_only_listed_sections_come(project: Path) -> None:

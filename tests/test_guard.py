@@ -8,6 +8,7 @@ import pytest
 
 from ppl.errors import InputError
 from ppl.guard import Guard
+from tests.project import write_project
 
 PIPELINE = """
 stages:
@@ -23,11 +24,10 @@ stages:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
-    (tmp_path / "params.yaml").write_text("ranking: {share: 0.5}\nother: 1\n", encoding="utf-8")
-    for name in ["ppl/rank.py", "ppl/other.py", "images/a.png", "images/b.png"]:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(name, encoding="utf-8")
+    files = ["ppl/rank.py", "ppl/other.py", "images/a.png", "images/b.png"]
+    params = "ranking: {share: 0.5}\nother: 1\n"
+    write_project(tmp_path, pipeline=PIPELINE, params=params, files=files)
+    for name in files:
         # as in a real project: older than the process
         os.utime(tmp_path / name, (1, 1))
     monkeypatch.chdir(tmp_path)

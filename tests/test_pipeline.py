@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -13,7 +12,7 @@ import yaml
 from ppl.declared import declared
 from ppl.image_files import read_mask
 from ppl.image_set import masked_ids, read_image_set
-from tests.project import ROOT, copy_project, dvc, edit_params, git, repro
+from tests.project import ROOT, copy_project, dvc, edit_params, git, outputs, repro
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -63,7 +62,7 @@ def undeclared(workspace: Path, record: Path, stage: str) -> list[str]:
         patch.chdir(workspace)
         parts = declared(stage)
     described = yaml.safe_load((workspace / "dvc.yaml").read_text(encoding="utf-8"))
-    outs = paths(described["stages"][stage], "outs", "metrics", "plots")
+    outs = outputs(described["stages"][stage])
     known = [*map(str, parts.inputs), *outs, ".scratch"]
     files = [
         file
@@ -85,11 +84,6 @@ def undeclared(workspace: Path, record: Path, stage: str) -> list[str]:
         *sorted(set(found["sections"]) - parts.params.keys()),
         *unread,
     ]
-
-
-def paths(stage: dict[str, Any], *kinds: str) -> list[str]:
-    listed = [item for kind in kinds for item in stage.get(kind, [])]
-    return [next(iter(item)) if isinstance(item, dict) else item for item in listed]
 
 
 @pytest.mark.parametrize("stage", ALL)

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from ppl.declared import declared
-from tests.project import TINY, edit_params
+from ppl.declared import _filled_in, declared
+from ppl.settings import read_params
+from tests.project import ROOT, TINY, edit_params
 
-ROOT = Path(__file__).parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
@@ -36,10 +36,7 @@ def draw_own_data(folder: Path, *, annotated: int, bare: int) -> None:
 
 def run_stage(name: str) -> None:
     """What `dvc repro` does for one stage, without the process."""
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    command = re.sub(
-        r"\$\{(\w+)\.(\w+)\}", lambda m: str(params[m.group(1)][m.group(2)]), STAGES[name]["cmd"]
-    )
+    command = _filled_in(STAGES[name]["cmd"], read_params())
     arguments = {
         option.replace("-", "_"): Path(quoted or plain)
         for option, quoted, plain in re.findall(r'--([a-z0-9-]+) (?:"([^"]+)"|(\S+))', command)
