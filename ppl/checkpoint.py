@@ -19,10 +19,8 @@ from typing import Any
 import filelock
 import torch
 
-from ppl.declared import declared, digest, files_below
-
-SCRATCH = ".scratch"
-"""Folder of all checkpoints, in the project that started the run."""
+from ppl.declared import declared, digest
+from ppl.only_run import SCRATCH
 
 SHARE = 0.02
 """Checkpoints take about this share of a training's time, at most."""
@@ -95,10 +93,9 @@ def checkpoint_of(stage: str) -> Iterator[Checkpoint]:
 def fingerprint(stage: str) -> str:
     """A hash of what decides a stage's bytes: settings, code, inputs, libraries, machine."""
     parts = declared(stage)
-    inputs = [file for path in parts.inputs for file in files_below(path)]
     facts = {
         "settings": parts.params,
-        "files": {str(file): digest(file) for file in [*parts.code, *inputs]},
+        "files": {str(file): digest(file) for file in [*parts.code, *parts.input_files]},
         "libraries": {name: version(name) for name in LIBRARIES},
         "python": platform.python_version(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),

@@ -25,6 +25,11 @@ class Declared:
     params: dict[str, Any]
     """Sections of params.yaml, plain."""
 
+    @property
+    def input_files(self) -> list[Path]:
+        """Every file that is an input or lies below one, as the disk has it now."""
+        return [file for path in self.inputs for file in files_below(path)]
+
 
 def declared(stage: str) -> Declared:
     """What `stage` depends on, read from dvc.yaml and params.yaml in the working directory.

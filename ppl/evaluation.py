@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ppl.bootstrap import percentile_interval, resampled_miou
 from ppl.confusion import confusion_matrix, miou
 from ppl.image_files import IGNORE, read_mask
 from ppl.image_set import DatasetInfo, ImageSet, mask_file, masked_ids
@@ -25,7 +26,7 @@ from ppl.overlays import (
     overlay_row,
     write_picture,
 )
-from ppl.scores import BACKGROUND, DetectionCounts, detection, scores
+from ppl.scores import BACKGROUND, DetectionCounts, detection, rounded, scores
 
 TEACHER, STUDENT_1, FINAL = "teacher", "student_1", "final"
 
@@ -34,16 +35,23 @@ class EvaluateSettings(TestTimeSettings):
     """Section `evaluate`."""
 
     min_defect_fraction: Annotated[float, Field(gt=0, le=1)]
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    resamples: Annotated[int, Field(ge=100, le=100_000)]
     overlays: Annotated[int, Field(ge=0, le=99)]
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """What one model did on a set: pooled (C, C) counts, image counts, masks of chosen images."""
+    """What one model did on a set: (N, C, C) pixel counts, image counts, masks of chosen images."""
 
-    matrix: Tensor
+    matrices: Tensor
     detected: DetectionCounts
     shown: Mapping[str, Tensor]
+
+    @property
+    def matrix(self) -> Tensor:
+        """(C, C) counts pooled over the set."""
+        return self.matrices.sum(dim=0)
 
 
 def evaluate_models(
@@ -55,15 +63,18 @@ def evaluate_models(
     shown_ids: list[str],
 ) -> dict[str, ModelResult]:
     """Predict every test image with every model in one pass and count at the images' own size."""
-    matrices = {name: torch.zeros((classes, classes), dtype=torch.int64) for name in models}
+    matrices = {
+        name: torch.zeros((len(test), classes, classes), dtype=torch.int64) for name in models
+    }
     detected = {name: DetectionCounts() for name in models}
     shown: dict[str, dict[str, Tensor]] = {name: {} for name in models}
     networks = list(models.values())
-    for entry, probabilities in predict(networks, test, size, settings, what="evaluate"):
+    predictions = predict(networks, test, size, settings, what="evaluate")
+    for index, (entry, probabilities) in enumerate(predictions):
         truth = test.mask(entry)
         for name, prob in zip(models, probabilities, strict=True):
             predicted = prob.argmax(dim=0).to("cpu", torch.uint8)
-            matrices[name] += confusion_matrix(predicted, truth, classes)
+            matrices[name][index] = confusion_matrix(predicted, truth, classes)
             detected[name] += detection(
                 predicted, truth, min_defect_fraction=settings.min_defect_fraction
             )
@@ -72,10 +83,37 @@ def evaluate_models(
     return {name: ModelResult(matrices[name], detected[name], shown[name]) for name in models}
 
 
-def model_metrics(result: ModelResult, info: DatasetInfo) -> dict[str, object]:
-    """All scores of one model, ready for JSON; null where a score is undefined."""
+def model_metrics(
+    result: ModelResult,
+    info: DatasetInfo,
+    settings: EvaluateSettings,
+    *,
+    teacher: ModelResult | None = None,
+) -> dict[str, object]:
+    """All scores of one model, ready for JSON; null where a score is undefined.
+
+    `low` and `high` bound a bootstrap interval over the test images. The gain over `teacher` is
+    resampled as a difference, both models on the same images.
+    """
+    pooled = scores(result.matrix, info.classes)
+    resampled = resampled_miou(result.matrices, settings.resamples)
+    bounds = percentile_interval(resampled, settings.confidence)
+    found: dict[str, object] = {
+        "miou": pooled.pop("miou"),
+        "miou_low": bounds.low,
+        "miou_high": bounds.high,
+    }
+    if teacher is not None:
+        before = resampled_miou(teacher.matrices, settings.resamples)
+        bounds = percentile_interval(resampled - before, settings.confidence)
+        found |= {
+            "gain": rounded(miou(result.matrix) - miou(teacher.matrix)),
+            "gain_low": bounds.low,
+            "gain_high": bounds.high,
+        }
     return {
-        **scores(result.matrix, info.classes),
+        **found,
+        **pooled,
         "image_recall": result.detected.image_recall,
         "image_false_alarm_rate": result.detected.image_false_alarm_rate,
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from ppl.declared import declared, digest, files_below
+from ppl.declared import Declared, declared, digest
 from ppl.errors import InputError
 
 START_MARGIN = 1.0
@@ -27,10 +27,10 @@ class Guard:
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
-        self._before = _state(stage)
+        parts = declared(stage)
+        self._before = _state(parts)
         started = psutil.Process().create_time() + START_MARGIN
-        code = declared(stage).code
-        _stop(str(file) for file in code if file.exists() and file.stat().st_mtime > started)
+        _stop(str(file) for file in parts.code if file.exists() and file.stat().st_mtime > started)
 
     def stop_if_changed(self) -> None:
         """Call after the last output is written.
@@ -38,20 +38,19 @@ class Guard:
         Raises:
             InputError: what changed.
         """
-        before, now = self._before, _state(self._stage)
+        before, now = self._before, _state(declared(self._stage))
         _stop(
             what for what in sorted(before.keys() | now.keys()) if before.get(what) != now.get(what)
         )
 
 
-def _state(stage: str) -> dict[str, Any]:
-    """Every file and section that `stage` depends on, by name, with what shows a change."""
-    parts = declared(stage)
+def _state(parts: Declared) -> dict[str, Any]:
+    """Every file and section that a stage depends on, by name, with what shows a change."""
     state: dict[str, Any] = {
         f"section `{name}` of params.yaml": value for name, value in parts.params.items()
     }
     state |= {str(file): digest(file) for file in parts.code if file.exists()}
-    for file in (file for path in parts.inputs for file in files_below(path)):
+    for file in parts.input_files:
         stat = file.stat()
         state[str(file)] = (stat.st_size, stat.st_mtime_ns)
     return state

@@ -20,9 +20,6 @@ Colour = tuple[int, int, int]
 _ORIENTATION = 0x0112
 """The EXIF tag that tells a viewer to turn the picture."""
 
-_RAW_MODE = "ppl_raw_mode"
-"""Under this key of an opened picture's info: how the file stores its pixels."""
-
 _EIGHT_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
@@ -33,7 +30,7 @@ def read_image(file: Path) -> Tensor:
         InputError: missing, unreadable or truncated, grey with more than 8 bits, or stored
             otherwise than it is shown. Of colour with 16 bits Pillow itself keeps the upper 8.
     """
-    image = _open(file, "image")
+    image, _ = _open(file, "image")
     turned = image.getexif().get(_ORIENTATION, 1)
     if turned not in (0, 1):
         raise InputError(
@@ -55,11 +52,11 @@ def read_mask(file: Path) -> Tensor:
         InputError: missing, unreadable or truncated, a colour image instead of indices, or a grey
             one of 2 or 4 bits, whose values Pillow stretches to 0-255.
     """
-    mask = _open(file, "mask")
-    stretched = mask.info.get(_RAW_MODE) in {"L;2", "L;4"}
+    mask, stored = _open(file, "mask")
+    stretched = stored in {"L;2", "L;4"}
     if mask.mode not in {"1", "L", "P"} or stretched:
         raise InputError(
-            f"mask {file} has pixel format {mask.info[_RAW_MODE] if stretched else mask.mode}; "
+            f"mask {file} has pixel format {stored if stretched else mask.mode}; "
             "expected one 8-bit value a pixel (grey or palette PNG) that is the class index"
         )
     # a 1-bit mask reads as booleans: 0 and 1 are then the class indices
@@ -72,13 +69,29 @@ def read_grey(file: Path) -> Tensor:
     Raises:
         InputError: missing, unreadable or truncated, or in colour.
     """
-    mask = _open(file, "mask")
+    mask, _ = _open(file, "mask")
     if mask.mode not in {"1", "L"}:
         raise InputError(
             f"mask {file} has pixel format {mask.mode}; expected a grey picture, black where there "
             "is no defect and white where there is one"
         )
     return torch.from_numpy(np.array(mask.convert("L")))
+
+
+def class_values(mask: Tensor, classes: int, what: str) -> frozenset[int]:
+    """The values that occur in a mask, uint8 of any shape; 255 (ignore) may be among them.
+
+    Raises:
+        InputError: one is neither a class, 0 .. `classes` - 1, nor 255; `what` names the mask.
+    """
+    values = frozenset(torch.bincount(mask.flatten(), minlength=256).nonzero().flatten().tolist())
+    strangers = sorted(values - set(range(classes)) - {IGNORE})
+    if strangers:
+        raise InputError(
+            f"mask {what} holds class {', '.join(map(str, strangers[:5]))}, but there are "
+            f"{classes} classes (0-{classes - 1}): correct the mask or data.classes"
+        )
+    return values
 
 
 def write_mask(file: Path, mask: Tensor, colours: Sequence[Colour]) -> None:
@@ -96,12 +109,12 @@ def write_mask(file: Path, mask: Tensor, colours: Sequence[Colour]) -> None:
     image.save(file, format="PNG")
 
 
-def _open(file: Path, what: str) -> Image.Image:
+def _open(file: Path, what: str) -> tuple[Image.Image, object]:
+    """The decoded picture, and how the file stores its pixels: Pillow's raw mode, most often."""
     try:
         with Image.open(file) as image:
             pages = getattr(image, "n_frames", 1)
-            if image.tile:
-                image.info[_RAW_MODE] = image.tile[0].args
+            stored = image.tile[0].args if image.tile else None
             image.load()
     except FileNotFoundError:
         raise InputError(f"{what} {file} does not exist") from None
@@ -112,4 +125,4 @@ def _open(file: Path, what: str) -> Image.Image:
         ) from None
     if pages > 1:
         raise InputError(f"{what} {file} holds {pages} pictures: save each as a file of its own")
-    return image
+    return image, stored

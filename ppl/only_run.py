@@ -15,8 +15,8 @@ import filelock
 
 from ppl.errors import InputError
 
-LOCKS = Path(".scratch")
-"""Folder of the locks, in the workspace that a stage runs in."""
+SCRATCH = Path(".scratch")
+"""Folder of locks and checkpoints, which neither Git nor DVC sees."""
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at whether `dvc` is still there."""
@@ -32,9 +32,9 @@ def only_run(stage: str) -> Iterator[None]:
     Raises:
         InputError: another process works on this stage in this workspace.
     """
-    LOCKS.mkdir(exist_ok=True)
-    lock = filelock.FileLock(LOCKS / f"{stage}.lock")
-    holder = LOCKS / f"{stage}.pid"
+    SCRATCH.mkdir(exist_ok=True)
+    lock = filelock.FileLock(SCRATCH / f"{stage}.lock")
+    holder = SCRATCH / f"{stage}.pid"
     try:
         lock.acquire(timeout=WAIT)
     except filelock.Timeout:
@@ -44,7 +44,7 @@ def only_run(stage: str) -> Iterator[None]:
             "end, or stop it, and run `dvc repro` again"
         ) from None
     try:
-        holder.write_text(f"{os.getpid()}\n", encoding="utf-8")
+        holder.write_text(f"{os.getpid()}\n", encoding="utf-8", newline="\n")
         if "DVC_STAGE" in os.environ:
             threading.Thread(target=_stop_when_orphaned, args=[os.getppid()], daemon=True).start()
         yield

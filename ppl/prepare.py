@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from tqdm import tqdm
 
 from ppl.datasets.base import (
@@ -20,7 +19,7 @@ from ppl.datasets.base import (
     load_samples,
 )
 from ppl.errors import InputError
-from ppl.image_files import IGNORE, read_image, write_mask
+from ppl.image_files import IGNORE, class_values, read_image, write_mask
 from ppl.image_set import DatasetInfo, Entry, mask_file, write_dataset_info, write_index
 from ppl.splits import Split, SplitSettings, make_split, read_lists
 
@@ -161,16 +160,7 @@ def _scan_one(sample: Sample, adapter: Adapter, settings: DataSettings, info: Da
             f"image {sample.image} has {width} x {height} pixels (width x height), but its mask "
             f"{sample.mask} has {mask.shape[1]} x {mask.shape[0]}: they must agree"
         )
-    counts = torch.bincount(mask.flatten(), minlength=256)
-    values = frozenset(counts.nonzero().flatten().tolist())
-    strangers = sorted(values - set(range(len(info.classes))) - {IGNORE})
-    if strangers:
-        raise InputError(
-            f"mask {sample.mask} holds class {', '.join(map(str, strangers[:5]))}, but the data "
-            f"set has {len(info.classes)} classes (0-{len(info.classes) - 1}): check the mask or "
-            "data.classes"
-        )
-    return Scan(entry, values)
+    return Scan(entry, class_values(mask, len(info.classes), str(sample.mask)))
 
 
 def _in_threads(work: Callable[[T], R], items: Sequence[T], title: str) -> list[R]:

@@ -10,31 +10,57 @@ from ppl.errors import InputError
 
 
 def score_table(scores_of: dict[str, dict[str, Any]]) -> str:
-    """One row a model: mIoU, IoU per class, image-level recall and false alarms, in percent."""
+    """One row a model: mIoU and gain with intervals, IoU per class, image-level rates, percent."""
     first = next(iter(scores_of.values()))
-    header = ["model", "mIoU", *first["iou"], "image recall", "false alarms"]
+    header = [
+        "model",
+        "mIoU (interval)",
+        "gain over teacher",
+        *first["iou"],
+        "image recall",
+        "false alarms",
+    ]
     rows = [
         [
             name,
-            *map(
-                _percent,
-                [
-                    found["miou"],
-                    *found["iou"].values(),
-                    found["image_recall"],
-                    found["image_false_alarm_rate"],
-                ],
-            ),
+            miou_cell(found),
+            gain_cell(found),
+            *map(percent, found["iou"].values()),
+            percent(found["image_recall"]),
+            percent(found["image_false_alarm_rate"]),
         ]
         for name, found in scores_of.items()
     ]
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    return text_table([header, *rows])
+
+
+def miou_cell(found: dict[str, Any]) -> str:
+    """mIoU of one model's metrics and the bounds of its interval, in percent."""
+    return f"{percent(found['miou'])} ({percent(found['miou_low'])}-{percent(found['miou_high'])})"
+
+
+def gain_cell(found: dict[str, Any]) -> str:
+    """The gain over the teacher in one model's metrics, in points, or a dash for the teacher."""
+    if "gain" not in found:
+        return "-"
+    gain, low, high = (percent(found[key], "+.1f") for key in ("gain", "gain_low", "gain_high"))
+    return f"{gain} ({low} to {high})"
+
+
+def percent(value: float | None, style: str = ".1f") -> str:
+    """A share of 0-1 in percent, a dash where it is undefined."""
+    return "-" if value is None else f"{100 * value:{style}}"
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, the header first, as aligned lines: the first column left, the rest right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(
             cell.ljust(width) if column == 0 else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in [header, *rows]
+        ).rstrip()
+        for row in rows
     )
 
 
@@ -48,10 +74,6 @@ def read_scores(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
     if missing:
         raise InputError(f"no scores at {', '.join(missing)}: run `dvc repro` first")
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
 
 
 if __name__ == "__main__":

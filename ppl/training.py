@@ -154,14 +154,15 @@ def _keep(
     last: bool,
 ) -> None:
     if selection.by == "last":
-        better = last
+        if not last:
+            return
+    # of equal scores the later one is kept: it has seen more
+    elif score is None or score < training.best:
+        return
     else:
-        # of equal scores the later one: it has seen more
-        better = score is not None and score >= training.best
-        training.best = score if better and score is not None else training.best
-    if better:
-        training.kept = _copy(network, name, training.iteration)
-        training.kept_iteration = training.iteration
+        training.best = score
+    training.kept = _copy(network, name, training.iteration)
+    training.kept_iteration = training.iteration
 
 
 def _add_to_curve(training: Training, score: float | None) -> None:

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from ppl.errors import InputError
-from ppl.image_files import IGNORE
+from ppl.image_files import class_values
 from ppl.image_set import Entry, ImageSet
 from ppl.resize import resize_image, resize_mask, scaled_size
 from ppl.weak_augment import WeakAugmentSettings, weak_augment
@@ -62,12 +62,7 @@ def load_training_images(
                 f"mask of {entry.id} is {mask.shape[1]} x {mask.shape[0]} pixels, its image "
                 f"{image.shape[2]} x {image.shape[1]}: give the mask the image's own size"
             )
-        strangers = mask[(mask >= classes) & (mask != IGNORE)]
-        if len(strangers):
-            raise InputError(
-                f"mask of {entry.id} ({what}) holds class {int(strangers[0])}, but there are "
-                f"{classes} classes (0-{classes - 1}): correct the mask"
-            )
+        class_values(mask, classes, f"of {entry.id} ({what})")
         return resize_image(image, stored), resize_mask(mask, stored)
 
     images = torch.empty((len(image_set), 3, *stored), dtype=torch.uint8)

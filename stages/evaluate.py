@@ -55,7 +55,12 @@ def main(
     test_set = read_image_set(test)
     shown = examples(test_set, settings.overlays)
     results = evaluate_models(models, test_set, len(info.classes), size, settings, shown)
-    metrics_of = {name: model_metrics(result, info) for name, result in results.items()}
+    metrics_of = {
+        name: model_metrics(
+            result, info, settings, teacher=None if name == TEACHER else results[TEACHER]
+        )
+        for name, result in results.items()
+    }
 
     hidden_masks = hidden / "masks"
     easy = pseudo_mask_quality(reliable_masks, hidden_masks, len(info.classes))

@@ -22,7 +22,9 @@ from ppl.image_set import DatasetInfo, Entry, ImageSet, mask_file, read_image_se
 from ppl.inference import TestTimeSettings
 
 INFO = DatasetInfo("made", ("background", "dark", "bright"), ((0, 0, 0), (255, 0, 0), (0, 255, 0)))
-SETTINGS = EvaluateSettings(scales=[1.0], flip=False, min_defect_fraction=0.001, overlays=2)
+SETTINGS = EvaluateSettings(
+    scales=[1.0], flip=False, min_defect_fraction=0.001, confidence=0.95, resamples=200, overlays=2
+)
 
 
 class ByBrightness(nn.Module):
@@ -66,11 +68,11 @@ def made(tmp_path: Path) -> ImageSet:
 def test_a_perfect_model_scores_one_and_a_blind_one_misses_every_defect(made: ImageSet) -> None:
     models = {"perfect": ByBrightness(), "blind": ByBrightness(blind=True)}
     results = evaluate_models(models, made, 3, (64, 48), SETTINGS, [])  # type: ignore[arg-type]
-    perfect = model_metrics(results["perfect"], INFO)
+    perfect = model_metrics(results["perfect"], INFO, SETTINGS)
     assert perfect["miou"] == 1.0
     assert perfect["image_recall"] == 1.0
     assert perfect["image_false_alarm_rate"] == 0.0
-    blind = model_metrics(results["blind"], INFO)
+    blind = model_metrics(results["blind"], INFO, SETTINGS, teacher=results["perfect"])
     assert blind["iou"] == {
         "background": pytest.approx(1 - 512 / 9216, abs=1e-6),
         "dark": 0,

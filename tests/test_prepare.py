@@ -239,7 +239,7 @@ def test_mask_value_outside_the_classes(workspace: Workspace) -> None:
     workspace.add("odd", 9)
     assert_refused(
         workspace,
-        r"odd\.png holds class 9, but the data set has 3 classes \(0-2\): check the mask or data",
+        r"odd\.png holds class 9, but there are 3 classes \(0-2\): correct the mask or data",
     )
 
 

@@ -1,5 +1,6 @@
 """The printed table: a row a model, in percent, undefined scores as a dash."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,23 +12,27 @@ from ppl.score_table import read_scores, score_table
 def test_rows_are_models_and_undefined_is_a_dash() -> None:
     scores = {
         "miou": 0.5,
+        "miou_low": 0.4,
+        "miou_high": 0.6,
         "iou": {"background": 0.75, "crack": None},
         "image_recall": 1.0,
         "image_false_alarm_rate": None,
     }
-    header, row = score_table({"teacher": scores}).splitlines()
-    assert header.split() == [
+    student = scores | {"gain": 0.0, "gain_low": -0.02, "gain_high": 0.031}
+    header, row, below = score_table({"teacher": scores, "final": student}).splitlines()
+    assert re.split(r"  +", header) == [
         "model",
-        "mIoU",
+        "mIoU (interval)",
+        "gain over teacher",
         "background",
         "crack",
-        "image",
-        "recall",
-        "false",
-        "alarms",
+        "image recall",
+        "false alarms",
     ]
-    assert row.split() == ["teacher", "50.0", "75.0", "-", "100.0", "-"]
-    assert len(header) == len(row)
+    cells = ["teacher", "50.0 (40.0-60.0)", "-", "75.0", "-", "100.0", "-"]
+    assert re.split(r"  +", row) == cells
+    assert re.split(r"  +", below)[2] == "+0.0 (-2.0 to +3.1)"
+    assert len(header) == len(row) == len(below)
 
 
 def test_missing_scores_say_what_to_run(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Bootstrap intervals: against closed forms, paired, the same each time."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from ppl.bootstrap import Interval, percentile_interval, resampled_miou
+from ppl.confusion import miou
+
+
+def two_class(hits: list[int], pixels: int = 100) -> Tensor:
+    """An image a number: so many of its `pixels` of class 0 are right, the rest is taken for 1."""
+    return torch.tensor([[[hit, pixels - hit], [0, 0]] for hit in hits])
+
+
+def test_equal_images_leave_no_spread() -> None:
+    matrices = two_class([60] * 7)
+    found = resampled_miou(matrices, 100)
+    assert found.tolist() == pytest.approx([miou(matrices.sum(0))] * 100, abs=1e-12)
+
+
+def test_its_spread_is_the_standard_error_of_a_mean() -> None:
+    """Of images of equal size, class 0's IoU is the mean share of right pixels, class 1's is 0."""
+    shares = torch.rand(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    hits = (shares * 10_000).long()
+    found = resampled_miou(two_class(hits.tolist(), 10_000), 4000)
+    values = hits.double() / 10_000 / 2
+    standard_error = float(values.std(correction=0)) / math.sqrt(50)
+    assert float(found.std()) == pytest.approx(standard_error, rel=0.05)
+    assert float(found.mean()) == pytest.approx(float(values.mean()), abs=standard_error / 5)
+    interval = percentile_interval(found, 0.95)
+    assert interval.low == pytest.approx(float(values.mean()) - 1.96 * standard_error, rel=0.02)
+    assert interval.high == pytest.approx(float(values.mean()) + 1.96 * standard_error, rel=0.02)
+
+
+def test_models_are_resampled_together() -> None:
+    """A model that is better by the same amount on every image is so in every resample."""
+    worse, better = two_class([10, 30, 70, 90]), two_class([14, 34, 74, 94])
+    gain = resampled_miou(better, 200) - resampled_miou(worse, 200)
+    assert gain.tolist() == pytest.approx([0.02] * 200, abs=1e-12)
+
+
+def test_it_is_the_same_with_any_number_of_threads() -> None:
+    matrices = torch.randint(0, 9999, (60, 5, 5), generator=torch.Generator().manual_seed(1))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = resampled_miou(matrices, 50)
+        torch.set_num_threads(2)
+        two = resampled_miou(matrices, 50)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(one, two)
+
+
+def test_without_images_or_pixels_there_is_no_interval() -> None:
+    for matrices in (torch.zeros((0, 2, 2)).long(), torch.zeros((3, 2, 2)).long()):
+        assert percentile_interval(resampled_miou(matrices, 100), 0.9) == Interval(None, None)
+
+
+def test_a_wider_confidence_gives_wider_bounds() -> None:
+    values = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    assert percentile_interval(values, 0.9) == Interval(0.05, 0.95)
+    assert percentile_interval(values, 0.5) == Interval(0.25, 0.75)
