@@ -1,4 +1,5 @@
-# `make repro` runs the pipeline, `make test` the tests, `make queue JOBS=2` the queued experiments.
+# `make repro` runs the pipeline, `make test` the tests, `make queue JOBS=2` the queued experiments,
+# `make data-magnetic_tile` fetches a published data set.
 # All make .venv first.
 PYTHON ?= python3
 JOBS ?= 1
@@ -26,6 +27,11 @@ scores: $(BIN)/ready
 # long as one after the other
 queue: $(BIN)/ready
 	OMP_NUM_THREADS=$$(python -c 'import os; print(max(1, os.cpu_count() // $(JOBS)))') dvc queue start -j $(JOBS)
+
+# a published data set at its pinned revision into data/raw/; FROM=... names a repository or a folder
+# that is used in place of the published URL
+data-%: $(BIN)/ready
+	@python -m ppl.fetch_data '$*' $(if $(FROM),'$(FROM)')
 
 test: $(BIN)/ready
 	python -m pytest -n 2 --dist loadfile
