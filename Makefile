@@ -23,10 +23,8 @@ unlock:
 scores: $(BIN)/ready
 	@python -m ppl.score_table $(SCORES)
 
-# each of JOBS workers gets its share of the cores: two trainings on the same cores take many times as
-# long as one after the other
 queue: $(BIN)/ready
-	OMP_NUM_THREADS=$$(python -c 'import os; print(max(1, os.cpu_count() // $(JOBS)))') dvc queue start -j $(JOBS)
+	@python -m ppl.queue $(JOBS)
 
 # a published data set at its pinned revision into data/raw/; FROM=... names a repository or a folder
 # that is used in place of the published URL

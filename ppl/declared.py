@@ -36,8 +36,12 @@ def declared(stage: str) -> Declared:
 
     A stage that dvc.yaml does not know depends on nothing.
     """
-    described = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))["stages"].get(stage, {})
-    params = read_params()
+    stages = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))["stages"]
+    return dependencies(stages.get(stage, {}), read_params())
+
+
+def dependencies(described: dict[str, Any], params: dict[str, Any]) -> Declared:
+    """What a stage depends on, from its entry in dvc.yaml and all of params.yaml."""
     deps = [Path(_filled_in(dep, params)) for dep in described.get("deps", [])]
     return Declared(
         code=[path for path in deps if path.suffix == ".py"],
