@@ -9,7 +9,7 @@ SCORES := metrics/teacher.json metrics/student_1.json metrics/final.json
 # stages run as `python -m stages.NAME`: the environment's python must be found first
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro unlock scores queue test check
+.PHONY: repro unlock scores queue compare test check
 
 repro: $(BIN)/ready unlock
 	@python -m ppl.all_settings
@@ -25,6 +25,10 @@ scores: $(BIN)/ready
 
 queue: $(BIN)/ready
 	@python -m ppl.queue $(JOBS)
+
+# a table and a plot of all experiments since the last commit, in compare/; SINCE=3: since the last three
+compare: $(BIN)/ready
+	@python -m ppl.compare compare $(SINCE)
 
 # a published data set at its pinned revision into data/raw/; FROM=... names a repository or a folder
 # that is used in place of the published URL

@@ -27,12 +27,13 @@ def resampled_miou(matrices: Tensor, resamples: int) -> Tensor:
     """Pooled mIoU of `resamples` sets of images drawn with replacement: (R,) float64 in 0-1.
 
     The draws depend on the numbers of images and of resamples alone, so entry r belongs to the same
-    images for every model: differences between two models are paired.
+    images for every model: differences between two models are paired. A class that no drawn image
+    shows keeps its IoU of the whole set: left out, it would lift the mean of a weak model.
 
     Args:
         matrices: (N, C, C) int64 confusion matrix of each image.
 
-    NaN where a set has no counted pixel, and everywhere if there is no image.
+    NaN without any image or counted pixel.
     """
     images, classes, _ = matrices.shape
     if images == 0:
@@ -40,11 +41,13 @@ def resampled_miou(matrices: Tensor, resamples: int) -> Tensor:
     draws = generator(0, "bootstrap")
     # counts below 2 ** 53 are exact in float64: no order of summation changes a bit of the result
     flat = matrices.reshape(images, classes**2).double()
+    whole = iou_per_class(matrices.sum(dim=0))
     scores = torch.empty(resamples, dtype=torch.float64)
     for index in range(resamples):
         drawn = torch.randint(images, (images,), generator=draws)
         times = torch.bincount(drawn, minlength=images).double()
-        scores[index] = iou_per_class((times @ flat).view(classes, classes)).nanmean()
+        iou = iou_per_class((times @ flat).view(classes, classes))
+        scores[index] = iou.where(~iou.isnan(), whole).nanmean()
     return scores
 
 

@@ -35,6 +35,14 @@ def test_its_spread_is_the_standard_error_of_a_mean() -> None:
     assert interval.high == pytest.approx(float(values.mean()) + 1.96 * standard_error, rel=0.02)
 
 
+def test_a_class_that_no_drawn_image_shows_does_not_lift_the_mean() -> None:
+    """Class 1 is on one image of two and always missed: left out, a quarter would score 1."""
+    matrices = torch.tensor([[[100, 0], [0, 0]], [[100, 0], [50, 0]]])
+    whole = miou(matrices.sum(0))
+    assert float(resampled_miou(matrices, 400).max()) == pytest.approx(0.5)
+    assert whole == pytest.approx(200 / 250 / 2)
+
+
 def test_models_are_resampled_together() -> None:
     """A model that is better by the same amount on every image is so in every resample."""
     worse, better = two_class([10, 30, 70, 90]), two_class([14, 34, 74, 94])

@@ -1,0 +1,179 @@
+"""The plot of mIoU over the label fraction, the gain of the unlabeled images shaded."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import vl_convert
+
+TEACHER, FINAL = "teacher", "final"
+COLOURS = {TEACHER: "#9aa5b1", "student_1": "#4c9be8", FINAL: "#d9480f"}
+GAIN, LOSS = "#2b8a3e", "#c92a2a"
+ASIDE = 1.02
+"""Factor between the x of two models, so that their intervals do not cover each other."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """The score of one model of one run; `panel` is the title of the panel that it belongs to."""
+
+    panel: str
+    fraction: Fraction
+    model: str
+    miou: float
+    low: float | None
+    high: float | None
+
+
+def fraction_plot(points: Sequence[Point]) -> dict[str, Any]:
+    """A Vega-Lite specification: a panel a title, a line a model through its means over runs.
+
+    The area between teacher and final student is green where the student is better, else red.
+    """
+    panels = list(dict.fromkeys(point.panel for point in points))
+    views = [_panel(title, [p for p in points if p.panel == title]) for title in panels]
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+        "background": "white",
+        "concat": views,
+        "columns": 2,
+        "config": {"view": {"stroke": None}, "axis": {"labelFontSize": 12, "titleFontSize": 12}},
+    }
+
+
+def write_png(file: Path, specification: dict[str, Any]) -> None:
+    """Draw a Vega-Lite specification; needs no browser and no network."""
+    picture = vl_convert.vegalite_to_png(json.dumps(specification), scale=2)
+    file.write_bytes(picture)
+
+
+def gain_areas(means: dict[str, dict[float, float]]) -> list[dict[str, float | str]]:
+    """Corners {side, x, teacher, final} of the area between two lines, split where they cross.
+
+    `means` holds for teacher and final a score at each x; between them the lines are straight over
+    log x, as they are drawn. `side` is gain or loss, followed by the number of the piece.
+    """
+    teacher, final = means[TEACHER], means[FINAL]
+    corners: list[dict[str, float | str]] = []
+    places = sorted(teacher.keys() & final.keys())
+    for piece, (left, right) in enumerate(pairwise(places)):
+        before, after = final[left] - teacher[left], final[right] - teacher[right]
+        ends = [(left, teacher[left], final[left]), (right, teacher[right], final[right])]
+        if before * after >= 0:
+            pieces = [(ends, before + after)]
+        else:
+            share = before / (before - after)
+            x = math.exp(math.log(left) + share * (math.log(right) - math.log(left)))
+            y = teacher[left] + share * (teacher[right] - teacher[left])
+            crossing = (x, y, y)
+            pieces = [([ends[0], crossing], before), ([crossing, ends[1]], after)]
+        for part, (both, sign) in enumerate(pieces):
+            side = f"{'gain' if sign >= 0 else 'loss'} {piece}.{part}"
+            corners += [{"side": side, "x": x, "teacher": t, "final": f} for x, t, f in both]
+    return corners
+
+
+def _panel(title: str, points: Sequence[Point]) -> dict[str, Any]:
+    values = defaultdict(lambda: defaultdict(list))  # type: ignore[var-annotated]
+    for point in points:
+        values[point.model][float(point.fraction)].append(100 * point.miou)
+    means = {model: {x: fmean(ys) for x, ys in found.items()} for model, found in values.items()}
+    models = [model for model in COLOURS if model in means]
+    aside = {model: ASIDE ** (n - (len(models) - 1) / 2) for n, model in enumerate(models)}
+    ticks = {float(point.fraction): str(point.fraction) for point in points}
+    labels = " : ".join(f"abs(datum.value - {x!r}) < 1e-9 ? '{text}'" for x, text in ticks.items())
+    lows = [100 * (p.miou if p.low is None else p.low) for p in points]
+    highs = [100 * (p.miou if p.high is None else p.high) for p in points]
+    x = {
+        "field": "x",
+        "type": "quantitative",
+        "title": "labeled fraction",
+        "scale": {"type": "log", "domain": [min(ticks) / 1.15, max(ticks) * 1.15], "nice": False},
+        "axis": {"values": list(ticks), "labelExpr": f"{labels} : ''", "grid": False},
+    }
+    scale = {
+        "domain": [max(0, math.floor(min(lows)) - 1), math.ceil(max(highs)) + 1],
+        "zero": False,
+    }
+    colour = {
+        "field": "model",
+        "type": "nominal",
+        "title": None,
+        "scale": {"domain": models, "range": [COLOURS[model] for model in models]},
+        "legend": {"orient": "right", "symbolOpacity": 1},
+    }
+    y = {"field": "miou", "type": "quantitative", "title": "mIoU (%)", "scale": scale}
+    rows = [
+        {
+            "x": float(p.fraction) * aside[p.model],
+            "model": p.model,
+            "miou": 100 * p.miou,
+            "low": None if p.low is None else 100 * p.low,
+            "high": None if p.high is None else 100 * p.high,
+        }
+        for p in points
+    ]
+    lines = [
+        {"x": x, "model": model, "miou": mean}
+        for model in models
+        for x, mean in sorted(means[model].items())
+    ]
+    areas = gain_areas(means) if {TEACHER, FINAL} <= means.keys() else []
+    return {
+        "width": 420,
+        "height": 300,
+        "title": {
+            "text": title or "mIoU over the labeled fraction",
+            "subtitle": "shaded: final student above (green) or below (red) its teacher",
+            "anchor": "start",
+        },
+        "layer": [
+            {
+                "data": {"values": areas},
+                "mark": {"type": "area", "opacity": 0.18},
+                "encoding": {
+                    "x": x,
+                    "y": {"field": "teacher", "type": "quantitative", "scale": scale},
+                    "y2": {"field": "final"},
+                    "detail": {"field": "side"},
+                    "fill": {
+                        "condition": {"test": "slice(datum.side, 0, 4) == 'loss'", "value": LOSS},
+                        "value": GAIN,
+                    },
+                },
+            },
+            {
+                "data": {"values": lines},
+                "mark": "line",
+                "encoding": {"x": x, "y": y, "color": colour},
+            },
+            {
+                "data": {"values": rows},
+                "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
+                "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.7},
+                "encoding": {
+                    "x": x,
+                    "y": {
+                        "field": "low",
+                        "type": "quantitative",
+                        "scale": scale,
+                        "title": "mIoU (%)",
+                    },
+                    "y2": {"field": "high"},
+                    "color": colour,
+                },
+            },
+            {
+                "data": {"values": rows},
+                "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
+                "encoding": {"x": x, "y": y, "color": colour},
+            },
+        ],
+    }
