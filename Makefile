@@ -9,7 +9,7 @@ SCORES := metrics/teacher.json metrics/student_1.json metrics/final.json
 # stages run as `python -m stages.NAME`: the environment's python must be found first
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro unlock scores queue compare test check
+.PHONY: repro unlock scores queue compare test test-long check
 
 repro: $(BIN)/ready unlock
 	@python -m ppl.all_settings
@@ -36,7 +36,10 @@ data-%: $(BIN)/ready
 	@python -m ppl.fetch_data '$*' $(if $(FROM),'$(FROM)')
 
 test: $(BIN)/ready
-	python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 2 --dist loadfile -m 'not long'
+
+test-long: $(BIN)/ready
+	python -m pytest -n 2 --dist loadfile -m long
 
 check: $(BIN)/ready
 	ruff check .

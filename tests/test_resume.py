@@ -3,6 +3,7 @@
 PPL_KILLS says how often each kind of run is killed (default 2).
 """
 
+import contextlib
 import os
 import random
 import re
@@ -12,12 +13,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
 from tests.project import ROOT, copy_project, dvc, environment, git
+
+pytestmark = pytest.mark.long
 
 KILLS = int(os.environ.get("PPL_KILLS", "2"))
 STAGE = "train_supervised"
@@ -105,6 +110,106 @@ def run_and_kill(
     return in_time, log.read_text(encoding="utf-8", errors="replace")
 
 
+def start_queued(workspace: Path, name: str, *, until: Callable[[str], bool]) -> str:
+    """Queue the training under `name`, start a worker, wait; what the experiment says."""
+    queued = dvc(workspace, "exp", "run", "--queue", "-n", name, STAGE)
+    assert queued.returncode == 0, queued.stderr
+    began = time.time()
+    subprocess.run(
+        [sys.executable, "-m", "ppl.queue"],
+        cwd=workspace,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    deadline = time.monotonic() + 120
+    while not until(said := queue_log(workspace, since=began)):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
+    return said
+
+
+def result_of(workspace: Path, name: str) -> str | None:
+    """The reference of experiment `name`, once it has succeeded."""
+    found = re.findall(rf"refs/exps/\S+/{name}\n", git(workspace, "for-each-ref"))
+    return found[0].strip() if found else None
+
+
+def queue_log(workspace: Path, *, since: float) -> str:
+    """What queued experiments have said that started after `since`."""
+    files = (workspace / ".dvc" / "tmp" / "exps" / "run").glob("*/*.out")
+    new = [file for file in files if file.stat().st_mtime >= since]
+    return "".join(file.read_text(encoding="utf-8", errors="replace") for file in new)
+
+
+def queue_processes(workspace: Path) -> list[psutil.Process]:
+    """Workers of this workspace's queue, what runs their experiments, and the stages."""
+    found = []
+    for process in psutil.process_iter():
+        ours = {"queue-worker", "exec-run", f"stages.{STAGE}"} & set(words_of(process))
+        with contextlib.suppress(psutil.Error):
+            if ours and Path(process.cwd()).is_relative_to(workspace):
+                found.append(process)
+    return found
+
+
+def kill_stage(workspace: Path, name: str) -> None:
+    for process in queue_processes(workspace):
+        if f"stages.{STAGE}" in words_of(process):
+            process.kill()
+
+
+def kill_all_of_queue(workspace: Path, name: str) -> None:
+    for process in queue_processes(workspace):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+def terminate_all_of_queue(workspace: Path, name: str) -> None:
+    for process in queue_processes(workspace):
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+
+
+def end_queue(workspace: Path) -> None:
+    """Wait for the stage, if it was told to end, and do not wait for idle workers."""
+    deadline = time.monotonic() + 20
+    while any(f"stages.{STAGE}" in words for words in map(words_of, queue_processes(workspace))):
+        assert time.monotonic() < deadline, "the stage goes on"
+        time.sleep(0.1)
+    kill_all_of_queue(workspace, "")
+    subprocess.run(["make", "-s", "-f", ROOT / "Makefile", "unlock"], cwd=workspace, check=True)
+
+
+def has_result(workspace: Path, name: str, said: str) -> bool:
+    return result_of(workspace, name) is not None
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def dvc_queue_kill(workspace: Path, name: str) -> None:
+    dvc(workspace, "queue", "kill", name)
+
+
+QUEUE_WAYS: list[Callable[[Path, str], None]] = [
+    kill_stage,
+    kill_all_of_queue,
+    terminate_all_of_queue,
+    dvc_queue_kill,
+]
+
+
+def commit_forgotten(workspace: Path) -> None:
+    forget(workspace)
+    git(workspace, "add", "-A")
+    git(workspace, "commit", "-q", "--allow-empty", "-m", "forgotten")
+
+
 @pytest.mark.parametrize("way", ["plain", "temp"])
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(
     workspace: Path, uninterrupted: list[object], tmp_path: Path, way: str
@@ -115,9 +220,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
     draws = random.Random(way)
     kills = resumes = differing = 0
     for _ in range(10 * KILLS):
-        forget(workspace)
-        git(workspace, "add", "-A")
-        git(workspace, "commit", "-q", "--allow-empty", "-m", "forgotten")
+        commit_forgotten(workspace)
         for _ in range(3):
             if kills >= KILLS and resumes:
                 break
@@ -132,8 +235,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
         if way == "plain":
             lock = (workspace / "dvc.lock").read_text(encoding="utf-8")
         else:
-            (found,) = re.findall(r"refs/exps/\S+/again", git(workspace, "for-each-ref"))
-            lock = git(workspace, "show", f"{found}:dvc.lock")
+            lock = git(workspace, "show", f"{result_of(workspace, 'again')}:dvc.lock")
             dvc(workspace, "exp", "remove", "again")
         differing += hashes(lock) != uninterrupted
         # a kill before the first checkpoint leaves nothing to resume from: one more, then
@@ -143,6 +245,33 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
     assert differing == 0
     assert kills >= KILLS
     assert resumes > 0
+    assert not list((workspace / ".scratch").glob("*.pt"))
+
+
+def test_a_queued_training_that_was_killed_ends_with_the_same_bytes_when_queued_again(
+    workspace: Path, uninterrupted: list[object]
+) -> None:
+    draws = random.Random("queue")
+    kills = resumes = differing = 0
+    while kills < KILLS or not resumes:
+        commit_forgotten(workspace)
+        name = f"first-{kills}"
+        start_queued(workspace, name, until=lambda said: "train teacher" in said)
+        time.sleep(draws.uniform(0.0, 2.0))
+        if result_of(workspace, name) is None:
+            draws.choice(QUEUE_WAYS)(workspace, name)
+            kills += 1
+        end_queue(workspace)
+        if result_of(workspace, name) is None:
+            name = f"again-{kills}"
+            said = start_queued(workspace, name, until=partial(has_result, workspace, name))
+            resumes += "goes on from iteration" in said
+            end_queue(workspace)
+        lock = git(workspace, "show", f"{result_of(workspace, name)}:dvc.lock")
+        differing += hashes(lock) != uninterrupted
+        dvc(workspace, "exp", "remove", name)
+    print(f"queue: {kills} kills, {resumes} resumes, {differing} runs with other bytes")
+    assert differing == 0
     assert not list((workspace / ".scratch").glob("*.pt"))
 
 
@@ -161,3 +290,31 @@ def test_other_settings_never_resume_from_it(
     assert "goes on from iteration" not in done.stdout
     assert hashes((workspace / "dvc.lock").read_text(encoding="utf-8")) != uninterrupted
     params.write_text(before, encoding="utf-8")
+
+
+@pytest.mark.parametrize("full", [".scratch", "data/models"])
+def test_a_full_disk_is_said_and_leaves_nothing_half_done(
+    workspace: Path, uninterrupted: list[object], full: str
+) -> None:
+    """A disk of 64 KB under the checkpoints or under the models; then the usual one again."""
+    commit_forgotten(workspace)
+    (workspace / full).mkdir(parents=True, exist_ok=True)
+    own_mounts = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size=64k tmpfs {full}"
+    if subprocess.run([*own_mounts, mount], cwd=workspace, check=False).returncode != 0:
+        pytest.skip("this machine lets nobody mount a small disk")
+    done = subprocess.run(
+        [*own_mounts, f"{mount} && {sys.executable} -m dvc repro {STAGE}"],
+        cwd=workspace,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert f"{STAGE}: no space left on the disk" in done.stderr, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert STAGE not in yaml.safe_load((workspace / "dvc.lock").read_text())["stages"]
+    again = dvc(workspace, "repro", STAGE)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert hashes((workspace / "dvc.lock").read_text(encoding="utf-8")) == uninterrupted

@@ -1,0 +1,89 @@
+"""The same bytes: from run to run, with any number of loader threads, on every platform."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import ppl.inference
+import ppl.training_images
+from ppl.inference import PLAIN, predict
+from ppl.network import SegmentationNetwork
+from ppl.training_images import load_training_images
+from ppl.weak_augment import WeakAugmentSettings
+from tests.conftest import MakeSet
+from tests.project import ROOT, copy_project, dvc, git
+
+
+@pytest.mark.long
+def test_a_forced_run_leaves_lock_and_metrics_as_they_were(tmp_path: Path) -> None:
+    folder = copy_project(tmp_path / "project")
+    assert dvc(folder, "repro").returncode == 0
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", "results")
+    forced = dvc(folder, "repro", "--force")
+    assert forced.returncode == 0, forced.stderr
+    assert forced.stdout.count("Running stage") == 11
+    assert not git(folder, "status", "--porcelain")
+
+
+@pytest.mark.parametrize("decoders", [1, 3])
+def test_the_number_of_loader_threads_changes_nothing(
+    make_set: MakeSet,
+    network: SegmentationNetwork,
+    monkeypatch: pytest.MonkeyPatch,
+    decoders: int,
+) -> None:
+    images = make_set([f"{number:02}" for number in range(19)], sizes=[(40, 30)] * 19)
+    weak = WeakAugmentSettings(scale_min=0.5, scale_max=2.0, flip_probability=0.5)
+
+    def everything() -> list[torch.Tensor]:
+        loaded = load_training_images(images, images.mask, (32, 32), weak, classes=3, what="a set")
+        found = [prob for _, [prob] in predict([network], images, (32, 32), PLAIN, what="a set")]
+        return [loaded.images, loaded.masks, *found]
+
+    before = everything()
+    monkeypatch.setattr(ppl.training_images, "DECODERS", decoders)
+    monkeypatch.setattr(ppl.inference, "DECODERS", decoders)
+    assert all(map(torch.equal, before, everything()))
+
+
+def test_text_files_have_the_same_line_ends_on_every_platform() -> None:
+    """DVC hashes what is checked out: with CRLF every stage would count as changed."""
+    files = [
+        path
+        for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))[
+            "stages"
+        ].values()
+        for path in stage["deps"]
+        if path.endswith(".py") and "$" not in path
+    ]
+    found = subprocess.run(
+        [
+            "git",
+            "check-attr",
+            "eol",
+            "--",
+            *sorted({*files, "params.yaml", "dvc.yaml", "dvc.lock"}),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert len(found) >= 40
+    assert all(line.endswith("eol: lf") for line in found)
+
+
+@pytest.mark.parametrize("file", sorted([*ROOT.glob("ppl/**/*.py"), *ROOT.glob("stages/*.py")]))
+def test_written_text_has_fixed_line_ends_and_listed_files_a_fixed_order(file: Path) -> None:
+    code = file.read_text(encoding="utf-8")
+    for call in ("write_text(", 'open("w"'):
+        for after in code.split(call)[1:]:
+            assert "newline=" in after.partition("\n")[0], f"{call} without newline="
+    for call in ("iterdir(", "glob("):
+        for before in code.split(call)[:-1]:
+            line = before[-140:]
+            assert "sorted(" in line or "any(" in line or "sizes" in line, f"unsorted: {line}"
