@@ -19,6 +19,7 @@ from ppl.fraction_plot import Point, fraction_plot, write_png
 from ppl.score_table import gain_cell, miou_cell, text_table
 
 MODELS = ("teacher", "student_1", "final")
+COMMITTED = "Committed"
 FRACTION, SEED = "split.labeled_fraction", "seed"
 
 
@@ -47,7 +48,8 @@ class Run:
 def read_runs(shown: Sequence[dict[str, Any]]) -> tuple[list[Run], list[str]]:
     """The runs in what `dvc exp show --json` prints, and a line on each that has no scores.
 
-    Runs of equal settings and scores, as the workspace and its experiment are, count once.
+    Commits and the workspace count where no experiment has their settings: most often one was
+    applied to them, or they ran with another number of threads.
     """
     runs: list[Run] = []
     without: list[str] = []
@@ -56,7 +58,7 @@ def read_runs(shown: Sequence[dict[str, Any]]) -> tuple[list[Run], list[str]]:
         if run is None:
             if state in {"Queued", "Running", "Failed"}:
                 without.append(f"{name}: {state.lower()}")
-        elif not any((run.settings, run.scores) == (one.settings, one.scores) for one in runs):
+        elif state != COMMITTED or all(run.settings != one.settings for one in runs):
             runs.append(run)
     return runs, without
 
@@ -67,12 +69,12 @@ def _entries(shown: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, dict[s
         for experiment in base["experiments"] or []:
             revision = experiment["revs"][0]
             executor = experiment.get("executor") or {}
-            state = str(executor.get("state") or "done").capitalize()
+            state = str(executor.get("state") or "success").capitalize()
             broken = revision.get("error") is not None
             name = revision["name"] or revision["rev"][:7]
             yield name, "Failed" if broken else state, revision.get("data")
     for base in reversed(shown):
-        yield base.get("name") or base["rev"][:9], "Done", base.get("data")
+        yield base.get("name") or base["rev"][:9], COMMITTED, base.get("data")
 
 
 def _run(name: str, data: dict[str, Any] | None) -> Run | None:
@@ -203,7 +205,10 @@ def main(out: Path, since: int) -> None:
 
 
 if __name__ == "__main__":
+    given = sys.argv[2] if len(sys.argv) > 2 else "1"
+    if not given.isdecimal() or int(given) == 0:
+        sys.exit(f"SINCE is a number of commits, 1 or more; got {given}")
     try:
-        main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1)
+        main(Path(sys.argv[1]), int(given))
     except InputError as error:
         sys.exit(str(error))

@@ -93,17 +93,20 @@ def fetch(name: str, source: str | None = None) -> Path:
 def _is_as_pinned(pin: Pin, target: Path, tracked: Path) -> bool:
     """Whether `target` has the pinned hash; `tracked` is then the pin, and else what it was."""
     before = tracked.read_bytes() if tracked.exists() else None
-    shutil.copyfile(pin.file, tracked)
-    # nothing goes into the cache yet; `dvc status` would not do: it asks no further than the cache
-    _dvc("add", "--no-commit", "--quiet", str(target))
-    if _read_outs(tracked) == _read_outs(pin.file):
+    same = False
+    try:
         shutil.copyfile(pin.file, tracked)
-        return True
-    if before is None:
-        tracked.unlink()
-    else:
-        tracked.write_bytes(before)
-    return False
+        # nothing goes into the cache yet; `dvc status` would not do: it asks no further than that
+        _dvc("add", "--no-commit", "--quiet", str(target))
+        same = _read_outs(tracked) == _read_outs(pin.file)
+    finally:
+        if same:
+            shutil.copyfile(pin.file, tracked)
+        elif before is None:
+            tracked.unlink()
+        else:
+            tracked.write_bytes(before)
+    return same
 
 
 def _read_outs(tracked: Path) -> list[dict[str, Any]]:

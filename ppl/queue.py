@@ -117,8 +117,12 @@ def compute(revision: str, stages: list[str]) -> bool:
         copy.parent.mkdir(parents=True, exist_ok=True)
         _git("clone", "--quiet", "--shared", "--no-checkout", ".", str(copy))
         _git("-C", str(copy), "checkout", "--quiet", "--detach", revision)
-    arguments = [["cache", "dir", "--local", str(Path(cache).absolute())], ["repro", *stages]]
-    if all(_dvc(*words, cwd=copy).returncode == 0 for words in arguments):
+    steps = [
+        ["cache", "dir", "--local", str(Path(cache).absolute())],
+        ["checkout", "--quiet", "--force", "--allow-missing"],
+        ["repro", *stages],
+    ]
+    if all(_dvc(*step, cwd=copy).returncode == 0 for step in steps):
         shutil.rmtree(copy)
         return True
     return False
@@ -209,4 +213,7 @@ def main(jobs: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    given = sys.argv[1] if len(sys.argv) > 1 else "1"
+    if not given.isdecimal() or int(given) == 0:
+        sys.exit(f"JOBS is the number of workers, 1 or more; got {given}")
+    main(int(given))

@@ -106,14 +106,19 @@ def test_seeds_share_a_table_and_are_named_in_it() -> None:
     assert [row.split()[:2] for row in rows[1:]] == [["1/8", "0"], ["1/8", "1"]]
 
 
-def test_the_same_result_counts_once_and_what_has_none_is_named() -> None:
-    same = data("1/8")
+def test_the_workspace_counts_where_no_experiment_has_its_settings() -> None:
+    runs, _ = read_runs(shown(experiment("a", data("1/8")), workspace=data("1/4")))
+    assert [run.name for run in runs] == ["a", "workspace"]
+    runs, _ = read_runs(shown(experiment("a", data("1/8")), workspace=data("1/8", final=0.6)))
+    assert [run.name for run in runs] == ["a"]
+
+
+def test_what_has_no_scores_is_named() -> None:
     runs, without = read_runs(
         shown(
-            experiment("a", same, "Success"),
+            experiment("a", data("1/8"), "Success"),
             experiment("b", None, "Queued"),
             experiment("c", {"params": {}, "metrics": {}}, "Failed"),
-            workspace=same,
         )
     )
     assert [run.name for run in runs] == ["a"]

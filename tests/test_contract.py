@@ -1,5 +1,6 @@
 """dvc.yaml against the code: what a stage declares is what it reaches, no more and no less."""
 
+import configparser
 import re
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,21 @@ def test_every_declared_file_stands_in_the_command(name: str) -> None:
 def test_only_evaluate_can_see_hidden_labels_and_test() -> None:
     secret = {"data/prepared/hidden", "data/prepared/test"}
     assert {name for name in STAGES if secret & paths(STAGES[name]["deps"])} == {"evaluate"}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_run_cache_works_for_every_stage(name: str) -> None:
+    """Each of these switches it off, or reruns what did not change."""
+    stage = STAGES[name]
+    assert not {"always_changed", "frozen"} & stage.keys()
+    options = [next(iter(out.values())) for out in stage.get("outs", []) if isinstance(out, dict)]
+    assert not [option for option in options if "persist" in option or "cache" in option]
+
+
+def test_dvc_sends_nothing_and_asks_for_no_update() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / ".dvc" / "config", encoding="utf-8")
+    assert config["core"]["analytics"] == config["core"]["check_update"] == "false"
 
 
 def test_no_stage_depends_on_pycache() -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
@@ -82,25 +83,35 @@ def terminate(process: "subprocess.Popen[bytes]") -> None:
 WAYS: list[Callable[["subprocess.Popen[bytes]"], None]] = [kill_dvc, kill_all, ctrl_c, terminate]
 
 
+def start_dvc(workspace: Path, stream: IO[bytes], *arguments: str) -> "subprocess.Popen[bytes]":
+    """`dvc` in a process group of its own, its progress bars and messages into `stream`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=workspace,
+        env=environment() | {"TQDM_DISABLE": ""},
+        stdout=stream,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def wait_for_training(process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Return when the training has begun, or when `process` has ended."""
+    deadline = time.monotonic() + 120
+    while "train teacher" not in log.read_text(encoding="utf-8", errors="replace"):
+        assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+
+
 def run_and_kill(
     workspace: Path, log: Path, draws: random.Random, *arguments: str
 ) -> tuple[bool, str]:
     """Start `dvc`, kill it in the middle of the training; whether that came in time, and output."""
     with log.open("wb") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dvc", *arguments],
-            cwd=workspace,
-            env=environment() | {"TQDM_DISABLE": ""},
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 120
-        while "train teacher" not in log.read_text(encoding="utf-8", errors="replace"):
-            assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
-            if process.poll() is not None:
-                break
-            time.sleep(0.05)
+        process = start_dvc(workspace, stream, *arguments)
+        wait_for_training(process, log)
         time.sleep(draws.uniform(0.0, 2.0))
         in_time = process.poll() is None
         if in_time:
@@ -290,6 +301,26 @@ def test_other_settings_never_resume_from_it(
     assert "goes on from iteration" not in done.stdout
     assert hashes((workspace / "dvc.lock").read_text(encoding="utf-8")) != uninterrupted
     params.write_text(before, encoding="utf-8")
+
+
+@pytest.mark.parametrize(("file", "named"), [("params.yaml", "optimizer"), ("ppl/loss.py", "loss")])
+def test_what_is_edited_while_a_stage_runs_is_recorded_nowhere(
+    workspace: Path, uninterrupted: list[object], tmp_path: Path, file: str, named: str
+) -> None:
+    commit_forgotten(workspace)
+    edited = workspace / file
+    before = edited.read_text(encoding="utf-8")
+    log = tmp_path / "log"
+    with log.open("wb") as stream, start_dvc(workspace, stream, "repro", STAGE) as process:
+        wait_for_training(process, log)
+        edited.write_text(before.replace("momentum: 0.9", "momentum: 0.8") + "\n# edited\n")
+        process.wait(timeout=120)
+    said = log.read_text(encoding="utf-8", errors="replace")
+    assert process.returncode != 0
+    assert f"{STAGE}: changed while this stage ran:" in said
+    assert named in said.partition("changed while this stage ran:")[2]
+    assert STAGE not in yaml.safe_load((workspace / "dvc.lock").read_text())["stages"]
+    edited.write_text(before, encoding="utf-8")
 
 
 @pytest.mark.parametrize("full", [".scratch", "data/models"])
