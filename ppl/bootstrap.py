@@ -26,8 +26,8 @@ class Interval:
 def resampled_miou(matrices: Tensor, resamples: int) -> Tensor:
     """Pooled mIoU of `resamples` sets of images drawn with replacement: (R,) float64 in 0-1.
 
-    The draws depend on the numbers of images and of resamples alone, so entry r belongs to the same
-    images for every model: differences between two models are paired. A class that no drawn image
+    The draws depend on the number of images alone, so entry r belongs to the same images for every
+    model: differences between two models are paired. A class that no drawn image
     shows keeps its IoU of the whole set: left out, it would lift the mean of a weak model.
 
     Args:

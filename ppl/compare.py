@@ -19,7 +19,7 @@ from ppl.fraction_plot import Point, fraction_plot, write_png
 from ppl.score_table import gain_cell, miou_cell, text_table
 
 MODELS = ("teacher", "student_1", "final")
-COMMITTED = "Committed"
+SUCCESS, COMMITTED = "Success", "Committed"
 FRACTION, SEED = "split.labeled_fraction", "seed"
 
 
@@ -48,32 +48,39 @@ class Run:
 def read_runs(shown: Sequence[dict[str, Any]]) -> tuple[list[Run], list[str]]:
     """The runs in what `dvc exp show --json` prints, and a line on each that has no scores.
 
-    Commits and the workspace count where no experiment has their settings: most often one was
-    applied to them, or they ran with another number of threads.
+    Equal results count once, and commits only where no experiment has their settings: most often
+    one was applied to them, or they ran with another number of threads. The workspace does not
+    count: its settings may have been edited since its scores were computed.
     """
     runs: list[Run] = []
     without: list[str] = []
     for name, state, data in _entries(shown):
-        run = _run(name, data)
+        # an experiment that has not succeeded still has the files of the commit that it began from
+        run = _run(name, data) if state in (SUCCESS, COMMITTED) else None
         if run is None:
-            if state in {"Queued", "Running", "Failed"}:
+            if state != COMMITTED:
                 without.append(f"{name}: {state.lower()}")
-        elif state != COMMITTED or all(run.settings != one.settings for one in runs):
+        elif not any(
+            run.settings == one.settings and (state == COMMITTED or run.scores == one.scores)
+            for one in runs
+        ):
             runs.append(run)
     return runs, without
 
 
 def _entries(shown: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
-    """(name, state, data) of experiments, commits and the workspace, in this order."""
+    """(name, state, data) of experiments, then of commits."""
     for base in shown:
         for experiment in base["experiments"] or []:
             revision = experiment["revs"][0]
             executor = experiment.get("executor") or {}
-            state = str(executor.get("state") or "success").capitalize()
+            state = str(executor.get("state") or SUCCESS).capitalize()
             broken = revision.get("error") is not None
             name = revision["name"] or revision["rev"][:7]
             yield name, "Failed" if broken else state, revision.get("data")
-    for base in reversed(shown):
+    for base in shown:
+        if base["rev"] == "workspace":
+            continue
         yield base.get("name") or base["rev"][:9], COMMITTED, base.get("data")
 
 
@@ -170,7 +177,9 @@ def write_csv(file: Path, runs: Iterable[Run]) -> None:
                 numbers = [
                     found.get(key) for key in [*columns[4:], "gain", "gain_low", "gain_high"]
                 ]
-                writer.writerow([run.name, run.fraction, run.settings[SEED], model, *numbers])
+                writer.writerow(
+                    [run.name, float(run.fraction), run.settings[SEED], model, *numbers]
+                )
 
 
 def main(out: Path, since: int) -> None:

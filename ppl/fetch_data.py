@@ -1,7 +1,7 @@
 """Fetch a published data set at its pinned revision: python -m ppl.fetch_data NAME [SOURCE].
 
 data/published/NAME.dvc is the pin: where the data set is published, the revision, and the content
-hash of its files as `dvc add` computes it. Only what has this hash stays in data/raw/NAME.
+hash of its files as `dvc add` computes it. What turns out to have another hash does not stay.
 """
 
 import shutil
@@ -64,6 +64,11 @@ def fetch(name: str, source: str | None = None) -> Path:
     """
     pin = read_pin(name)
     target, tracked = RAW / name, RAW / f"{name}.dvc"
+    if target.is_symlink():
+        raise InputError(
+            f"{target} is a link, which DVC does not track: remove it, or keep it and set "
+            "data.root to it, which needs no fetching"
+        )
     if target.exists():
         if not _is_as_pinned(pin, target, tracked):
             raise InputError(
@@ -85,7 +90,9 @@ def fetch(name: str, source: str | None = None) -> Path:
                 f"instead of {pin.files} files, {pin.size} bytes, or other bytes in them. Nothing "
                 "was kept. To use it all the same, set data.root to a folder with it"
             )
-    _dvc("commit", "--force", "--quiet", str(tracked))
+    _dvc("commit", "--force", str(tracked))
+    # DVC may have broken its long lines
+    shutil.copyfile(pin.file, tracked)
     _tell_git(tracked)
     return target
 
@@ -97,15 +104,13 @@ def _is_as_pinned(pin: Pin, target: Path, tracked: Path) -> bool:
     try:
         shutil.copyfile(pin.file, tracked)
         # nothing goes into the cache yet; `dvc status` would not do: it asks no further than that
-        _dvc("add", "--no-commit", "--quiet", str(target))
+        _dvc("add", "--no-commit", str(target))
         same = _read_outs(tracked) == _read_outs(pin.file)
     finally:
-        if same:
-            shutil.copyfile(pin.file, tracked)
-        elif before is None:
-            tracked.unlink()
-        else:
-            tracked.write_bytes(before)
+        if not same:
+            tracked.unlink(missing_ok=True)
+            if before is not None:
+                tracked.write_bytes(before)
     return same
 
 
@@ -123,7 +128,10 @@ def _get(source: str, rev: str, target: Path, name: str) -> None:
     folder = Path(source).expanduser()
     if folder.is_dir() and not _is_repository(folder):
         print(f"copying {folder}")
-        shutil.copytree(folder, target)
+        try:
+            shutil.copytree(folder, target, ignore=shutil.ignore_patterns(".git"))
+        except (OSError, shutil.Error) as error:
+            raise InputError(f"{folder} could not be copied: {error}") from None
         return
     print(f"fetching {source} at {rev}")
     try:
@@ -136,9 +144,8 @@ def _get(source: str, rev: str, target: Path, name: str) -> None:
 
 
 def _is_repository(folder: Path) -> bool:
-    """Whether `folder` is the top of a Git repository, not a folder somewhere inside one."""
-    done = subprocess.run(["git", "ls-remote", str(folder)], capture_output=True, check=False)
-    return done.returncode == 0
+    """Whether `folder` is the top of a Git repository, bare or not; no matter who owns it."""
+    return (folder / ".git").exists() or all((folder / name).exists() for name in ("HEAD", "refs"))
 
 
 def _content(folder: Path) -> str:
@@ -156,6 +163,7 @@ def _dvc(*arguments: str | Path) -> str:
     )
     if done.returncode != 0:
         said = done.stderr.partition("ERROR: ")[2] or done.stderr
+        said = said.strip() or f"`dvc {' '.join(map(str, arguments))}` failed"
         raise InputError(textwrap.shorten(said, _SHOWN, placeholder=" ..."))
     return done.stdout
 
@@ -172,8 +180,10 @@ def _tell_git(tracked: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: python -m ppl.fetch_data NAME [SOURCE]")
     try:
-        place = fetch(*sys.argv[1:3])
+        place = fetch(*sys.argv[1:])
     except InputError as problem:
         sys.exit(str(problem))
     print(f"To use it, set in params.yaml:\n  data:\n    name: {place.name}\n    root: {place}")

@@ -3,15 +3,15 @@
 Two trainings that each take all cores run many times slower than one after the other, and two
 workers that start together both compute what their experiments have in common. So each worker gets
 its share of the cores, and its own GPU where there are several; and what experiments share is
-computed before, once, with all cores.
+computed before, once, with as many threads: their number changes the last bits of a result.
 """
 
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -22,6 +22,7 @@ import torch
 import yaml
 
 from ppl.declared import dependencies
+from ppl.errors import InputError
 
 QUEUE = "refs/exps/celery/stash"
 """Where DVC keeps queued experiments: a commit each, in the reference's log."""
@@ -30,7 +31,7 @@ GATE = "check_settings"
 """Its output is always the same, so a stage behind it does not depend on what it checked."""
 
 COPIES = Path(".dvc/tmp/shared")
-"""Folder of copies of the project, as queued, in which shared stages are computed."""
+"""Where copies of the project, as queued, are made to compute shared stages in."""
 
 WORKER_START = 60.0
 """Seconds within which a worker is expected to answer."""
@@ -68,7 +69,9 @@ def stage_origins(revision: str) -> dict[str, str]:
                 "command": stages[stage]["cmd"],
                 "settings": needed.params,
                 "files": {
-                    str(path): origin(maker[str(path)]) if str(path) in maker else blobs(path)
+                    path.as_posix(): origin(maker[path.as_posix()])
+                    if path.as_posix() in maker
+                    else blobs(path.as_posix())
                     for path in [*needed.code, *needed.inputs]
                 },
             }
@@ -76,12 +79,12 @@ def stage_origins(revision: str) -> dict[str, str]:
             origins[stage] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         return origins[stage]
 
-    def blobs(path: Path) -> dict[str, str]:
-        own = {str(path), f"{path}.dvc"}
+    def blobs(path: str) -> dict[str, str]:
+        own = {path, f"{path}.dvc"}
         return {
             file: blob
             for file, blob in blob_of.items()
-            if file in own or file.startswith(f"{path.as_posix()}/")
+            if file in own or file.startswith(f"{path}/")
         }
 
     return {stage: origin(stage) for stage in stages}
@@ -105,39 +108,48 @@ def shared_stages(revisions: Iterable[str]) -> list[tuple[str, list[str]]]:
     return work
 
 
-def compute(revision: str, stages: list[str]) -> bool:
-    """Run `stages` in a copy of the project at `revision` that has this project's cache.
+def compute(revision: str, stages: list[str], environment: dict[str, str]) -> bool:
+    """Run `stages` in a copy of the project at `revision`, into this project's cache.
 
-    A copy whose run was interrupted is used again, with its checkpoints. Whether all went well.
+    Checkpoints lie where those of the experiments do. Whether all went well.
     """
-    copy = COPIES / revision[:12]
-    cache = _asked("cache", "dir").strip()
-    if not (copy / "dvc.yaml").is_file():
-        shutil.rmtree(copy, ignore_errors=True)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        _git("clone", "--quiet", "--shared", "--no-checkout", ".", str(copy))
-        _git("-C", str(copy), "checkout", "--quiet", "--detach", revision)
-    steps = [
-        ["cache", "dir", "--local", str(Path(cache).absolute())],
-        ["checkout", "--quiet", "--force", "--allow-missing"],
-        ["repro", *stages],
-    ]
-    if all(_dvc(*step, cwd=copy).returncode == 0 for step in steps):
-        shutil.rmtree(copy)
-        return True
-    return False
+    cache = str(Path(_asked("cache", "dir").strip()).absolute())
+    COPIES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=COPIES) as copy:
+        _git("clone", "--quiet", "--shared", "--no-checkout", ".", copy)
+        _git("-C", copy, "checkout", "--quiet", "--detach", revision)
+        steps = [
+            ["cache", "dir", "--local", cache],
+            ["checkout", "--quiet", "--force", "--allow-missing"],
+            ["repro", *stages],
+        ]
+        own = environment | {"DVC_ROOT": str(Path.cwd())}
+        return all(_dvc(*step, cwd=copy, env=own).returncode == 0 for step in steps)
 
 
-def start_workers(jobs: int) -> None:
-    """Start `jobs` workers in the background; each ends when the queue is empty."""
-    environment = {"OMP_NUM_THREADS": str(max(1, _cores() // jobs))} | os.environ
+def worker_environments(jobs: int) -> list[dict[str, str]]:
+    """The environment variables of each of `jobs` workers: its share of the cores, its GPU."""
+    base = {"OMP_NUM_THREADS": str(max(1, _cores() // jobs))} | os.environ
     gpus = torch.cuda.device_count()
     if gpus < 2:
-        _start(jobs, environment)
+        return [base] * jobs
+    # those that a batch system granted, by number or by name, else all
+    granted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = granted.split(",") if granted else [str(number) for number in range(gpus)]
+    return [base | {"CUDA_VISIBLE_DEVICES": names[n % len(names)]} for n in range(jobs)]
+
+
+def start_workers(environments: list[dict[str, str]]) -> None:
+    """Start a worker with each environment, in the background; it ends when the queue is empty.
+
+    Raises:
+        InputError: DVC did not start them.
+    """
+    if all(one == environments[0] for one in environments):
+        _start(len(environments), environments[0])
         return
-    # DVC assigns no GPU: the workers start one by one, each with its own before its eyes
-    for number in range(1, jobs + 1):
-        environment["CUDA_VISIBLE_DEVICES"] = str((number - 1) % gpus)
+    # DVC gives all workers that it starts at once the same variables: so one by one
+    for number, environment in enumerate(environments, start=1):
         _start(number, environment)
         _wait_for_workers(number)
 
@@ -145,7 +157,7 @@ def start_workers(jobs: int) -> None:
 def _start(jobs: int, environment: dict[str, str]) -> None:
     # their output must not be captured: the workers inherit it, and it ends with them
     if _dvc("queue", "start", "--jobs", str(jobs), env=environment).returncode != 0:
-        sys.exit("the workers did not start")
+        raise InputError("`dvc queue start` failed: no worker was started")
 
 
 def _wait_for_workers(count: int) -> None:
@@ -156,8 +168,9 @@ def _wait_for_workers(count: int) -> None:
         if sum(int(word) for word in status.split() if word.isdigit()) >= count:
             return
         time.sleep(1)
-    sys.exit(
-        f"worker {count} did not start within {WORKER_START:.0f} seconds: see `dvc queue logs`"
+    raise InputError(
+        f"worker {count} did not answer within {WORKER_START:.0f} seconds: see the files "
+        f".dvc/tmp/exps/celery/dvc-exp-worker-{count}.*"
     )
 
 
@@ -177,38 +190,47 @@ def _name(out: str | dict[str, Any]) -> str:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise InputError(f"`git {' '.join(arguments)}` failed: {done.stderr.strip()}")
     return done.stdout
 
 
 def _asked(*arguments: str) -> str:
-    return _dvc(*arguments, stdout=subprocess.PIPE, check=True).stdout
+    done = _dvc(*arguments, stdout=subprocess.PIPE)
+    if done.returncode != 0:
+        raise InputError(f"`dvc {' '.join(arguments)}` failed")
+    return done.stdout
 
 
-def _dvc(
-    *arguments: str, check: bool = False, **options: Any
-) -> "subprocess.CompletedProcess[str]":
+def _dvc(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, text=True, check=check, **options)
+    return subprocess.run(command, text=True, check=False, **options)
 
 
 def main(jobs: int) -> None:
-    """Compute what the queued experiments share, then start `jobs` workers."""
+    """Compute what the queued experiments share, then start at most `jobs` workers.
+
+    Raises:
+        InputError: nothing is queued, or DVC or Git do not answer.
+    """
     revisions = queued_revisions()
     if not revisions:
-        sys.exit(
+        raise InputError(
             "no experiment is queued. For example: "
             "dvc exp run --queue -S 'split.labeled_fraction=1/8,1/4,1/2'"
         )
-    if jobs > 1:
+    environments = worker_environments(min(jobs, len(revisions)))
+    if len(environments) > 1:
         for revision, stages in shared_stages(revisions):
             print(f"first, for several experiments at once: {', '.join(stages)}", flush=True)
-            if not compute(revision, stages):
-                print("that failed; the experiments will say the same", file=sys.stderr)
-    start_workers(jobs)
+            if not compute(revision, stages, environments[0]):
+                print("that failed: now each experiment tries it by itself", file=sys.stderr)
+    start_workers(environments)
     print(
-        f"{len(revisions)} experiments, {jobs} at a time, in the background. `dvc queue status` "
-        "shows them, `dvc queue logs NAME` what one says, `make compare` their scores."
+        f"{len(revisions)} experiments, {len(environments)} at a time, in the background. "
+        "`dvc queue status` shows them, `dvc queue logs NAME` what one says, `make compare` their "
+        "scores."
     )
 
 
@@ -216,4 +238,7 @@ if __name__ == "__main__":
     given = sys.argv[1] if len(sys.argv) > 1 else "1"
     if not given.isdecimal() or int(given) == 0:
         sys.exit(f"JOBS is the number of workers, 1 or more; got {given}")
-    main(int(given))
+    try:
+        main(int(given))
+    except InputError as error:
+        sys.exit(str(error))

@@ -36,7 +36,8 @@ def score_table(scores_of: dict[str, dict[str, Any]]) -> str:
 
 def miou_cell(found: dict[str, Any]) -> str:
     """mIoU of one model's metrics and the bounds of its interval, in percent."""
-    return f"{percent(found['miou'])} ({percent(found['miou_low'])}-{percent(found['miou_high'])})"
+    low, high = (percent(found.get(key)) for key in ("miou_low", "miou_high"))
+    return f"{percent(found['miou'])} ({low}-{high})"
 
 
 def gain_cell(found: dict[str, Any]) -> str:

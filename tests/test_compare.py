@@ -106,23 +106,30 @@ def test_seeds_share_a_table_and_are_named_in_it() -> None:
     assert [row.split()[:2] for row in rows[1:]] == [["1/8", "0"], ["1/8", "1"]]
 
 
-def test_the_workspace_counts_where_no_experiment_has_its_settings() -> None:
-    runs, _ = read_runs(shown(experiment("a", data("1/8")), workspace=data("1/4")))
-    assert [run.name for run in runs] == ["a", "workspace"]
-    runs, _ = read_runs(shown(experiment("a", data("1/8")), workspace=data("1/8", final=0.6)))
+def test_a_commit_counts_where_no_experiment_has_its_settings_and_the_workspace_never() -> None:
+    experiments = shown(experiment("a", data("1/8")), workspace=data("1/2"))
+    experiments[1]["data"] = data("1/4")
+    assert [run.name for run in read_runs(experiments)[0]] == ["a", "main"]
+    experiments[1]["data"] = data("1/8", final=0.6)
+    assert [run.name for run in read_runs(experiments)[0]] == ["a"]
+
+
+def test_an_experiment_that_was_queued_twice_counts_once() -> None:
+    runs, _ = read_runs(shown(experiment("a", data("1/8")), experiment("b", data("1/8"))))
     assert [run.name for run in runs] == ["a"]
 
 
-def test_what_has_no_scores_is_named() -> None:
+def test_what_has_not_succeeded_has_no_scores_though_dvc_shows_those_of_its_commit() -> None:
     runs, without = read_runs(
         shown(
-            experiment("a", data("1/8"), "Success"),
-            experiment("b", None, "Queued"),
-            experiment("c", {"params": {}, "metrics": {}}, "Failed"),
+            experiment("a", data("1/8"), "success"),
+            experiment("b", None, "queued"),
+            experiment("c", data("1/4"), "failed"),
+            experiment("d", data("1/2"), "running"),
         )
     )
     assert [run.name for run in runs] == ["a"]
-    assert without == ["b: queued", "c: failed"]
+    assert without == ["b: queued", "c: failed", "d: running"]
 
 
 def test_the_csv_has_a_row_a_run_and_model(tmp_path: Path) -> None:
@@ -130,7 +137,7 @@ def test_the_csv_has_a_row_a_run_and_model(tmp_path: Path) -> None:
     write_csv(tmp_path / "scores.csv", runs)
     rows = list(csv.DictReader((tmp_path / "scores.csv").open(encoding="utf-8")))
     assert [row["model"] for row in rows] == ["teacher", "student_1", "final"]
-    assert rows[0]["labeled_fraction"] == "1/8"
+    assert rows[0]["labeled_fraction"] == "0.125"
     assert float(rows[2]["miou"]) == 0.5
     assert rows[0]["gain"] == ""
 

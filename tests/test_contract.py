@@ -116,3 +116,11 @@ def test_packages_hold_no_code_of_their_own() -> None:
     for package in ("ppl", "ppl/datasets", "stages"):
         file = ROOT / package / "__init__.py"
         assert not file.exists() or not file.read_text(encoding="utf-8").strip(), file
+
+
+@pytest.mark.parametrize("file", ["README.md", *(f"docs/{f.name}" for f in ROOT.glob("docs/*.md"))])
+def test_documents_name_files_that_exist_and_hold_no_placeholder(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert not re.findall(r"@[A-Z0-9]+@", text)
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / file).parent.joinpath(target).exists(), target

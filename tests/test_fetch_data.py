@@ -105,6 +105,18 @@ def test_what_lies_there_already_is_not_touched(project: Path) -> None:
     assert [file.name for file in RAW.rglob("*")] == [NAME, "mine.png"]
 
 
+def test_a_link_is_refused_and_dvcs_own_errors_are_shown(project: Path, tmp_path: Path) -> None:
+    (RAW / NAME).symlink_to(tmp_path)
+    with pytest.raises(InputError, match="is a link"):
+        fetch(NAME)
+    (RAW / NAME).unlink()
+    (RAW / NAME).mkdir()
+    (project / ".dvc" / "config").write_text("[core\n", encoding="utf-8")
+    with pytest.raises(InputError, match="config"):
+        fetch(NAME)
+    assert not (RAW / f"{NAME}.dvc").exists()
+
+
 def test_a_source_out_of_reach_says_how_to_go_on_offline(project: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gave no revision .* make data-tiles FROM="):
         fetch(NAME, str(tmp_path / "nowhere"))

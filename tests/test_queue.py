@@ -13,7 +13,14 @@ import pytest
 import yaml
 
 import ppl.queue
-from ppl.queue import queued_revisions, shared_stages, stage_origins, start_workers
+from ppl.errors import InputError
+from ppl.queue import (
+    queued_revisions,
+    shared_stages,
+    stage_origins,
+    start_workers,
+    worker_environments,
+)
 from tests.project import copy_project, dvc, environment, git, write_project
 
 PIPELINE = """
@@ -113,7 +120,7 @@ def test_data_of_another_hash_or_place_is_not_shared(project: Path) -> None:
 def test_nothing_queued_says_how_to_queue(project: Path) -> None:
     revision(project)
     assert queued_revisions() == []
-    with pytest.raises(SystemExit, match="dvc exp run --queue -S"):
+    with pytest.raises(InputError, match="dvc exp run --queue -S"):
         ppl.queue.main(2)
 
 
@@ -131,7 +138,7 @@ def start(monkeypatch: pytest.MonkeyPatch, *, jobs: int, gpus: int) -> list[dict
     monkeypatch.setattr(ppl.queue, "_cores", lambda: 8)
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    start_workers(jobs)
+    start_workers(worker_environments(jobs))
     return seen
 
 
@@ -142,7 +149,14 @@ def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment["OMP_NUM_THREADS"] == "1"
 
 
+def test_of_granted_gpus_no_other_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5f")
+    found = start(monkeypatch, jobs=3, gpus=2)
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in found] == ["2", "GPU-5f", "2"]
+
+
 def test_each_worker_gets_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     found = start(monkeypatch, jobs=3, gpus=2)
     assert [one["CUDA_VISIBLE_DEVICES"] for one in found] == ["0", "1", "0"]
     # `dvc queue start --jobs N` starts those of N workers that are not there yet
@@ -162,30 +176,37 @@ def test_two_workers_use_code_and_data_as_they_were_queued(tmp_path: Path) -> No
     git(workspace, "add", "-A")
     git(workspace, "commit", "-q", "-m", "parts")
     shutil.rmtree(workspace / ".dvc" / "cache" / "runs")
-    for name, root in (("inside", "data/raw/parts"), ("outside", str(outside))):
-        queued = dvc(workspace, "exp", "run", "--queue", "-n", name, "-S", f"data.root={root}")
+    inside = ["-S", "data.root=data/raw/parts"]
+    experiments = {
+        "inside": inside,
+        "ranked": [*inside, "-S", "ranking.reliable_fraction=0.3"],
+        "outside": ["-S", f"data.root={outside}"],
+    }
+    for name, overrides in experiments.items():
+        queued = dvc(workspace, "exp", "run", "--queue", "-n", name, *overrides)
         assert queued.returncode == 0, queued.stderr
     (workspace / "ppl" / "ranking.py").write_text("raise SystemExit('edited')", encoding="utf-8")
-    started = subprocess.run(
+    subprocess.run(
         [sys.executable, "-m", "ppl.queue", "2"],
         cwd=workspace,
         env=environment(),
         stdout=(tmp_path / "log").open("w"),
         check=True,
     )
-    assert started.returncode == 0
     said = (tmp_path / "log").read_text(encoding="utf-8")
-    assert "first, for several experiments at once: synthesize, import_encoder" in said
-    assert said.count("Running stage 'import_encoder'") == 1
+    for shared in ("import_encoder", "prepare", "train_supervised"):
+        assert said.count(f"Running stage '{shared}'") == 1, said
+    assert not list((workspace / ".dvc" / "tmp" / "shared").iterdir())
     deadline = time.monotonic() + 300
     while re.search("Queued|Running", dvc(workspace, "queue", "status").stdout):
         assert time.monotonic() < deadline
         time.sleep(2)
-    for name in ("inside", "outside"):
+    for name in experiments:
         log = dvc(workspace, "queue", "logs", name).stdout
-        assert "Running stage 'evaluate'" in log, log
-        assert "Running stage 'synthesize'" not in log
+        # run, or restored: equal pictures give equal models, wherever they lie
+        assert "tage 'evaluate'" in log, log
         assert "Running stage 'import_encoder'" not in log
+        assert ("Running stage 'prepare'" in log) == (name == "outside")
     compared = subprocess.run(
         [sys.executable, "-m", "ppl.compare", str(tmp_path / "compare")],
         cwd=workspace,
@@ -195,10 +216,13 @@ def test_two_workers_use_code_and_data_as_they_were_queued(tmp_path: Path) -> No
         check=False,
     )
     assert compared.returncode == 0, compared.stderr
-    assert "data.root=data/raw/parts" in compared.stdout
+    assert "data.root=data/raw/parts, ranking.reliable_fraction=0.3" in compared.stdout
     assert f"data.root={outside}" in compared.stdout
     # the same pictures, split and seed: the place of the data is no part of the result
     shown = json.loads(dvc(workspace, "exp", "show", "--json").stdout)
-    metrics = [one["revs"][0]["data"]["metrics"] for one in shown[1]["experiments"]]
-    assert len(metrics) == 2
-    assert metrics[0] == metrics[1]
+    metrics = {
+        revision["name"]: revision["data"]["metrics"]
+        for revision in (one["revs"][0] for one in shown[1]["experiments"])
+    }
+    assert metrics.keys() == experiments.keys()
+    assert metrics["inside"] == metrics["outside"]

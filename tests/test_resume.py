@@ -166,8 +166,9 @@ def queue_processes(workspace: Path) -> list[psutil.Process]:
 
 def kill_stage(workspace: Path, name: str) -> None:
     for process in queue_processes(workspace):
-        if f"stages.{STAGE}" in words_of(process):
-            process.kill()
+        with contextlib.suppress(psutil.Error):
+            if f"stages.{STAGE}" in words_of(process):
+                process.kill()
 
 
 def kill_all_of_queue(workspace: Path, name: str) -> None:
@@ -264,7 +265,7 @@ def test_a_queued_training_that_was_killed_ends_with_the_same_bytes_when_queued_
 ) -> None:
     draws = random.Random("queue")
     kills = resumes = differing = 0
-    while kills < KILLS or not resumes:
+    for _ in range(10 * KILLS):
         commit_forgotten(workspace)
         name = f"first-{kills}"
         start_queued(workspace, name, until=lambda said: "train teacher" in said)
@@ -281,8 +282,12 @@ def test_a_queued_training_that_was_killed_ends_with_the_same_bytes_when_queued_
         lock = git(workspace, "show", f"{result_of(workspace, name)}:dvc.lock")
         differing += hashes(lock) != uninterrupted
         dvc(workspace, "exp", "remove", name)
+        if kills >= KILLS and resumes:
+            break
     print(f"queue: {kills} kills, {resumes} resumes, {differing} runs with other bytes")
     assert differing == 0
+    assert kills >= KILLS
+    assert resumes > 0
     assert not list((workspace / ".scratch").glob("*.pt"))
 
 
@@ -303,7 +308,9 @@ def test_other_settings_never_resume_from_it(
     params.write_text(before, encoding="utf-8")
 
 
-@pytest.mark.parametrize(("file", "named"), [("params.yaml", "optimizer"), ("ppl/loss.py", "loss")])
+@pytest.mark.parametrize(
+    ("file", "named"), [("params.yaml", "optimizer"), ("ppl/loss.py", "ppl/loss.py")]
+)
 def test_what_is_edited_while_a_stage_runs_is_recorded_nowhere(
     workspace: Path, uninterrupted: list[object], tmp_path: Path, file: str, named: str
 ) -> None:
@@ -315,12 +322,12 @@ def test_what_is_edited_while_a_stage_runs_is_recorded_nowhere(
         wait_for_training(process, log)
         edited.write_text(before.replace("momentum: 0.9", "momentum: 0.8") + "\n# edited\n")
         process.wait(timeout=120)
+    edited.write_text(before, encoding="utf-8")
     said = log.read_text(encoding="utf-8", errors="replace")
     assert process.returncode != 0
     assert f"{STAGE}: changed while this stage ran:" in said
     assert named in said.partition("changed while this stage ran:")[2]
     assert STAGE not in yaml.safe_load((workspace / "dvc.lock").read_text())["stages"]
-    edited.write_text(before, encoding="utf-8")
 
 
 @pytest.mark.parametrize("full", [".scratch", "data/models"])
