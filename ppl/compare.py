@@ -6,7 +6,6 @@ get a table of their own, headed by what sets them apart.
 
 import csv
 import json
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from ppl.commands import ask_dvc
 from ppl.errors import InputError
 from ppl.fraction_plot import Point, fraction_plot, write_png
 from ppl.score_table import gain_cell, miou_cell, text_table
@@ -188,15 +188,8 @@ def main(out: Path, since: int) -> None:
     Raises:
         InputError: no experiment has scores, or `dvc` does not answer.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "exp", "show", "--json", "--num", str(since)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise InputError("`dvc exp show` failed")
-    runs, without = read_runs(json.loads(done.stdout))
+    shown = ask_dvc("exp", "show", "--json", "--num", str(since))
+    runs, without = read_runs(json.loads(shown))
     if not runs:
         waiting = f" ({'; '.join(without)})" if without else ""
         raise InputError(f"no experiment has scores yet{waiting}: `dvc queue status` shows them")

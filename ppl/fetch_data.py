@@ -5,22 +5,18 @@ hash of its files as `dvc add` computes it. What turns out to have another hash 
 """
 
 import shutil
-import subprocess
 import sys
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ppl.commands import ask_dvc, ask_git
 from ppl.errors import InputError
 
 PINS = Path("data/published")
 RAW = Path("data/raw")
-
-_SHOWN = 240
-"""Characters of a message from DVC, which may run to pages."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def fetch(name: str, source: str | None = None) -> Path:
                 f"instead of {pin.files} files, {pin.size} bytes, or other bytes in them. Nothing "
                 "was kept. To use it all the same, set data.root to a folder with it"
             )
-    _dvc("commit", "--force", str(tracked))
+    ask_dvc("commit", "--force", str(tracked))
     # DVC may have broken its long lines
     shutil.copyfile(pin.file, tracked)
     _tell_git(tracked)
@@ -104,7 +100,7 @@ def _is_as_pinned(pin: Pin, target: Path, tracked: Path) -> bool:
     try:
         shutil.copyfile(pin.file, tracked)
         # nothing goes into the cache yet; `dvc status` would not do: it asks no further than that
-        _dvc("add", "--no-commit", str(target))
+        ask_dvc("add", "--no-commit", str(target))
         same = _read_outs(tracked) == _read_outs(pin.file)
     finally:
         if not same:
@@ -135,7 +131,7 @@ def _get(source: str, rev: str, target: Path, name: str) -> None:
         return
     print(f"fetching {source} at {rev}")
     try:
-        _dvc("get", str(folder) if folder.is_dir() else source, ".", "--rev", rev, "-o", target)
+        ask_dvc("get", str(folder) if folder.is_dir() else source, ".", "--rev", rev, "-o", target)
     except InputError as error:
         raise InputError(
             f"{source} gave no revision {rev} ({error}). Without internet, copy the repository "
@@ -153,30 +149,14 @@ def _content(folder: Path) -> str:
     return f"{len(sizes)} files, {sum(sizes)} bytes"
 
 
-def _dvc(*arguments: str | Path) -> str:
-    """What `dvc` prints; the beginning of its error as an InputError."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        said = done.stderr.partition("ERROR: ")[2] or done.stderr
-        said = said.strip() or f"`dvc {' '.join(map(str, arguments))}` failed"
-        raise InputError(textwrap.shorten(said, _SHOWN, placeholder=" ..."))
-    return done.stdout
-
-
 def _tell_git(tracked: Path) -> None:
     """Queued experiments get the data of those .dvc files alone that Git knows."""
-    done = subprocess.run(
-        ["git", "add", "--", str(tracked)], capture_output=True, text=True, check=False
-    )
-    if done.returncode == 0:
-        print(f"added {tracked} to Git's index: commit it with your experiments")
+    try:
+        ask_git("add", "--", tracked)
+    except InputError as error:
+        print(f"Git did not take {tracked} ({error})", file=sys.stderr)
     else:
-        print(f"Git did not take {tracked} ({done.stderr.strip()})", file=sys.stderr)
+        print(f"added {tracked} to Git's index: commit it with your experiments")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 import yaml
 
+from ppl.commands import DVC, ask_dvc, ask_git
 from ppl.declared import dependencies
 from ppl.errors import InputError
 
@@ -39,10 +40,9 @@ WORKER_START = 60.0
 
 def queued_revisions() -> list[str]:
     """The commits of the queued experiments, the oldest first."""
-    known = subprocess.run(["git", "rev-parse", "-q", "--verify", QUEUE], capture_output=True)
-    if known.returncode != 0:
+    if not ask_git("for-each-ref", QUEUE):
         return []
-    return _git("log", "--walk-reflogs", "--format=%H", QUEUE).split()[::-1]
+    return ask_git("log", "--walk-reflogs", "--format=%H", QUEUE).split()[::-1]
 
 
 def stage_origins(revision: str) -> dict[str, str]:
@@ -51,10 +51,10 @@ def stage_origins(revision: str) -> dict[str, str]:
     That is its command, settings, code and data, and the stages before it but the gate. Data that
     Git does not know counts by its path.
     """
-    stages = yaml.safe_load(_git("show", f"{revision}:dvc.yaml"))["stages"]
-    params = yaml.safe_load(_git("show", f"{revision}:params.yaml"))
+    stages = yaml.safe_load(ask_git("show", f"{revision}:dvc.yaml"))["stages"]
+    params = yaml.safe_load(ask_git("show", f"{revision}:params.yaml"))
     blob_of = {}
-    for line in _git("ls-tree", "-r", "-z", revision).split("\0")[:-1]:
+    for line in ask_git("ls-tree", "-r", "-z", revision).split("\0")[:-1]:
         about, _, file = line.partition("\t")
         blob_of[file] = about.split()[2]
     maker = {
@@ -113,18 +113,18 @@ def compute(revision: str, stages: list[str], environment: dict[str, str]) -> bo
 
     Checkpoints lie where those of the experiments do. Whether all went well.
     """
-    cache = str(Path(_asked("cache", "dir").strip()).absolute())
+    cache = str(Path(ask_dvc("cache", "dir").strip()).absolute())
     COPIES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=COPIES) as copy:
-        _git("clone", "--quiet", "--shared", "--no-checkout", ".", copy)
-        _git("-C", copy, "checkout", "--quiet", "--detach", revision)
+        ask_git("clone", "--quiet", "--shared", "--no-checkout", ".", copy)
+        ask_git("-C", copy, "checkout", "--quiet", "--detach", revision)
         steps = [
             ["cache", "dir", "--local", cache],
             ["checkout", "--quiet", "--force", "--allow-missing"],
             ["repro", *stages],
         ]
         own = environment | {"DVC_ROOT": str(Path.cwd())}
-        return all(_dvc(*step, cwd=copy, env=own).returncode == 0 for step in steps)
+        return all(_dvc(*step, cwd=copy, env=own) == 0 for step in steps)
 
 
 def worker_environments(jobs: int) -> list[dict[str, str]]:
@@ -156,14 +156,14 @@ def start_workers(environments: list[dict[str, str]]) -> None:
 
 def _start(jobs: int, environment: dict[str, str]) -> None:
     # their output must not be captured: the workers inherit it, and it ends with them
-    if _dvc("queue", "start", "--jobs", str(jobs), env=environment).returncode != 0:
+    if _dvc("queue", "start", "--jobs", str(jobs), env=environment) != 0:
         raise InputError("`dvc queue start` failed: no worker was started")
 
 
 def _wait_for_workers(count: int) -> None:
     deadline = time.monotonic() + WORKER_START
     while time.monotonic() < deadline:
-        status = _asked("queue", "status").splitlines()[-1]
+        status = ask_dvc("queue", "status").splitlines()[-1]
         # "Worker status: 1 active, 0 idle"
         if sum(int(word) for word in status.split() if word.isdigit()) >= count:
             return
@@ -189,23 +189,9 @@ def _name(out: str | dict[str, Any]) -> str:
     return next(iter(out)) if isinstance(out, dict) else out
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise InputError(f"`git {' '.join(arguments)}` failed: {done.stderr.strip()}")
-    return done.stdout
-
-
-def _asked(*arguments: str) -> str:
-    done = _dvc(*arguments, stdout=subprocess.PIPE)
-    if done.returncode != 0:
-        raise InputError(f"`dvc {' '.join(arguments)}` failed")
-    return done.stdout
-
-
-def _dvc(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, text=True, check=False, **options)
+def _dvc(*arguments: str, **options: Any) -> int:
+    """The exit status of `dvc`, which speaks to the user itself."""
+    return subprocess.run([*DVC, *arguments], check=False, **options).returncode
 
 
 def main(jobs: int) -> None:

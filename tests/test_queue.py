@@ -128,13 +128,17 @@ def start(monkeypatch: pytest.MonkeyPatch, *, jobs: int, gpus: int) -> list[dict
     """The environments of the calls of `dvc queue start`."""
     seen = []
 
-    def answer(*words: str, env: dict[str, str] | None = None, **_: object) -> object:
-        if words[:2] == ("queue", "start"):
-            seen.append(dict(env or {}) | {"jobs": words[-1]})
-        number = len(seen)
-        return subprocess.CompletedProcess([], 0, f"Worker status: {number - 1} active, 1 idle\n")
+    def start_some(*words: str, env: dict[str, str]) -> int:
+        assert words[:2] == ("queue", "start")
+        seen.append(env | {"jobs": words[-1]})
+        return 0
 
-    monkeypatch.setattr(ppl.queue, "_dvc", answer)
+    def status(*words: str) -> str:
+        assert words == ("queue", "status")
+        return f"Worker status: {len(seen) - 1} active, 1 idle\n"
+
+    monkeypatch.setattr(ppl.queue, "_dvc", start_some)
+    monkeypatch.setattr(ppl.queue, "ask_dvc", status)
     monkeypatch.setattr(ppl.queue, "_cores", lambda: 8)
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
