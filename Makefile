@@ -4,7 +4,7 @@
 PYTHON ?= python3
 JOBS ?= 1
 BIN := .venv/bin
-SCORES := metrics/teacher.json metrics/student_1.json metrics/final.json
+SCORES := metrics/copycat.json metrics/teacher.json metrics/student_1.json metrics/final.json
 
 # stages run as `python -m stages.NAME`: the environment's python must be found first
 export PATH := $(CURDIR)/$(BIN):$(PATH)

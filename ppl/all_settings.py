@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ppl.bootstrap import IntervalSettings
 from ppl.cutmix import CutMixSettings
 from ppl.datasets.base import DataSettings, dataset_info, stop_unless_there
 from ppl.def_up import RetrainSettings
 from ppl.errors import InputError
 from ppl.evaluation import EvaluateSettings
+from ppl.leakage import AuditSettings
 from ppl.loss import LossSettings
 from ppl.network import NetworkSettings
 from ppl.pseudo_label import PseudoLabelSettings
@@ -28,6 +30,7 @@ SECTIONS: dict[str, type] = {
     "synthetic": SyntheticSettings,
     "data": DataSettings,
     "split": SplitSettings,
+    "audit": AuditSettings,
     "model": NetworkSettings,
     "image": ImageSettings,
     "weak_augment": WeakAugmentSettings,
@@ -42,6 +45,7 @@ SECTIONS: dict[str, type] = {
     "retrain_reliable": RetrainSettings,
     "retrain_final": RetrainSettings,
     "evaluate": EvaluateSettings,
+    "intervals": IntervalSettings,
 }
 
 

@@ -4,7 +4,7 @@ This is the only module that reads the labels of test or the hidden labels of th
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,20 +13,22 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ppl.bootstrap import percentile_interval, resampled_miou
+from ppl.calibration import CalibrationBins, calibration_bins
 from ppl.confusion import confusion_matrix, miou
+from ppl.defects import DefectCounts, defect_counts
+from ppl.image_detection import evidence
 from ppl.image_files import IGNORE, read_mask
 from ppl.image_set import DatasetInfo, ImageSet, mask_file, masked_ids
 from ppl.inference import TestTimeSettings, predict
+from ppl.model_result import ModelResult
 from ppl.network import SegmentationNetwork
 from ppl.overlays import (
     Candidate,
     choose_examples,
-    overlay_name,
     overlay_row,
     write_picture,
 )
-from ppl.scores import BACKGROUND, DetectionCounts, detection, rounded, scores
+from ppl.scores import BACKGROUND, DetectionCounts, detection, scores
 
 TEACHER, STUDENT_1, FINAL = "teacher", "student_1", "final"
 
@@ -35,23 +37,10 @@ class EvaluateSettings(TestTimeSettings):
     """Section `evaluate`."""
 
     min_defect_fraction: Annotated[float, Field(gt=0, le=1)]
-    confidence: Annotated[float, Field(gt=0, lt=1)]
-    resamples: Annotated[int, Field(ge=100, le=100_000)]
+    false_alarm_rate: Annotated[float, Field(ge=0, lt=1)]
+    defect_overlap: Annotated[float, Field(gt=0, le=1)]
     overlays: Annotated[int, Field(ge=0, le=99)]
-
-
-@dataclass(frozen=True)
-class ModelResult:
-    """What one model did on a set: (N, C, C) pixel counts, image counts, masks of chosen images."""
-
-    matrices: Tensor
-    detected: DetectionCounts
-    shown: Mapping[str, Tensor]
-
-    @property
-    def matrix(self) -> Tensor:
-        """(C, C) counts pooled over the set."""
-        return self.matrices.sum(dim=0)
+    extremes: Annotated[int, Field(ge=0, le=9)]
 
 
 def evaluate_models(
@@ -60,63 +49,46 @@ def evaluate_models(
     classes: int,
     size: tuple[int, int],
     settings: EvaluateSettings,
-    shown_ids: list[str],
 ) -> dict[str, ModelResult]:
     """Predict every test image with every model in one pass and count at the images' own size."""
-    matrices = {
-        name: torch.zeros((len(test), classes, classes), dtype=torch.int64) for name in models
-    }
-    detected = {name: DetectionCounts() for name in models}
-    shown: dict[str, dict[str, Tensor]] = {name: {} for name in models}
-    networks = list(models.values())
-    predictions = predict(networks, test, size, settings, what="evaluate")
+    counts = {name: _Counts(len(test), classes) for name in models}
+    defective = torch.zeros(len(test), dtype=torch.bool)
+    predictions = predict(list(models.values()), test, size, settings, what="evaluate")
     for index, (entry, probabilities) in enumerate(predictions):
         truth = test.mask(entry)
-        for name, prob in zip(models, probabilities, strict=True):
-            predicted = prob.argmax(dim=0).to("cpu", torch.uint8)
-            matrices[name][index] = confusion_matrix(predicted, truth, classes)
-            detected[name] += detection(
-                predicted, truth, min_defect_fraction=settings.min_defect_fraction
-            )
-            if entry.id in shown_ids:
-                shown[name][entry.id] = predicted
-    return {name: ModelResult(matrices[name], detected[name], shown[name]) for name in models}
+        defective[index] = bool(((truth != BACKGROUND) & (truth != IGNORE)).any())
+        for found, prob in zip(counts.values(), probabilities, strict=True):
+            found.add(index, prob, truth, settings)
+    return {name: found.result(defective) for name, found in counts.items()}
 
 
-def model_metrics(
-    result: ModelResult,
-    info: DatasetInfo,
-    settings: EvaluateSettings,
-    *,
-    teacher: ModelResult | None = None,
-) -> dict[str, object]:
-    """All scores of one model, ready for JSON; null where a score is undefined.
+class _Counts:
+    """What `evaluate_models` gathers of one model, image by image."""
 
-    `low` and `high` bound a bootstrap interval over the test images. The gain over `teacher` is
-    resampled as a difference, both models on the same images.
-    """
-    pooled = scores(result.matrix, info.classes)
-    resampled = resampled_miou(result.matrices, settings.resamples)
-    bounds = percentile_interval(resampled, settings.confidence)
-    found: dict[str, object] = {
-        "miou": pooled.pop("miou"),
-        "miou_low": bounds.low,
-        "miou_high": bounds.high,
-    }
-    if teacher is not None:
-        before = resampled_miou(teacher.matrices, settings.resamples)
-        bounds = percentile_interval(resampled - before, settings.confidence)
-        found |= {
-            "gain": rounded(miou(result.matrix) - miou(teacher.matrix)),
-            "gain_low": bounds.low,
-            "gain_high": bounds.high,
-        }
-    return {
-        **found,
-        **pooled,
-        "image_recall": result.detected.image_recall,
-        "image_false_alarm_rate": result.detected.image_false_alarm_rate,
-    }
+    def __init__(self, images: int, classes: int) -> None:
+        self.classes = classes
+        self.matrices = torch.zeros((images, classes, classes), dtype=torch.int64)
+        self.evidence = torch.full((images,), torch.nan, dtype=torch.float64)
+        self.called = DetectionCounts()
+        self.defects = DefectCounts.nothing(classes)
+        self.calibration = CalibrationBins.nothing(classes)
+
+    def add(self, index: int, prob: Tensor, truth: Tensor, settings: EvaluateSettings) -> None:
+        predicted = prob.argmax(dim=0).to("cpu", torch.uint8)
+        defect_prob = 1 - prob[BACKGROUND].cpu()
+        fraction = settings.min_defect_fraction
+        self.matrices[index] = confusion_matrix(predicted, truth, self.classes)
+        self.evidence[index] = evidence(defect_prob, truth, min_defect_fraction=fraction)
+        self.called += detection(predicted, truth, min_defect_fraction=fraction)
+        self.defects += defect_counts(
+            predicted, truth, self.classes, min_overlap=settings.defect_overlap
+        )
+        self.calibration += calibration_bins(prob, truth)
+
+    def result(self, defective: Tensor) -> ModelResult:
+        return ModelResult(
+            self.matrices, self.evidence, defective, self.called, self.defects, self.calibration
+        )
 
 
 @dataclass(frozen=True)
@@ -205,24 +177,53 @@ def examples(test: ImageSet, count: int) -> list[str]:
     return choose_examples(candidates, count)
 
 
+def extremes(result: ModelResult, ids: Sequence[str], count: int) -> dict[str, list[str]]:
+    """Ids of the defective images that a model does best, middling and worst on, `count` each.
+
+    By the mIoU of each image; sound images count where no image is defective. None is named twice.
+    """
+    judged = result.defective if bool(result.defective.any()) else ~result.defective
+    quality = [(miou(matrix), id) for matrix, id in zip(result.matrices, ids, strict=True)]
+    order = [id for _, id in sorted(q for q, j in zip(quality, judged, strict=True) if j)]
+    count = min(count, len(order) // 3)
+    middle = (len(order) - count) // 2
+    return {
+        "best": order[len(order) - count :][::-1],
+        "median": order[middle : middle + count],
+        "worst": order[:count],
+    }
+
+
 def write_overlays(
     out: Path,
     test: ImageSet,
-    shown_ids: list[str],
-    results: Mapping[str, ModelResult],
+    id_of: Mapping[str, str],
+    models: Mapping[str, SegmentationNetwork],
+    size: tuple[int, int],
+    settings: EvaluateSettings,
     info: DatasetInfo,
 ) -> None:
-    """Write OUT/overlay_NN.png: image, truth, teacher and final of each chosen test image."""
+    """Write OUT/NAME for each file name of `id_of`: image, truth, teacher and final.
+
+    The few images are predicted again: holding the masks of all would take memory without bound.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    entry_of = {entry.id: entry for entry in test.entries}
-    for number, id in enumerate(shown_ids, start=1):
+    shown = test.subset(sorted(set(id_of.values())))
+    found = {
+        entry.id: (entry, [prob.argmax(dim=0).cpu() for prob in probabilities])
+        for entry, probabilities in predict(
+            [models[TEACHER], models[FINAL]], shown, size, settings, what="pictures"
+        )
+    }
+    for name, id in id_of.items():
+        entry, (teacher, final) = found[id]
         picture = overlay_row(
-            test.image(entry_of[id]),
-            test.mask(entry_of[id]),
-            results[TEACHER].shown[id],
-            results[FINAL].shown[id],
+            test.image(entry),
+            test.mask(entry),
+            teacher,
+            final,
             class_names=info.classes,
             colours=info.colours,
             title=id,
         )
-        write_picture(out / overlay_name(number), picture)
+        write_picture(out / name, picture)

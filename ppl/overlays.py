@@ -1,13 +1,13 @@
 """Pictures for people: an image with what is true and what the networks see, side by side."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
@@ -114,6 +114,26 @@ def overlay_row(
     return _compose(panels, legend, title, columns)
 
 
+def side_by_side(images: Mapping[str, Tensor], *, title: str) -> Image.Image:
+    """One picture of a few (3, H, W) uint8 images of any size, by caption, in one row.
+
+    All panels are as high and as wide as the largest image; smaller ones are centred.
+    """
+    height = max(_MIN_PANEL_HEIGHT, *(image.shape[1] for image in images.values()))
+    width = max(image.shape[2] * height // image.shape[1] for image in images.values())
+    size = _panel_size(height, width, len(images))
+    panels = {}
+    for caption, image in images.items():
+        whole = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
+        panel = Image.new("RGB", size[::-1], _PAPER)
+        fitted = ImageOps.contain(whole, size[::-1])
+        panel.paste(
+            fitted, ((panel.width - fitted.width) // 2, (panel.height - fitted.height) // 2)
+        )
+        panels[caption] = panel
+    return _compose(panels, None, title, len(images))
+
+
 def write_picture(file: Path, picture: Image.Image) -> None:
     """Write a PNG whose bytes depend on the picture alone."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +193,7 @@ def _outline(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def _compose(
     panels: dict[str, Image.Image],
-    legend: Sequence[tuple[str, Colour]],
+    legend: Sequence[tuple[str, Colour]] | None,
     title: str,
     columns: int,
 ) -> Image.Image:
@@ -181,8 +201,8 @@ def _compose(
     font = ImageFont.load_default(size=_CAPTION_SIZE)
     width, height = next(iter(panels.values())).size
     inner = columns * width + (columns - 1) * _GAP
-    places = _legend_places([name for name, _ in legend], font, inner)
-    lines = 1 + max((line for _, line in places), default=0)
+    places = _legend_places([name for name, _ in legend or ()], font, inner)
+    lines = legend is not None and 1 + max((line for _, line in places), default=0)
     rows = len(panels) // columns
     legend_top = _MARGIN + _TITLE_HEIGHT + rows * (_CAPTION_HEIGHT + height + _GAP)
     picture = Image.new(
@@ -194,11 +214,17 @@ def _compose(
         row, column = divmod(index, columns)
         left = _MARGIN + column * (width + _GAP)
         top = _MARGIN + _TITLE_HEIGHT + row * (_CAPTION_HEIGHT + height + _GAP)
-        pen.text((left, top + _CAPTION_HEIGHT - 7), caption, _FAINT, font, anchor="ls")
+        pen.text(
+            (left, top + _CAPTION_HEIGHT - 7),
+            _fitted(caption, font, width),
+            _FAINT,
+            font,
+            anchor="ls",
+        )
         picture.paste(panel, (left, top + _CAPTION_HEIGHT))
-    if not legend:
+    if legend is not None and not legend:
         pen.text((_MARGIN, legend_top + _LEGEND_HEIGHT // 2), "no defect", _FAINT, font, "lm")
-    for (name, colour), (x, line) in zip(legend, places, strict=True):
+    for (name, colour), (x, line) in zip(legend or (), places, strict=True):
         left = _MARGIN + x
         middle = legend_top + line * _LEGEND_HEIGHT + _LEGEND_HEIGHT // 2
         box = (left, middle - _SWATCH // 2, left + _SWATCH - 1, middle + _SWATCH // 2)

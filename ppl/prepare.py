@@ -19,9 +19,12 @@ from ppl.datasets.base import (
     load_samples,
 )
 from ppl.errors import InputError
+from ppl.groups import find_groups, merge_alike
 from ppl.image_files import IGNORE, class_values, read_image, write_mask
 from ppl.image_set import DatasetInfo, Entry, mask_file, write_dataset_info, write_index
-from ppl.splits import Split, SplitSettings, make_split, read_lists
+from ppl.split_lists import read_lists
+from ppl.split_record import SplitRecord, write_split_record
+from ppl.splits import Split, SplitSettings, make_split
 
 # decoding releases the interpreter, so threads share it; the number changes no result
 _THREADS = 8
@@ -54,22 +57,26 @@ def prepare(
     hidden: Path,
     test: Path,
     dataset: Path,
+    record: Path,
 ) -> None:
     """Check and split the data set in `raw`, then write its image sets (see ppl/image_set.py).
 
     labeled, validation and test get images and masks, unlabeled images alone, and hidden the masks
-    of those unlabeled images that have one. `dataset` gets the class names and colours. Nothing is
-    written unless everything was found in order.
+    of those unlabeled images that have one. `dataset` gets the class names and colours, `record`
+    how the split was made and which images show one part. Nothing is written unless everything was
+    found in order.
 
     Raises:
         InputError: wrong settings, files or lists; up to ten damaged files are named at once.
     """
     info = dataset_info(data)
     adapter = load_adapter(data.name)
-    list_files = read_lists(lists, split)
+    list_files = read_lists(lists, split.labeled_fraction, optional=split.lists_optional)
     samples = {sample.id: sample for sample in load_samples(raw, data)}
     scans = scan(list(samples.values()), adapter, data, info)
     _stop_without_defects(scans, info)
+    groups = find_groups(raw, list(samples.values()), data)
+    one_part = merge_alike(groups, list(samples.values()), data)
     parts = make_split(
         image_paths={
             id: sample.image.relative_to(raw).as_posix() for id, sample in samples.items()
@@ -77,9 +84,11 @@ def prepare(
         defect_classes={
             id: scans[id].values - {0, IGNORE} for id, sample in samples.items() if sample.annotated
         },
+        groups=one_part,
         published_test=[id for id, sample in samples.items() if sample.part == "test"],
         lists=list_files,
         settings=split,
+        class_names=info.classes,
         seed=seed,
     )
     _stop_at_empty_set(parts)
@@ -115,7 +124,16 @@ def prepare(
     for folder, ids in {**image_sets, **mask_sets}.items():
         write_index(folder, [scans[id].entry for id in ids])
     write_dataset_info(dataset, info)
-    _report(parts, len(hidden_ids), scans, info)
+    used = {id for ids in image_sets.values() for id in ids}
+    write_split_record(
+        record,
+        SplitRecord(
+            parts.by,
+            groups={id: group for id, group in groups.items() if id in used},
+            parts={id: part for id, part in one_part.items() if id in used},
+        ),
+    )
+    _report(parts, len(hidden_ids), one_part, scans, info)
 
 
 def scan(
@@ -212,10 +230,17 @@ def _remove_earlier_sets(folders: Sequence[Path]) -> None:
         shutil.rmtree(folder)
 
 
-def _report(split: Split, hidden_count: int, scans: Mapping[str, Scan], info: DatasetInfo) -> None:
-    images = [
-        sum(index in scans[id].values for id in split.labeled) for index in range(len(info.classes))
-    ]
+def _report(
+    split: Split,
+    hidden_count: int,
+    groups: Mapping[str, str],
+    scans: Mapping[str, Scan],
+    info: DatasetInfo,
+) -> None:
+    def showing(ids: Sequence[str]) -> list[int]:
+        return [sum(index in scans[id].values for id in ids) for index in range(len(info.classes))]
+
+    images, tested = showing(split.labeled), showing(split.test)
     for note in split.notes:
         print(f"prepare: note: {note}", file=sys.stderr)
     for name, count in zip(info.classes, images, strict=True):
@@ -225,11 +250,20 @@ def _report(split: Split, hidden_count: int, scans: Mapping[str, Scan], info: Da
                 "split.labeled_fraction, change the seed, or list the labeled images",
                 file=sys.stderr,
             )
+    for name, count in zip(info.classes, tested, strict=True):
+        if count == 0:
+            print(
+                f"prepare: warning: no test image shows {name}, so its scores are undefined: raise "
+                "split.test_fraction, change the seed, or list the test images",
+                file=sys.stderr,
+            )
+    parts = f", {len(set(groups.values()))} parts" if groups else ""
     defects = ", ".join(
         f"{name} {count}" for name, count in zip(info.classes[1:], images[1:], strict=True)
     )
     print(
-        f"{info.name}: labeled {len(split.labeled)} (images with {defects}), "
+        f"{info.name}, split by {split.by}{parts}: "
+        f"labeled {len(split.labeled)} (images with {defects}), "
         f"validation {len(split.validation)}, unlabeled {len(split.unlabeled)} "
         f"(masks hidden: {hidden_count}), test {len(split.test)}"
     )

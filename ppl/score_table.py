@@ -8,30 +8,40 @@ from typing import Any
 
 from ppl.errors import InputError
 
+_COUNTS = {
+    "image_auroc": "image AUROC",
+    "image_miss_rate": "image miss rate",
+    "image_recall": "image recall",
+    "image_false_alarm_rate": "image false alarms",
+    "defect_recall": "defect recall",
+    "false_alarms_per_image": "alarms per 100 images",
+    "calibration_error": "calibration error",
+}
+
 
 def score_table(scores_of: dict[str, dict[str, Any]]) -> str:
-    """One row a model: mIoU and gain with intervals, IoU per class, image-level rates, percent."""
+    """Two tables with a row a model, in percent: pixels with intervals, and what a factory counts.
+
+    A class that few test parts show is marked by a star.
+    """
     first = next(iter(scores_of.values()))
-    header = [
-        "model",
-        "mIoU (interval)",
-        "gain over teacher",
-        *first["iou"],
-        "image recall",
-        "false alarms",
-    ]
-    rows = [
-        [
-            name,
-            miou_cell(found),
-            gain_cell(found),
-            *map(percent, found["iou"].values()),
-            percent(found["image_recall"]),
-            percent(found["image_false_alarm_rate"]),
-        ]
-        for name, found in scores_of.items()
-    ]
-    return text_table([header, *rows])
+    few = {name for name, parts in first["parts"].items() if parts < first["few_parts"]}
+    pixels = [["model", "mIoU (interval)", "gain over teacher"]]
+    pixels[0] += [f"{name}*" if name in few else name for name in first["iou"]]
+    for name, found in scores_of.items():
+        ious = map(percent, found["iou"].values())
+        pixels.append([name, miou_cell(found), gain_cell(found), *ious])
+    counts = [["model", *_COUNTS.values()]]
+    for name, found in scores_of.items():
+        if "image_auroc" in found:
+            counts.append([name, *(percent(found[key]) for key in _COUNTS)])
+    tables = [text_table(pixels)]
+    if few:
+        tables.append(f"* fewer than {first['few_parts']} test parts show it")
+    if len(counts) > 1:
+        tables += ["", text_table(counts)]
+    reasons = {why for found in scores_of.values() for why in found.get("undefined", {}).values()}
+    return "\n".join([*tables, *(f"undefined: {reason}" for reason in sorted(reasons))])
 
 
 def miou_cell(found: dict[str, Any]) -> str:

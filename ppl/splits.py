@@ -2,47 +2,59 @@
 
 Drawing is stratified by the set of defect classes that an image holds, and nested: with one seed,
 the images labeled at 1/8 are among those labeled at 1/4, and the test images stay the same.
+
+What is drawn is a unit: one image, or all photos of one part, whose group the data set knows. A
+score on photos of parts that were trained on tells little of new parts.
 """
 
 import math
-import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ppl.errors import InputError
-from ppl.image_files import IMAGE_SUFFIXES
 from ppl.seeds import generator
 from ppl.settings import Settings
+from ppl.split_lists import DEFAULT_LISTS, ImageIndex, ListFile, Lists
 
 GOLDEN_RATIO = 0.6180339887498949
 """Multiples of it, modulo 1, spread evenly however many there are."""
 
-DEFAULT_LISTS = Path("data/lists")
-"""The one folder of lists that may hold none: then the fractions choose."""
-
 Classes = frozenset[int]
+By = Literal["group", "image", "lists"]
 
 
 class SplitSettings(Settings):
     """Section `split` of params.yaml."""
 
+    by: Literal["auto", "group", "image", "lists"]
+    """What stays together: all photos of a part, or each image alone; or what the lists say.
+    auto: lists where there are some, else group where the data set has groups, else image."""
     labeled_fraction: Fraction
     """Share of the annotated images outside test that keep their masks: "1/8" or 0.125."""
     test_fraction: Annotated[float, Field(ge=0, lt=1)]
     """Share of the annotated images to test on, where neither a list nor the data set says."""
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
     """Share of the labeled images taken out to validate on."""
+    folds: Annotated[int, Field(ge=0, le=100)]
+    """Cut the annotated images into so many test sets of equal size; 0: one of test_fraction."""
+    fold: Annotated[int, Field(ge=1)]
+    """Which of them is tested on, from 1."""
     use_published_test: bool
     """Test on the published test part where the data set has one."""
     lists: Annotated[str, Field(min_length=1)]
     """Folder with labeled.txt, unlabeled.txt and val.txt; data/lists may hold none."""
+
+    @property
+    def lists_optional(self) -> bool:
+        """Only the default folder may hold no lists: whoever names another wants them used."""
+        return Path(self.lists) == DEFAULT_LISTS
 
     @field_validator("labeled_fraction", mode="before")
     @classmethod
@@ -58,22 +70,13 @@ class SplitSettings(Settings):
             raise ValueError("should be above 0 and at most 1")
         return fraction
 
-
-@dataclass(frozen=True)
-class ListFile:
-    """The lines of one list file that name an image: (line number from 1, text)."""
-
-    file: str
-    lines: tuple[tuple[int, str], ...]
-
-
-@dataclass(frozen=True)
-class Lists:
-    """The lists of one split; None where a file is absent. `test` is val.txt."""
-
-    labeled: ListFile | None
-    unlabeled: ListFile | None
-    test: ListFile | None
+    @model_validator(mode="after")
+    def _fold_exists(self) -> "SplitSettings":
+        if self.folds == 1:
+            raise ValueError("folds: 1 fold leaves nothing to train on; write 0 or at least 2")
+        if self.fold > max(self.folds, 1):
+            raise ValueError(f"fold {self.fold} is none of the {self.folds} folds")
+        return self
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class Split:
     unlabeled: tuple[str, ...]
     """Trained on without masks, whether or not they have some."""
     test: tuple[str, ...]
+    by: By = field(default="image", compare=False)
+    """What decided, where the settings say auto."""
     notes: tuple[str, ...] = field(default=(), compare=False)
     """What a person should know: images listed twice, images in no list."""
 
@@ -95,52 +100,76 @@ def make_split(
     *,
     image_paths: Mapping[str, str],
     defect_classes: Mapping[str, Classes],
+    groups: Mapping[str, str],
     published_test: Collection[str],
     lists: Lists | None,
     settings: SplitSettings,
+    class_names: Sequence[str],
     seed: int,
 ) -> Split:
     """Split a data set; the order in which images are given does not matter.
 
-    Test comes first: val.txt, else the published part, else `test_fraction`, always of annotated
-    images. What is left of the annotated images is the pool. Labeled images come from
+    Test comes first: val.txt, else a fold, else the published part, else `test_fraction`, always of
+    annotated images. What is left of the annotated images is the pool. Labeled images come from
     labeled.txt, else they are `labeled_fraction` of the pool; validation is taken out of them.
     Unlabeled images come from unlabeled.txt, else they are the rest of the pool and all images
     without annotation.
 
+    By group, all photos of a part are in one set: photos without annotation are left out where
+    their part is labeled or tested, and so is a published test part that shows trained parts. Each
+    class has a group in test and in labeled, if the fractions leave room for as many groups.
+
     Args:
         image_paths: path of every image below the data set's root, '/'-separated, by id.
         defect_classes: the defect classes of every annotated image, by id; empty: defect-free.
+        groups: the part that each image shows, by id; {} where the data set does not know.
         published_test: ids of the published test part.
         lists: as `read_lists` gives them.
+        class_names: by index, for messages.
         seed: the project's seed.
 
     Raises:
         InputError: no annotated image; a list names an unknown or ambiguous image, or, for
             labeled.txt and val.txt, one without a mask; an image is both tested and trained on;
-            nothing is left for training.
+            too few groups show a class; nothing is left for training.
     """
     if not defect_classes:
         raise InputError(
             f"none of the {len(image_paths)} images has a mask: annotate some, and put their "
             "masks where the layout of the data set expects them"
         )
-    lists = lists or Lists(None, None, None)
-    index = _Index(image_paths)
     notes: list[str] = []
+    by = _split_by(settings, lists, groups)
+    if lists is not None and by != "lists":
+        notes.append(f"split.by is {by}: the lists in {settings.lists} are not used")
+        lists = None
+    lists = lists or Lists(None, None, None)
+    strict = by == "group"
+    unit_of = groups if groups and by != "image" else {id: id for id in image_paths}
+    index = ImageIndex(image_paths)
     labeled_lines = index.match(lists.labeled, notes)
     unlabeled_lines = index.match(lists.unlabeled, notes)
     test_lines = index.match(lists.test, notes)
     for listed in (lists.labeled, labeled_lines), (lists.test, test_lines):
         _stop_at_missing_mask(*listed, defect_classes)
 
+    published = defect_classes.keys() & set(published_test) if settings.use_published_test else ()
+    if published and strict and _share_a_unit(published, defect_classes.keys(), unit_of):
+        notes.append(
+            "the published test part shows parts that the training part shows too: it is not used, "
+            "test is drawn by group (split.by: image takes it as it is)"
+        )
+        published = ()
     if lists.test is not None:
+        _stop_at_folds(settings, lists.test)
         test = set(test_lines)
-    elif settings.use_published_test and not defect_classes.keys().isdisjoint(published_test):
-        test = defect_classes.keys() & set(published_test)
+    elif published and not settings.folds:
+        test = set(published)
     else:
+        if strict:
+            _stop_at_few_groups(defect_classes, unit_of, settings, class_names)
         test = _draw_test(
-            defect_classes, labeled_lines.keys() | unlabeled_lines.keys(), settings, seed
+            defect_classes, unit_of, labeled_lines.keys() | unlabeled_lines.keys(), settings, seed
         )
     _stop_at_leak(lists.labeled, labeled_lines, test)
     _stop_at_leak(lists.unlabeled, unlabeled_lines, test)
@@ -151,42 +180,62 @@ def make_split(
             f"all {len(test)} annotated images are test images, none is left to train on: lower "
             "split.test_fraction, shorten val.txt, or annotate more images"
         )
+    if lists.labeled is not None:
+        pool = {id: pool[id] for id in labeled_lines}
+    units = _units(pool, unit_of)
+    order = stratified_order(_classes_of(units, pool), seed, "labeled", cover=strict)
     if lists.labeled is None:
-        order = stratified_order(pool, seed, "labeled")
-        order = order[: _count(settings.labeled_fraction, len(order))]
-    else:
-        order = stratified_order({id: pool[id] for id in labeled_lines}, seed, "labeled")
-    validation = _take_validation(order, pool, settings.validation_fraction)
+        order = _prefix(order, units, _count(settings.labeled_fraction, len(pool)))
+    validation_units = _take_validation(
+        order, _classes_of(units, pool), settings.validation_fraction
+    )
+    annotated = {id for unit in order for id in units[unit]}
+    validation = {id for unit in validation_units for id in units[unit]}
 
     if lists.unlabeled is None:
-        unlabeled = image_paths.keys() - test - set(order)
+        unlabeled = image_paths.keys() - test - annotated
+        if strict:
+            taken = {unit_of[id] for id in test | annotated}
+            others = {id for id in unlabeled if unit_of[id] in taken}
+            if others:
+                notes.append(
+                    f"{len(others)} images without masks are left out, e.g. {min(others)}: other "
+                    "photos of their parts are labeled or tested"
+                )
+            unlabeled -= others
     else:
-        both = unlabeled_lines.keys() & set(order)
+        both = unlabeled_lines.keys() & annotated
         if both:
             notes.append(
                 f"{lists.unlabeled.file} names {len(both)} images that are labeled already, "
                 f"e.g. {min(both)}: they count as labeled only"
             )
         unlabeled = unlabeled_lines.keys() - both
-    left_out = image_paths.keys() - test - set(order) - unlabeled
-    if left_out:
-        notes.append(f"{len(left_out)} images are in no list and left out, e.g. {min(left_out)}")
+        left_out = image_paths.keys() - test - annotated - unlabeled
+        if left_out:
+            notes.append(
+                f"{len(left_out)} images are in no list and left out, e.g. {min(left_out)}"
+            )
     return Split(
-        labeled=tuple(sorted(set(order) - validation)),
+        labeled=tuple(sorted(annotated - validation)),
         validation=tuple(sorted(validation)),
         unlabeled=tuple(sorted(unlabeled)),
         test=tuple(sorted(test)),
+        by=by,
         notes=tuple(notes),
     )
 
 
-def stratified_order(defect_classes: Mapping[str, Classes], seed: int, purpose: str) -> list[str]:
-    """The ids in a random order whose prefixes hold every stratum about in proportion.
+def stratified_order(
+    defect_classes: Mapping[str, Classes], seed: int, purpose: str, *, cover: bool = False
+) -> list[str]:
+    """The units in a random order whose prefixes hold every stratum about in proportion.
 
-    A stratum is the images with the same defect classes. Prefixes of one order are what makes
-    splits nested. The images of a stratum stand at equal distances from an offset of its own; the
+    A stratum is the units with the same defect classes. Prefixes of one order are what makes
+    splits nested. The units of a stratum stand at equal distances from an offset of its own; the
     offsets of all strata are spread evenly too, so that a prefix holds its share of many strata
-    which are each too small for one image in it.
+    which are each too small for one unit in it. With `cover`, the first unit of each class comes
+    before all others, so that short prefixes show every class.
     """
     strata: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
     for id in sorted(defect_classes):
@@ -201,176 +250,155 @@ def stratified_order(defect_classes: Mapping[str, Classes], seed: int, purpose: 
         ties = torch.rand(len(ids), generator=draw, dtype=torch.float64).tolist()
         for rank, (position, tie) in enumerate(zip(shuffled, ties, strict=True)):
             places.append(((rank + offset) / len(ids), tie, ids[position]))
-    return [id for _, _, id in sorted(places)]
+    order = [id for _, _, id in sorted(places)]
+    if not cover:
+        return order
+    first: list[str] = []
+    seen: set[int] = set()
+    for id in order:
+        if not defect_classes[id] <= seen:
+            first.append(id)
+            seen |= defect_classes[id]
+    leading = set(first)
+    return first + [id for id in order if id not in leading]
 
 
-def read_lists(folder: Path, settings: SplitSettings) -> Lists | None:
-    """The list files in `folder`, or None where the fractions choose.
-
-    labeled.txt, unlabeled.txt and val.txt stand in the folder itself, or the first two stand in a
-    folder for each fraction (1_8 for 1/8), which `labeled_fraction` picks. Each is optional, but
-    unlabeled.txt needs labeled.txt.
-
-    Raises:
-        InputError: no such folder, no lists in a folder other than data/lists, no lists for this
-            fraction, or files that do not fit together.
-    """
-    expected = "expected labeled.txt, unlabeled.txt and val.txt, or folders such as 1_8 with them"
-    if not folder.is_dir():
+def _split_by(settings: SplitSettings, lists: Lists | None, groups: Mapping[str, str]) -> By:
+    if settings.by == "lists" and lists is None:
         raise InputError(
-            f"the folder {folder} (split.lists) does not exist: {expected}; "
-            f"set split.lists to {DEFAULT_LISTS} to split by fraction"
+            f"split.by is lists, but the folder {settings.lists} (split.lists) holds none: put "
+            "labeled.txt, unlabeled.txt and val.txt there, or set split.by to group or image"
         )
-    fractions = {
-        Fraction(*map(int, child.name.split("_"))): child
-        for child in sorted(folder.iterdir())
-        if re.fullmatch(r"[1-9]\d*_[1-9]\d*", child.name) and (child / "labeled.txt").is_file()
+    if settings.by == "group" and not groups:
+        raise InputError(
+            "split.by is group, but the data set does not know which photos show one part: put a "
+            "groups.csv beside the images, or set data.groups to pattern or content"
+        )
+    if settings.by == "auto":
+        return "lists" if lists is not None else "group" if groups else "image"
+    return settings.by
+
+
+def _units(ids: Collection[str], unit_of: Mapping[str, str]) -> dict[str, list[str]]:
+    """The ids of each unit, sorted."""
+    units: defaultdict[str, list[str]] = defaultdict(list)
+    for id in sorted(ids):
+        units[unit_of[id]].append(id)
+    return dict(units)
+
+
+def _classes_of(
+    units: Mapping[str, Sequence[str]], defect_classes: Mapping[str, Classes]
+) -> dict[str, Classes]:
+    """All defect classes that the images of a unit show."""
+    return {
+        unit: frozenset[int]().union(*(defect_classes[id] for id in ids))
+        for unit, ids in units.items()
     }
-    labeled = _read_list(folder / "labeled.txt")
-    unlabeled = _read_list(folder / "unlabeled.txt")
-    test = _read_list(folder / "val.txt")
-    if fractions:
-        if labeled or unlabeled:
-            raise InputError(
-                f"{folder} holds lists of labeled or unlabeled images beside folders for each "
-                f"fraction ({_names(fractions)}): keep one or the other"
-            )
-        chosen = fractions.get(settings.labeled_fraction)
-        if chosen is None:
-            raise InputError(
-                f"{folder} has no lists for split.labeled_fraction {settings.labeled_fraction}; "
-                f"it has {_names(fractions)}"
-            )
-        labeled = _read_list(chosen / "labeled.txt")
-        unlabeled = _read_list(chosen / "unlabeled.txt")
-        test = test or _read_list(chosen / "val.txt")
-    if unlabeled and not labeled:
-        raise InputError(f"{folder} has unlabeled.txt without labeled.txt: add labeled.txt")
-    if labeled or test:
-        return Lists(labeled, unlabeled, test)
-    others = sorted(file.name for file in folder.glob("*.txt"))
-    if others or Path(settings.lists) != DEFAULT_LISTS:
-        found = f" but {', '.join(others[:5])}" if others else ""
-        raise InputError(
-            f"{folder} (split.lists) holds no list{found}: {expected}; "
-            f"set split.lists to {DEFAULT_LISTS} to split by fraction"
-        )
-    return None
 
 
-def _read_list(file: Path) -> ListFile | None:
-    if not file.is_file():
-        return None
-    try:
-        # a byte order mark and \r\n are what Windows editors leave
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"{file} is no UTF-8 text: save it as UTF-8") from None
-    numbered = ((number, line.strip()) for number, line in enumerate(lines, start=1))
-    listed = tuple((number, line) for number, line in numbered if line)
-    if not listed:
-        raise InputError(f"{file} is empty: list an image a line, or remove the file")
-    return ListFile(str(file), listed)
+def _prefix(order: list[str], units: Mapping[str, Sequence[str]], count: int) -> list[str]:
+    """The prefix of at least one unit whose number of images is nearest to `count`."""
+    total, best = 0, (math.inf, 1)
+    for length, unit in enumerate(order, start=1):
+        total += len(units[unit])
+        best = min(best, (abs(total - count), length))
+    return order[: best[1]]
 
 
-class _Index:
-    """Images by file name, to find what a line of a list means in any folder layout."""
-
-    def __init__(self, image_paths: Mapping[str, str]) -> None:
-        self._by_name: defaultdict[str, list[tuple[str, list[tuple[str, ...]]]]] = defaultdict(list)
-        for id, path in sorted(image_paths.items()):
-            parts = _parts(path)
-            self._by_name[parts[-1]].append((id, [parts, PurePosixPath(id).parts]))
-
-    def match(self, listed: ListFile | None, notes: list[str]) -> dict[str, int]:
-        """The line number of each listed id; what is listed twice counts once and is noted.
-
-        Raises:
-            InputError: lines that name no image, or several.
-        """
-        found: dict[str, int] = {}
-        problems = []
-        twice = 0
-        for number, line in listed.lines if listed else ():
-            ids = self._ids(line)
-            if len(ids) == 1:
-                twice += ids[0] in found
-                found.setdefault(ids[0], number)
-            elif ids:
-                problems.append(
-                    f"line {number}: {line} may be any of {', '.join(ids[:3])}: write its path "
-                    "with as many folders as tell them apart"
-                )
-            else:
-                problems.append(f"line {number}: the data set holds no image {line}")
-        if listed and problems:
-            more = f" ({len(problems) - 1} more such lines)" if len(problems) > 1 else ""
-            raise InputError(f"{listed.file}, {problems[0]}{more}")
-        if listed and twice:
-            notes.append(f"{listed.file} names {twice} images again: each counts once")
-        return found
-
-    def _ids(self, line: str) -> list[str]:
-        """The ids that fit the line best: those that share the most trailing path parts."""
-        for image in _image_candidates(line):
-            wanted = _parts(image)
-            shared = {
-                id: max(_common_suffix(wanted, parts) for parts in paths)
-                for id, paths in self._by_name.get(wanted[-1], [])
-            }
-            if shared:
-                return [id for id, length in shared.items() if length == max(shared.values())]
-        return []
-
-
-def _image_candidates(line: str) -> list[str]:
-    """What the image path may be in 'IMAGE MASK' or 'IMAGE', where names may hold spaces."""
-    line = line.replace("\\", "/")
-    splits = [
-        (line[: space.start()], line[space.end() :])
-        for space in re.finditer(r"\s+", line)
-        if line[: space.start()].lower().endswith(IMAGE_SUFFIXES)
-    ]
-    # a mask named like its image decides which space separates the two
-    splits.sort(key=lambda split: _parts(split[0])[-1] != _parts(split[1])[-1])
-    return [image for image, _ in splits] or [line]
-
-
-def _parts(path: str) -> tuple[str, ...]:
-    """The parts of a path without the suffix of an image file."""
-    pure = PurePosixPath(path)
-    return (pure.with_suffix("") if pure.suffix.lower() in IMAGE_SUFFIXES else pure).parts
-
-
-def _common_suffix(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    length = 0
-    for left, right in zip(reversed(one), reversed(other), strict=False):
-        if left != right:
-            break
-        length += 1
-    return length
+def _share_a_unit(part: Collection[str], ids: Collection[str], unit_of: Mapping[str, str]) -> bool:
+    inside = set(part)
+    return not {unit_of[id] for id in inside}.isdisjoint(
+        unit_of[id] for id in ids if id not in inside
+    )
 
 
 def _draw_test(
     defect_classes: Mapping[str, Classes],
+    unit_of: Mapping[str, str],
     listed: Collection[str],
     settings: SplitSettings,
     seed: int,
 ) -> set[str]:
-    if settings.test_fraction == 0:
+    if settings.test_fraction == 0 and not settings.folds:
         return set()
-    free = {id: classes for id, classes in defect_classes.items() if id not in listed}
-    count = _count(Fraction(str(settings.test_fraction)), len(defect_classes))
-    if count > len(free):
+    units = _units(defect_classes, unit_of)
+    closed = {unit_of[id] for id in listed}
+    free = {unit: ids for unit, ids in units.items() if unit not in closed}
+    classes = _classes_of(free, defect_classes)
+    if settings.folds:
+        order = stratified_order(classes, seed, "test")
+        chosen = _fold(order, free, settings.fold, settings.folds)
+    else:
+        count = _count(Fraction(str(settings.test_fraction)), len(defect_classes))
+        left = sum(map(len, free.values()))
+        if count > left:
+            raise InputError(
+                f"split.test_fraction asks for {count} test images, but the lists leave only "
+                f"{left} annotated images out: add a val.txt, or shorten the lists"
+            )
+        grouped = len(free) < left
+        order = stratified_order(classes, seed, "test", cover=grouped)
+        chosen = _prefix(order, free, count)
+    return {id for unit in chosen for id in free[unit]}
+
+
+def _fold(
+    order: Sequence[str], units: Mapping[str, Sequence[str]], fold: int, folds: int
+) -> list[str]:
+    """The units of one of `folds` stretches of the order, equally long in images.
+
+    Any stretch of a stratified order holds every stratum in proportion.
+    """
+    images = sum(len(units[unit]) for unit in order)
+    before, chosen = 0, []
+    for unit in order:
+        middle = before + len(units[unit]) / 2
+        if int(middle * folds / images) == fold - 1:
+            chosen.append(unit)
+        before += len(units[unit])
+    if not chosen:
         raise InputError(
-            f"split.test_fraction asks for {count} test images, but the lists leave only "
-            f"{len(free)} annotated images out: add a val.txt, or shorten the lists"
+            f"split.folds asks for {folds} test sets, but there are only {len(order)} groups or "
+            "images to put into them: lower split.folds"
         )
-    return set(stratified_order(free, seed, "test")[:count])
+    return chosen
+
+
+def _stop_at_folds(settings: SplitSettings, listed: ListFile) -> None:
+    if settings.folds:
+        raise InputError(
+            f"split.folds draws the test images, but {listed.file} names them already: set "
+            "split.folds to 0, or split.by to group or image"
+        )
+
+
+def _stop_at_few_groups(
+    defect_classes: Mapping[str, Classes],
+    unit_of: Mapping[str, str],
+    settings: SplitSettings,
+    class_names: Sequence[str],
+) -> None:
+    sets = ["labeled", *(["unlabeled"] if settings.labeled_fraction < 1 else []), "test"]
+    groups_with: defaultdict[int, set[str]] = defaultdict(set)
+    for id, classes in defect_classes.items():
+        for index in classes:
+            groups_with[index].add(unit_of[id])
+    problems = [
+        f"{class_names[index]} is on photos of {len(found)} group{'s' * (len(found) > 1)} alone "
+        f"({', '.join(sorted(found))}), too few for the {len(sets)} sets {', '.join(sets)}"
+        for index, found in sorted(groups_with.items())
+        if len(found) < len(sets)
+    ]
+    if problems:
+        raise InputError(
+            "\n".join(problems) + "\nAnnotate photos of more parts with it, merge the class with "
+            "another, or set split.by: image; scores are then of parts that were trained on"
+        )
 
 
 def _take_validation(
-    order: list[str], defect_classes: Mapping[str, Classes], fraction: float
+    order: Sequence[str], defect_classes: Mapping[str, Classes], fraction: float
 ) -> set[str]:
     """The share `fraction` of each stratum, rounded; the first of a stratum stays to be trained on.
 
@@ -413,7 +441,3 @@ def _stop_at_leak(listed: ListFile | None, lines: Mapping[str, int], test: Colle
 def _count(share: Fraction, total: int) -> int:
     """The share of `total`, half rounded up, at least 1."""
     return max(1, math.floor(share * total + Fraction(1, 2)))
-
-
-def _names(fractions: Iterable[Fraction]) -> str:
-    return ", ".join(f"{share.numerator}/{share.denominator}" for share in sorted(fractions))

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ppl.bootstrap import IntervalSettings
+from ppl.calibration import reliability_rows
 from ppl.evaluation import (
     FINAL,
     STUDENT_1,
@@ -9,7 +11,7 @@ from ppl.evaluation import (
     EvaluateSettings,
     evaluate_models,
     examples,
-    model_metrics,
+    extremes,
     pseudo_mask_metrics,
     pseudo_mask_quality,
     read_reliability,
@@ -17,12 +19,16 @@ from ppl.evaluation import (
     write_overlays,
 )
 from ppl.image_set import read_dataset_info, read_image_set, write_json
+from ppl.model_metrics import model_metrics
+from ppl.model_result import write_result
 from ppl.network import load_network, pick_device
+from ppl.overlays import overlay_name
 from ppl.plot_data import iou_bars, pixel_confusion, reliability_points
 from ppl.pseudo_label import PseudoLabelSettings
 from ppl.resize import ImageSettings
 from ppl.score_table import score_table
 from ppl.settings import section
+from ppl.split_record import read_split_record
 from ppl.stage import run
 
 
@@ -35,12 +41,14 @@ def main(
     unlabeled: Path,
     hidden: Path,
     dataset: Path,
+    record: Path,
     scores: Path,
     reliable_masks: Path,
     hard_masks: Path,
     metrics: Path,
     plots: Path,
     overlays: Path,
+    evaluation: Path,
 ) -> None:
     """Score the three models on test and the pseudo-masks against the hidden labels."""
     settings = section("evaluate", EvaluateSettings)
@@ -53,11 +61,17 @@ def main(
         FINAL: load_network(final, device),
     }
     test_set = read_image_set(test)
-    shown = examples(test_set, settings.overlays)
-    results = evaluate_models(models, test_set, len(info.classes), size, settings, shown)
+    groups = read_split_record(record).part_of(test_set.ids)
+    results = evaluate_models(models, test_set, len(info.classes), size, settings)
+    intervals = section("intervals", IntervalSettings)
     metrics_of = {
         name: model_metrics(
-            result, info, settings, teacher=None if name == TEACHER else results[TEACHER]
+            result,
+            groups,
+            info.classes,
+            intervals,
+            false_alarm_rate=settings.false_alarm_rate,
+            teacher=None if name == TEACHER else results[TEACHER],
         )
         for name, result in results.items()
     }
@@ -94,7 +108,22 @@ def main(
             read_reliability(scores), {**easy.miou_of, **hard_by_teacher.miou_of}, set(easy.miou_of)
         ),
     )
-    write_overlays(overlays, test_set, shown, results, info)
+    write_json(
+        plots / "calibration.json",
+        [row for name, r in results.items() for row in reliability_rows(name, r.calibration)],
+    )
+    pictures = {
+        overlay_name(number): id
+        for number, id in enumerate(examples(test_set, settings.overlays), start=1)
+    } | {
+        f"{kind}_{number}.png": id
+        for kind, ids in extremes(results[FINAL], test_set.ids, settings.extremes).items()
+        for number, id in enumerate(ids, start=1)
+    }
+    write_overlays(overlays, test_set, pictures, models, size, settings, info)
+    for name, result in results.items():
+        write_result(evaluation / f"{name}.safetensors", result)
+    write_json(evaluation / "images.json", {"ids": test_set.ids, "groups": groups})
     print(score_table(metrics_of))
 
 

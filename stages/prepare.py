@@ -19,6 +19,7 @@ def main(
     hidden: Path,
     test: Path,
     dataset: Path,
+    record: Path,
 ) -> None:
     """Check the data set, split it and lay it out for the later stages."""
     prepare(
@@ -33,6 +34,7 @@ def main(
         hidden=hidden,
         test=test,
         dataset=dataset,
+        record=record,
     )
 
 

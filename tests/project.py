@@ -34,6 +34,7 @@ TINY = {
     "retrain_reliable": {"iterations": 2, "labeled_batch": 2, "unlabeled_batch": 2},
     "retrain_final": {"iterations": 2, "labeled_batch": 2, "unlabeled_batch": 2},
     "evaluate": {"overlays": 3},
+    "intervals": {"resamples": 100},
 }
 
 

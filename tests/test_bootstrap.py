@@ -6,8 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppl.bootstrap import Interval, percentile_interval, resampled_miou
+from ppl.bootstrap import Interval, percentile_interval, resampled_iou, sum_by_group
 from ppl.confusion import miou
+
+
+def resampled_miou(matrices: Tensor, resamples: int) -> Tensor:
+    return resampled_iou(matrices, resamples).nanmean(dim=1)
 
 
 def two_class(hits: list[int], pixels: int = 100) -> Tensor:
@@ -72,3 +76,31 @@ def test_a_wider_confidence_gives_wider_bounds() -> None:
     values = torch.linspace(0, 1, 1001, dtype=torch.float64)
     assert percentile_interval(values, 0.9) == Interval(0.05, 0.95)
     assert percentile_interval(values, 0.5) == Interval(0.25, 0.75)
+
+
+def test_photos_of_a_part_are_drawn_together() -> None:
+    """Four equal photos of each part tell no more than one: the interval must not narrow."""
+    hits = [20, 40, 60, 80, 95]
+    one = two_class(hits)
+    groups = [f"part{number}" for number in range(5) for _ in range(4)]
+    four = sum_by_group(two_class([hit for hit in hits for _ in range(4)]), groups)
+    assert torch.equal(four, 4 * one)
+    assert torch.equal(resampled_iou(four, 100), resampled_iou(one, 100))
+    apart = resampled_miou(two_class([hit for hit in hits for _ in range(4)]), 2000)
+    assert float(apart.std()) < 0.6 * float(resampled_miou(one, 2000).std())
+
+
+def test_sums_by_group_do_not_depend_on_the_order_of_images() -> None:
+    values = torch.arange(12).view(4, 3)
+    groups = ["b", "a", "b", "c"]
+    backwards = sum_by_group(values.flip(0), groups[::-1])
+    assert sum_by_group(values, groups).tolist() == [[3, 4, 5], [6, 8, 10], [9, 10, 11]]
+    assert torch.equal(backwards, sum_by_group(values, groups))
+    assert sum_by_group(torch.zeros((0, 2, 2)), []).shape == (0, 2, 2)
+
+
+def test_a_class_nowhere_has_no_interval_and_takes_none_from_others() -> None:
+    matrices = torch.tensor([[[60, 0, 0], [10, 30, 0], [0, 0, 0]]] * 3)
+    iou = resampled_iou(matrices, 100)
+    assert percentile_interval(iou[:, 2], 0.95) == Interval(None, None)
+    assert iou[:, 1].tolist() == pytest.approx([0.75] * 100)

@@ -61,9 +61,14 @@ def test_every_declared_file_stands_in_the_command(name: str) -> None:
             assert any(path == given or path.startswith(f"{given}/") for given in in_command), path
 
 
-def test_only_evaluate_can_see_hidden_labels_and_test() -> None:
-    secret = {"data/prepared/hidden", "data/prepared/test"}
-    assert {name for name in STAGES if secret & paths(STAGES[name]["deps"])} == {"evaluate"}
+def test_no_training_can_see_hidden_labels_or_test() -> None:
+    def readers(path: str) -> set[str]:
+        return {name for name in STAGES if path in paths(STAGES[name]["deps"])}
+
+    assert readers("data/prepared/hidden") == {"evaluate"}
+    assert readers("data/prepared/test") == {"audit", "evaluate"}
+    for output in outputs(STAGES["audit"]) | outputs(STAGES["evaluate"]):
+        assert readers(output) == set(), f"what knows of test labels feeds {readers(output)}"
 
 
 @pytest.mark.parametrize("name", STAGES)

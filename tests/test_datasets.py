@@ -27,7 +27,15 @@ from ppl.settings import check
 
 def settings(name: str, **changes: object) -> DataSettings:
     classes = ["background", "scratch", "dent"] if name == "folder" else []
-    values = {"name": name, "root": "raw", "mask_threshold": 128, "classes": classes}
+    values = {
+        "name": name,
+        "root": "raw",
+        "mask_threshold": 128,
+        "classes": classes,
+        "groups": "own",
+        "group_pattern": "",
+        "same_part": 0.9,
+    }
     return DataSettings(**{**values, **changes})
 
 

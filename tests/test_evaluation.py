@@ -7,11 +7,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ppl.bootstrap import IntervalSettings
+from ppl.calibration import CalibrationBins
+from ppl.defects import DefectCounts
 from ppl.evaluation import (
     EvaluateSettings,
     evaluate_models,
     examples,
-    model_metrics,
+    extremes,
     pseudo_mask_metrics,
     pseudo_mask_quality,
     teacher_on_hard_half,
@@ -20,10 +23,19 @@ from ppl.evaluation import (
 from ppl.image_files import write_mask
 from ppl.image_set import DatasetInfo, Entry, ImageSet, mask_file, read_image_set, write_index
 from ppl.inference import TestTimeSettings
+from ppl.model_metrics import model_metrics
+from ppl.model_result import ModelResult
+from ppl.scores import DetectionCounts
 
 INFO = DatasetInfo("made", ("background", "dark", "bright"), ((0, 0, 0), (255, 0, 0), (0, 255, 0)))
 SETTINGS = EvaluateSettings(
-    scales=[1.0], flip=False, min_defect_fraction=0.001, confidence=0.95, resamples=200, overlays=2
+    scales=[1.0],
+    flip=False,
+    min_defect_fraction=0.001,
+    false_alarm_rate=0.05,
+    defect_overlap=0.25,
+    overlays=2,
+    extremes=1,
 )
 
 
@@ -60,6 +72,19 @@ def make_set(folder: Path) -> ImageSet:
     return read_image_set(folder)
 
 
+def metrics(
+    result: ModelResult, groups: list[str], teacher: ModelResult | None = None
+) -> dict[str, object]:
+    return model_metrics(
+        result,
+        groups,
+        INFO.classes,
+        IntervalSettings(confidence=0.95, resamples=100, few_parts=2),
+        false_alarm_rate=0.05,
+        teacher=teacher,
+    )
+
+
 @pytest.fixture
 def made(tmp_path: Path) -> ImageSet:
     return make_set(tmp_path / "test")
@@ -67,12 +92,18 @@ def made(tmp_path: Path) -> ImageSet:
 
 def test_a_perfect_model_scores_one_and_a_blind_one_misses_every_defect(made: ImageSet) -> None:
     models = {"perfect": ByBrightness(), "blind": ByBrightness(blind=True)}
-    results = evaluate_models(models, made, 3, (64, 48), SETTINGS, [])  # type: ignore[arg-type]
-    perfect = model_metrics(results["perfect"], INFO, SETTINGS)
+    results = evaluate_models(models, made, 3, (64, 48), SETTINGS)  # type: ignore[arg-type]
+    groups = ["one", "two", "two"]
+    perfect = metrics(results["perfect"], groups)
     assert perfect["miou"] == 1.0
     assert perfect["image_recall"] == 1.0
     assert perfect["image_false_alarm_rate"] == 0.0
-    blind = model_metrics(results["blind"], INFO, SETTINGS, teacher=results["perfect"])
+    assert perfect["image_auroc"] == perfect["defect_recall"] == 1.0
+    assert perfect["image_miss_rate"] == perfect["false_alarms_per_image"] == 0.0
+    assert perfect["parts"] == {"background": 2, "dark": 1, "bright": 1}
+    blind = metrics(results["blind"], groups, teacher=results["perfect"])
+    assert blind["defect_recall"] == 0.0
+    assert blind["gain"] == pytest.approx((1 - 512 / 9216) / 3 - 1, abs=1e-6)
     assert blind["iou"] == {
         "background": pytest.approx(1 - 512 / 9216, abs=1e-6),
         "dark": 0,
@@ -83,7 +114,7 @@ def test_a_perfect_model_scores_one_and_a_blind_one_misses_every_defect(made: Im
 
 def test_every_pixel_of_the_images_own_size_is_counted(made: ImageSet) -> None:
     models = {"any": ByBrightness()}
-    results = evaluate_models(models, made, 3, (32, 32), SETTINGS, [])  # type: ignore[arg-type]
+    results = evaluate_models(models, made, 3, (32, 32), SETTINGS)  # type: ignore[arg-type]
     assert int(results["any"].matrix.sum()) == 3 * 64 * 48
 
 
@@ -125,15 +156,48 @@ def test_the_teacher_is_judged_on_the_images_of_the_hard_half_alone(
 def test_pictures_have_fixed_names_and_show_the_chosen_images(
     made: ImageSet, tmp_path: Path
 ) -> None:
-    shown = examples(made, 2)
     models = {"teacher": ByBrightness(), "final": ByBrightness()}
-    results = evaluate_models(models, made, 3, (64, 48), SETTINGS, shown)  # type: ignore[arg-type]
-    write_overlays(tmp_path / "overlays", made, shown, results, INFO)
-    names = sorted(file.name for file in (tmp_path / "overlays").iterdir())
-    assert names == ["overlay_01.png", "overlay_02.png"]
-    assert examples(made, 2) == shown
+    names = {"overlay_01.png": "a/dark", "best_1.png": "a/bright", "worst_1.png": "a/dark"}
+    write_overlays(
+        tmp_path / "overlays",
+        made,
+        names,
+        models,  # type: ignore[arg-type]
+        (64, 48),
+        SETTINGS,
+        INFO,
+    )
+    assert {file.name for file in (tmp_path / "overlays").iterdir()} == set(names)
+    pictures = tmp_path / "overlays"
+    assert (pictures / "overlay_01.png").read_bytes() == (pictures / "worst_1.png").read_bytes()
+    assert examples(made, 2) == examples(made, 2)
 
 
 def test_zero_pictures_still_leave_the_folder(made: ImageSet, tmp_path: Path) -> None:
-    write_overlays(tmp_path / "overlays", made, [], {}, INFO)
+    models = {"teacher": ByBrightness(), "final": ByBrightness()}
+    write_overlays(tmp_path / "overlays", made, {}, models, (64, 48), SETTINGS, INFO)  # type: ignore[arg-type]
     assert list((tmp_path / "overlays").iterdir()) == []
+
+
+def with_quality(right: list[int], defective: list[bool]) -> ModelResult:
+    """Images of 100 pixels of class 1, so many of them right."""
+    count = len(right)
+    matrices = torch.tensor([[[0, 0, 0], [100 - r, r, 0], [0, 0, 0]] for r in right])
+    return ModelResult(
+        matrices,
+        torch.zeros(count, dtype=torch.float64),
+        torch.tensor(defective),
+        DetectionCounts(),
+        DefectCounts.nothing(3),
+        CalibrationBins.nothing(3),
+    )
+
+
+def test_extremes_are_the_best_the_middle_and_the_worst_of_the_defective() -> None:
+    result = with_quality([50, 90, 10, 70, 30, 0, 100], [True] * 5 + [False] * 2)
+    found = extremes(result, list("abcdefg"), 1)
+    assert found == {"best": ["b"], "median": ["a"], "worst": ["c"]}
+    few = extremes(with_quality([1, 2], [True, True]), ["a", "b"], 2)
+    assert few == {"best": [], "median": [], "worst": []}
+    sound = extremes(with_quality([1, 2, 3], [False] * 3), list("abc"), 2)
+    assert sound == {"best": ["c"], "median": ["b"], "worst": ["a"]}

@@ -21,6 +21,7 @@ ALL = [
     "synthesize",
     "import_encoder",
     "prepare",
+    "audit",
     "train_supervised",
     "rank_stability",
     "pseudo_label_reliable",
@@ -151,8 +152,9 @@ def test_plots_and_pictures_are_there(workspace: Path) -> None:
     page = (workspace / "dvc_plots" / "index.html").read_text(encoding="utf-8")
     for title in ("Training loss and validation mIoU", "IoU per class", "Final model"):
         assert title in page
-    pictures = sorted(file.name for file in (workspace / "data" / "overlays").iterdir())
+    pictures = sorted(file.name for file in (workspace / "data" / "overlays").glob("overlay*"))
     assert pictures == ["overlay_01.png", "overlay_02.png", "overlay_03.png"]
+    assert (workspace / "data" / "audit" / "pictures" / "pair_01.png").is_file()
 
 
 def test_metrics_show_lists_the_models(workspace: Path) -> None:
@@ -163,6 +165,8 @@ def test_metrics_show_lists_the_models(workspace: Path) -> None:
         "student_1.json",
         "final.json",
         "pseudo_masks.json",
+        "copycat.json",
+        "leakage.json",
     }
 
 
@@ -171,6 +175,7 @@ EDITS: dict[str, object] = {
     "synthetic": {"noise": 9.0},
     "data": {"mask_threshold": 100},
     "split": {"test_fraction": 0.3},
+    "audit": {"similarity": 0.8},
     "model": {"mean": [0.5, 0.5, 0.5]},
     "image": {"height": 64},
     "weak_augment": {"flip_probability": 0.4},
@@ -185,6 +190,7 @@ EDITS: dict[str, object] = {
     "retrain_reliable": {"iterations": 3},
     "retrain_final": {"iterations": 3},
     "evaluate": {"overlays": 2},
+    "intervals": {"resamples": 200},
 }
 
 
@@ -226,8 +232,8 @@ def test_a_setting_reruns_what_the_readme_says(workspace: Path, section: str) ->
         ("ppl/stability.py", "rank_stability"),
         ("ppl/cutmix.py", "retrain_reliable"),
         ("ppl/def_up.py", "retrain_reliable"),
-        ("ppl/overlays.py", "evaluate"),
-        ("ppl/plot_data.py", "evaluate"),
+        ("ppl/overlays.py", "audit"),
+        ("ppl/evaluation.py", "evaluate"),
         ("ppl/score_table.py", "evaluate"),
     ],
 )

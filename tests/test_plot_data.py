@@ -8,6 +8,7 @@ import pytest
 import torch
 from dvc_render import VegaRenderer
 
+from ppl.calibration import calibration_bins, reliability_rows
 from ppl.confusion import iou_per_class
 from ppl.plot_data import HARD, RELIABLE, Row, iou_bars, pixel_confusion, reliability_points
 from ppl.scores import recall_per_class
@@ -82,7 +83,14 @@ def test_images_without_a_hidden_label_have_no_point() -> None:
     assert reliability_points({"a": 0.25}, {}, []) == []
 
 
+def calibrated() -> list[Row]:
+    prob = torch.tensor([[0.9, 0.6, 0.2], [0.1, 0.4, 0.8]])[:, None]
+    bins = calibration_bins(prob, torch.tensor([[0, 1, 1]]))
+    return [*reliability_rows("teacher", bins), *reliability_rows("final", bins)]
+
+
 TEMPLATE_DATA = [
+    ("calibration", calibrated, "confidence", "accuracy"),
     ("grouped_bar", bars, "iou", "class"),
     ("pixel_confusion", lambda: pixel_confusion(MATRIX, NAMES), "predicted", "actual"),
     ("scatter_half", points, "reliability", "miou_true"),

@@ -30,11 +30,22 @@ class Workspace:
         self.out = folder / "out"
         self.params = {
             "seed": 0,
-            "data": {"name": "folder", "root": "raw", "mask_threshold": 128, "classes": CLASSES},
+            "data": {
+                "name": "folder",
+                "root": "raw",
+                "mask_threshold": 128,
+                "classes": CLASSES,
+                "groups": "own",
+                "group_pattern": "",
+                "same_part": None,
+            },
             "split": {
+                "by": "auto",
                 "labeled_fraction": "1/2",
                 "test_fraction": 0.25,
                 "validation_fraction": 0.25,
+                "folds": 0,
+                "fold": 1,
                 "use_published_test": True,
                 "lists": "data/lists",
             },
@@ -66,6 +77,7 @@ class Workspace:
             raw=self.raw,
             lists=self.folder / lists,
             dataset=self.out / "dataset.json",
+            record=self.out / "split.json",
             **{name: self.out / name for name in SETS},
         )
 
@@ -190,7 +202,8 @@ def test_summary_counts_the_sets_and_the_labeled_images_of_each_class(
     ]
     sizes = {name: len(workspace.ids(name)) for name in SETS}
     assert lines == [
-        f"folder: labeled {sizes['labeled']} (images with scratch {counts[0]}, dent {counts[1]}), "
+        f"folder, split by image: labeled {sizes['labeled']} "
+        f"(images with scratch {counts[0]}, dent {counts[1]}), "
         f"validation {sizes['validation']}, unlabeled {sizes['unlabeled']} "
         f"(masks hidden: {sizes['hidden']}), test {sizes['test']}"
     ]
@@ -201,8 +214,9 @@ def test_a_class_without_labeled_pixel_is_warned_of(
 ) -> None:
     workspace.params["data"]["classes"] = [*CLASSES, "rust"]
     workspace.run()
-    (warning,) = capsys.readouterr().err.splitlines()
-    assert "warning: no labeled image shows rust" in warning
+    warnings = capsys.readouterr().err.splitlines()
+    assert "warning: no labeled image shows rust" in warnings[0]
+    assert "warning: no test image shows rust" in warnings[1]
 
 
 def test_notes_on_lists_are_printed(
@@ -325,7 +339,15 @@ def test_magnetic_tiles_as_published(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     workspace = Workspace(tmp_path)
     # a few real tiles of each class: all of them would take the time of the other tests together
-    data = DataSettings(name="magnetic_tile", root=root, mask_threshold=128, classes=[])
+    data = DataSettings(
+        name="magnetic_tile",
+        root=root,
+        mask_threshold=128,
+        classes=[],
+        groups="own",
+        group_pattern="",
+        same_part=0.9,
+    )
     samples = load_samples(Path(root), data)
     for sample in samples[::20]:
         target = workspace.raw / sample.image.relative_to(root)
@@ -334,6 +356,8 @@ def test_magnetic_tiles_as_published(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert sample.mask is not None
         target.with_suffix(".png").symlink_to(sample.mask.resolve())
     workspace.params["data"] |= {"name": "magnetic_tile", "classes": []}
+    # every twentieth photo: too few parts to split them by part
+    workspace.params["split"]["by"] = "image"
     workspace.run()
     adapter = load_adapter("magnetic_tile")
     by_id = {sample.id: sample for sample in samples}

@@ -10,16 +10,20 @@ import pytest
 
 from ppl.errors import InputError
 from ppl.settings import check
-from ppl.splits import Split, SplitSettings, make_split, read_lists, stratified_order
+from ppl.split_lists import read_lists
+from ppl.splits import Split, SplitSettings, make_split, stratified_order
 
 SETS = ("labeled", "validation", "unlabeled", "test")
 
 
 def settings(**changes: object) -> SplitSettings:
     values: dict[str, object] = {
+        "by": "auto",
         "labeled_fraction": "1/4",
         "test_fraction": 0.2,
         "validation_fraction": 0.1,
+        "folds": 0,
+        "fold": 1,
         "use_published_test": True,
         "lists": "data/lists",
     }
@@ -39,6 +43,7 @@ def some_images() -> tuple[dict[str, str], dict[str, frozenset[int]]]:
 
 
 PATHS, DEFECTS = some_images()
+NAMES = ("background", "pore", "scratch", "stain", "dent")
 
 
 def split(seed: int = 0, lists: Path | None = None, **changes: object) -> Split:
@@ -46,12 +51,18 @@ def split(seed: int = 0, lists: Path | None = None, **changes: object) -> Split:
     arguments: dict[str, object] = {
         "image_paths": PATHS,
         "defect_classes": DEFECTS,
+        "groups": {},
         "published_test": (),
+        "class_names": NAMES,
     }
     for name in list(arguments):
         arguments[name] = changes.pop(name, arguments[name])
     chosen = settings(**changes)
-    found = read_lists(lists, chosen) if lists else None
+    found = (
+        read_lists(lists, chosen.labeled_fraction, optional=chosen.lists_optional)
+        if lists
+        else None
+    )
     return make_split(**arguments, lists=found, settings=chosen, seed=seed)  # type: ignore[arg-type]
 
 
@@ -343,16 +354,18 @@ def test_a_listed_image_without_mask_is_refused(tmp_path: Path, name: str) -> No
 
 
 def test_only_the_default_folder_may_hold_no_lists(tmp_path: Path) -> None:
+    assert settings().lists_optional
+    assert not settings(lists="my/lists").lists_optional
     folder = write(tmp_path / "lists")
     (folder / "README.md").write_text("x")
-    assert read_lists(folder, settings()) is None
+    assert read_lists(folder, Fraction(1, 4), optional=True) is None
     with pytest.raises(InputError, match=r"holds no list: expected labeled\.txt"):
-        read_lists(folder, settings(lists="my/lists"))
+        read_lists(folder, Fraction(1, 4), optional=False)
     write(folder, label="part_1/0.jpg")
     with pytest.raises(InputError, match=r"holds no list but label\.txt: expected labeled\.txt"):
-        read_lists(folder, settings())
+        read_lists(folder, Fraction(1, 4), optional=True)
     with pytest.raises(InputError, match="does not exist"):
-        read_lists(tmp_path / "absent", settings())
+        read_lists(tmp_path / "absent", Fraction(1, 4), optional=True)
 
 
 @pytest.mark.parametrize(
@@ -364,13 +377,13 @@ def test_only_the_default_folder_may_hold_no_lists(tmp_path: Path) -> None:
 )
 def test_half_a_list_is_refused(tmp_path: Path, lists: dict[str, str], expected: str) -> None:
     with pytest.raises(InputError, match=expected):
-        read_lists(write(tmp_path, **lists), settings())
+        read_lists(write(tmp_path, **lists), Fraction(1, 4), optional=True)
 
 
 def test_a_list_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "labeled.txt").write_bytes("Stück.jpg".encode("latin-1"))
     with pytest.raises(InputError, match="no UTF-8 text"):
-        read_lists(tmp_path, settings())
+        read_lists(tmp_path, Fraction(1, 4), optional=True)
 
 
 def test_official_lists_of_the_magnetic_tiles() -> None:

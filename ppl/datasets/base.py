@@ -1,20 +1,21 @@
 """What a data set is to the pipeline, and how the adapter of one is found by its file name.
 
-An adapter is a module of this package with five names: CLASSES, COLOURS, LAYOUT, `find_samples`
-and `read_mask` (see `Adapter`). One more file here is one more value of `data.name`.
+An adapter is a module of this package with six names: CLASSES, COLOURS, LAYOUT, `find_samples`,
+`find_groups` and `read_mask` (see `Adapter`). One more file here is one more value of `data.name`.
 """
 
 import colorsys
 import importlib
 import os
 import pkgutil
+import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Protocol, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 import ppl.datasets
@@ -46,6 +47,13 @@ class DataSettings(Settings):
     """Grey level (1-255) from which a pixel of a grey mask is defect: magnetic_tile and dagm."""
     classes: list[str]
     """Class names by index, background first, for `folder`; every other adapter wants []."""
+    groups: Literal["own", "none", "pattern", "content"]
+    """How photos of one part are told: as the data set knows, not at all, by `group_pattern`, or
+    by how they look."""
+    group_pattern: str
+    """For `pattern`: a regular expression; what it finds in an image's path names the part."""
+    same_part: Annotated[float, Field(ge=0.5, le=1)] | None
+    """Similarity of two images from which their groups are one part, photographed again."""
 
     @field_validator("name")
     @classmethod
@@ -64,6 +72,18 @@ class DataSettings(Settings):
         if len(classes) == 1 or len(classes) > IGNORE:
             raise ValueError(f"expected background and 1 to {IGNORE - 1} defect classes, or []")
         return classes
+
+    @model_validator(mode="after")
+    def _has_its_pattern(self) -> "DataSettings":
+        try:
+            re.compile(self.group_pattern)
+        except re.error as error:
+            raise ValueError(f"group_pattern is no regular expression: {error}") from None
+        if (self.groups == "pattern") != bool(self.group_pattern):
+            raise ValueError(
+                "group_pattern is what `groups: pattern` needs, and nothing else does: set both"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -93,6 +113,11 @@ class Adapter(Protocol):
 
     def find_samples(self, root: Path, settings: DataSettings) -> list[Sample]:
         """All images below `root`, in any order; opens no image."""
+
+    def find_groups(
+        self, root: Path, samples: Sequence[Sample], settings: DataSettings
+    ) -> Mapping[str, str]:
+        """The part that each image shows, by id, for all images; {} where it is not known."""
 
     def read_mask(self, sample: Sample, settings: DataSettings) -> Tensor:
         """(H, W) uint8 class indices of an annotated sample; 255 is ignore."""
@@ -253,6 +278,17 @@ def paired_samples(
         Sample(id, image, mask_by_id.get(id), id in mask_by_id, parts.get(id.split("/")[0]))
         for id, image in image_by_id.items()
     ]
+
+
+def no_groups(root: Path, samples: Sequence[Sample], settings: DataSettings) -> dict[str, str]:
+    """The groups of a data set that does not know which photos show one part."""
+    return {}
+
+
+def without_suffix(path: str) -> str:
+    """The path of an image without the suffix of an image file, in composed Unicode, as in ids."""
+    pure = PurePosixPath(unicodedata.normalize("NFC", path))
+    return (pure.with_suffix("") if pure.suffix.lower() in IMAGE_SUFFIXES else pure).as_posix()
 
 
 def read_indices(sample: Sample, settings: DataSettings) -> Tensor:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ppl.datasets.base import DataSettings, Part, Sample, by_id, distinct_colours
+from ppl.datasets.base import DataSettings, Part, Sample, by_id, distinct_colours, no_groups
 from ppl.errors import InputError
 from ppl.image_files import Colour, read_grey, read_image
 
@@ -25,6 +25,8 @@ LAYOUT = (
 )
 
 _PARTS: dict[str, Part] = {"Train": "train", "Test": "test"}
+
+find_groups = no_groups
 
 
 def find_samples(root: Path, settings: DataSettings) -> list[Sample]:

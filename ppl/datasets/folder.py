@@ -2,12 +2,14 @@
 
 A mask holds class indices as grey levels or palette indices, in the order of `data.classes`; 255
 is ignored. An image without a mask is unlabeled, which is the normal case. The part is never
-published, so `split.test_fraction` or a list chooses the test images.
+published, so `split.test_fraction` or a list chooses the test images. A
+groups.csv beside images/ says which photos show one part.
 """
 
 from pathlib import Path
 
 from ppl.datasets.base import DataSettings, Sample, paired_samples, read_indices
+from ppl.groups import by_table
 from ppl.image_files import Colour
 
 CLASSES: tuple[str, ...] = ()
@@ -27,4 +29,5 @@ def find_samples(root: Path, settings: DataSettings) -> list[Sample]:
     return paired_samples(root, images="images", masks="masks", parts={})
 
 
+find_groups = by_table
 read_mask = read_indices

@@ -4,9 +4,12 @@ Huang, Qiu, Yuan: "Surface defect saliency of magnetic tile", The Visual Compute
 doi 10.1007/s00371-018-1588-5; github.com/abin24/Magnetic-tile-defect-datasets.
 
 The masks are anti-aliased grey, and the folder names the class. Four masks of MT_Uneven are
-empty. Every tile was photographed several times, so a random split shows test tiles in training.
+empty. Every tile was photographed several times, so a random split shows test tiles in training;
+`find_groups` tells the tiles apart by the numbers of the frames.
 """
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -28,6 +31,9 @@ COLOURS: tuple[Colour, ...] = (
 LAYOUT = "MT_Blowhole/Imgs/NAME.jpg with its mask NAME.png, likewise " + (
     "MT_Break, MT_Crack, MT_Fray, MT_Free and MT_Uneven"
 )
+
+_FRAME = re.compile(r"exp(?P<exposure>\d+)_num_(?P<frame>\d+)")
+_TILE_STEP = 400
 
 _CLASS_OF_FOLDER = {
     "MT_Free": 0,
@@ -60,6 +66,37 @@ def find_samples(root: Path, settings: DataSettings) -> list[Sample]:
             mask = masks.get(image.stem)
             samples.append(Sample(id, image, mask, mask is not None, part=None))
     return samples
+
+
+def find_groups(root: Path, samples: Sequence[Sample], settings: DataSettings) -> dict[str, str]:
+    """The tile of each image by its name, expE_num_N; {} where no name is like that.
+
+    N, the number of the frame, counts through all photos: those of a tile follow each other with
+    rising exposure E and steps of at most 400. Some tiles were photographed again later; these
+    are two groups here, and `merge_alike` makes one part of them.
+
+    Raises:
+        InputError: some names are like that and others are not.
+    """
+    named = {sample.id: _FRAME.fullmatch(sample.image.stem) for sample in samples}
+    frames = sorted(
+        (int(match["frame"]), int(match["exposure"]), id) for id, match in named.items() if match
+    )
+    if frames and len(frames) < len(samples):
+        other = next(id for id, match in named.items() if not match)
+        raise InputError(
+            f"the name of {other} is not like exp1_num_1234, so its tile is unknown "
+            f"({len(samples) - len(frames)} such images): rename or remove them, or set "
+            "data.groups: none"
+        )
+    groups: dict[str, str] = {}
+    tile, last_frame, last_exposure = "", 0, 0
+    for frame, exposure, id in frames:
+        if not tile or frame - last_frame > _TILE_STEP or exposure <= last_exposure:
+            tile = f"tile_{frame}"
+        groups[id] = tile
+        last_frame, last_exposure = frame, exposure
+    return groups
 
 
 def read_mask(sample: Sample, settings: DataSettings) -> Tensor:

@@ -9,7 +9,7 @@ training list names some images twice.
 
 from pathlib import Path
 
-from ppl.datasets.base import DataSettings, Sample, paired_samples, read_indices
+from ppl.datasets.base import DataSettings, Sample, no_groups, paired_samples, read_indices
 from ppl.image_files import Colour
 
 CLASSES = ("background", "bubble", "scratch", "tin_ash")
@@ -34,4 +34,5 @@ def find_samples(root: Path, settings: DataSettings) -> list[Sample]:
     )
 
 
+find_groups = no_groups
 read_mask = read_indices

@@ -4,12 +4,13 @@ Dong, Song, He et al.: "PGA-Net: Pyramid Feature Fusion and Global Context Atten
 Automated Surface Defect Detection", IEEE TII 16(12), 2020; github.com/DHW-Master/NEU_Seg.
 
 Base names recur in training and test, so ids keep the folder. Most test images are rotated
-training images.
+training images, so those that look alike in any rotation are one group.
 """
 
 from pathlib import Path
 
 from ppl.datasets.base import DataSettings, Sample, paired_samples, read_indices
+from ppl.groups import by_content
 from ppl.image_files import Colour
 
 CLASSES = ("background", "inclusion", "patch", "scratch")
@@ -31,4 +32,5 @@ def find_samples(root: Path, settings: DataSettings) -> list[Sample]:
     )
 
 
+find_groups = by_content
 read_mask = read_indices

@@ -6,7 +6,7 @@ at the size that the generator is asked for.
 
 from pathlib import Path
 
-from ppl.datasets.base import DataSettings, Sample, paired_samples, read_indices
+from ppl.datasets.base import DataSettings, Sample, no_groups, paired_samples, read_indices
 from ppl.image_files import Colour
 
 CLASSES = ("background", "pore", "scratch", "stain", "edge_break")
@@ -29,4 +29,5 @@ def find_samples(root: Path, settings: DataSettings) -> list[Sample]:
     return paired_samples(root, images="images", masks="masks", parts={})
 
 
+find_groups = no_groups
 read_mask = read_indices

@@ -1,0 +1,228 @@
+"""Does test show what was trained on? Twins across the sets, and a copycat that lives on them.
+
+A model is trained to inspect new parts. Where test photos show parts that training photos show too,
+a score tells how well parts are recognised. The copycat makes that visible: it learns nothing,
+returns the mask of the most similar labeled image, and is scored like a model.
+"""
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from ppl.confusion import confusion_matrix
+from ppl.image_set import Entry, ImageSet
+from ppl.near_duplicates import Pair, describe, most_similar, near_duplicates, oriented
+from ppl.overlays import side_by_side, write_picture
+from ppl.settings import Settings
+from ppl.split_record import SplitRecord
+
+LABELED, VALIDATION, UNLABELED, TEST = "labeled", "validation", "unlabeled", "test"
+SETS = (LABELED, VALIDATION, UNLABELED, TEST)
+TRAINING = (LABELED, VALIDATION, UNLABELED)
+"""What a model sees before it is tested."""
+
+
+class AuditSettings(Settings):
+    """Section `audit`."""
+
+    similarity: Annotated[float, Field(ge=0.5, le=1)]
+    """Correlation of thumbnails from which two images count as twins."""
+    pictures: Annotated[int, Field(ge=0, le=99)]
+    """Pairs shown."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image and the set that it is in."""
+
+    set: str
+    entry: Entry
+    group: str
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Pairs of images in two sets that look alike, the most similar first."""
+
+    images: Sequence[Image]
+    thumbnails: Tensor
+    pairs: Sequence[Pair]
+
+
+def find_twins(sets: Mapping[str, ImageSet], record: SplitRecord, settings: AuditSettings) -> Twins:
+    """All pairs across the sets of at least `settings.similarity`, in any orientation."""
+    images = [
+        Image(name, entry, group)
+        for name, image_set in sets.items()
+        for entry, group in zip(image_set.entries, record.group_of(image_set.ids), strict=True)
+    ]
+    thumbnails = describe(sets[image.set].image_file(image.entry) for image in images)
+    found = near_duplicates(thumbnails, threshold=settings.similarity)
+    across = [pair for pair in found if images[pair.one].set != images[pair.other].set]
+    return Twins(images, thumbnails, sorted(across, key=lambda pair: -pair.similarity))
+
+
+def leakage_metrics(twins: Twins, record: SplitRecord) -> dict[str, object]:
+    """Counts ready for JSON: of test images with a twin in training, and for each two sets.
+
+    by_name counts images whose group, as the data set names it, has one in the other set, null
+    where it names none; by_content those that look like one of the other set. `twin_pairs`
+    counts pairs by content.
+    """
+    images = twins.images
+    by_content: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    pairs: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for pair in twins.pairs:
+        for one, other in ((pair.one, pair.other), (pair.other, pair.one)):
+            by_content[images[one].set, images[other].set].add(one)
+            pairs[images[one].set, images[other].set] += 1
+    sets_of: defaultdict[str, set[str]] = defaultdict(set)
+    for image in images:
+        sets_of[image.group].add(image.set)
+    by_name: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    for number, image in enumerate(images):
+        for another in sets_of[image.group] - {image.set}:
+            by_name[image.set, another].add(number)
+
+    def in_training(found: Mapping[tuple[str, str], set[int]]) -> int:
+        return len(set[int]().union(*(found.get((TEST, name), set()) for name in TRAINING)))
+
+    known = bool(record.groups)
+    two_sets = [(one, other) for index, one in enumerate(SETS) for other in reversed(SETS[:index])]
+    return {
+        "split_by": record.by,
+        "test_images": sum(image.set == TEST for image in images),
+        "test_images_seen_in_training": {
+            "by_name": in_training(by_name) if known else None,
+            "by_content": in_training(by_content),
+        },
+        **{
+            f"{one}_in_{other}": {
+                "by_name": len(by_name[one, other]) if known else None,
+                "by_content": len(by_content[one, other]),
+                "twin_pairs": pairs[one, other],
+            }
+            for one, other in reversed(two_sets)
+        },
+    }
+
+
+def copycat_matches(twins: Twins, settings: AuditSettings) -> list[Pair]:
+    """For each test image the most similar image with a mask to learn from, by their numbers.
+
+    Turned images count from `settings.similarity`: below, eight orientations would only be eight
+    times as many chances of a wrong match.
+    """
+    test = _numbers(twins, (TEST,))
+    known = _numbers(twins, (LABELED, VALIDATION))
+    queries, candidates = twins.thumbnails[test], twins.thumbnails[known]
+    turned = most_similar(queries, candidates)
+    upright = most_similar(queries, candidates, orientations=1)
+    chosen = [
+        any_way if any_way.similarity >= settings.similarity else straight
+        for any_way, straight in zip(turned, upright, strict=True)
+    ]
+    return [
+        Pair(test[pair.one], known[pair.other], pair.similarity, pair.orientation)
+        for pair in chosen
+    ]
+
+
+def copycat_matrices(
+    twins: Twins, matches: Iterable[Pair], sets: Mapping[str, ImageSet], classes: int
+) -> Tensor:
+    """(N, C, C) int64 confusion matrix of each test image against the mask of its match.
+
+    The mask is turned as the match is and resized to the test image, nearest pixel.
+    """
+    matrices = []
+    for pair in matches:
+        test, known = twins.images[pair.one], twins.images[pair.other]
+        truth = sets[test.set].mask(test.entry)
+        mask = oriented(sets[known.set].mask(known.entry), pair.orientation)
+        resized = F.interpolate(mask[None, None].float(), truth.shape[-2:], mode="nearest-exact")
+        # where nobody annotated the match, the copycat sees no defect
+        copied = resized[0, 0].to(torch.uint8)
+        matrices.append(confusion_matrix(copied.where(copied < classes, 0), truth, classes))
+    return torch.stack(matrices)
+
+
+def write_pairs(file: Path, twins: Twins) -> None:
+    """The twins across two sets, a line each, the most similar first."""
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["similarity", "set", "image", "other_set", "other_image", "orientation"])
+        for pair in twins.pairs:
+            one, other = _test_first(twins, pair)
+            ids = [one.set, one.entry.id, other.set, other.entry.id]
+            writer.writerow([f"{pair.similarity:.4f}", *ids, pair.orientation])
+
+
+def write_pair_pictures(
+    out: Path,
+    twins: Twins,
+    matches: Sequence[Pair],
+    sets: Mapping[str, ImageSet],
+    count: int,
+) -> None:
+    """Write OUT/pair_NN.png: the worst twins of test and training, each part once.
+
+    Where there are fewer, what the copycat takes for the most similar fills up: the reader sees
+    how alike the most similar images of a clean split are.
+    """
+    leaks = [
+        pair
+        for pair in twins.pairs
+        if TEST in (twins.images[pair.one].set, twins.images[pair.other].set)
+    ]
+    filling = sorted(matches, key=lambda pair: -pair.similarity)
+    shown: list[Pair] = []
+    seen: set[str] = set()
+    for pair in (*leaks, *filling):
+        groups = {twins.images[number].group for number in (pair.one, pair.other)}
+        if len(shown) < count and seen.isdisjoint(groups):
+            shown.append(pair)
+            seen |= groups
+    out.mkdir(parents=True, exist_ok=True)
+    for number, pair in enumerate(shown, start=1):
+        one, other = _test_first(twins, pair)
+        turned = f", orientation {pair.orientation}" if pair.orientation else ""
+        picture = side_by_side(
+            {
+                f"{image.set}: {image.entry.id}": sets[image.set].image(image.entry)
+                for image in (one, other)
+            },
+            title=f"similarity {pair.similarity:.2f}{turned}",
+        )
+        write_picture(out / f"pair_{number:02d}.png", picture)
+
+
+def summary(metrics: Mapping[str, object], copycat: Mapping[str, object]) -> str:
+    """Two lines for the terminal."""
+    seen = metrics["test_images_seen_in_training"]
+    assert isinstance(seen, dict)
+    tested, miou = metrics["test_images"], copycat["miou"]
+    by_name = "" if seen["by_name"] is None else f"{seen['by_name']} by name, "
+    percent = "undefined" if miou is None else f"{100 * float(str(miou)):.1f} % mIoU"
+    return (
+        f"{tested} test images, seen in training: {by_name}{seen['by_content']} by content "
+        f"(split by {metrics['split_by']})\n"
+        f"a copycat that returns the mask of the most similar labeled image: {percent}"
+    )
+
+
+def _numbers(twins: Twins, names: Sequence[str]) -> list[int]:
+    return [number for number, image in enumerate(twins.images) if image.set in names]
+
+
+def _test_first(twins: Twins, pair: Pair) -> tuple[Image, Image]:
+    one, other = twins.images[pair.one], twins.images[pair.other]
+    return (other, one) if SETS.index(other.set) > SETS.index(one.set) else (one, other)

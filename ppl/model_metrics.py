@@ -1,0 +1,115 @@
+"""The scores of a model as they go to metrics/: with their intervals, null where undefined."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ppl.bootstrap import IntervalSettings, percentile_interval, resampled_iou, sum_by_group
+from ppl.calibration import expected_calibration_error
+from ppl.confusion import miou
+from ppl.defects import defect_scores
+from ppl.image_detection import detection_scores
+from ppl.model_result import ModelResult
+from ppl.scores import BACKGROUND, rounded, scores
+
+Metrics = dict[str, object]
+
+
+def pixel_metrics(
+    matrices: Tensor,
+    groups: Sequence[str],
+    class_names: Sequence[str],
+    settings: IntervalSettings,
+    *,
+    teacher: Tensor | None = None,
+) -> Metrics:
+    """Scores of the pixels of N images, ready for JSON; values in 0-1.
+
+    `low` and `high` bound a bootstrap interval over the groups of images. The gain over `teacher`
+    is resampled as a difference, both models on the same groups. `parts` counts the groups that
+    show a class.
+
+    Args:
+        matrices: (N, C, C) int64 confusion matrix of each image.
+        groups: the part that each image shows.
+        teacher: the same of the teacher, on the same images.
+    """
+    by_group = sum_by_group(matrices, groups)
+    resampled = resampled_iou(by_group, settings.resamples)
+    pooled = scores(matrices.sum(dim=0), class_names)
+    bounds = percentile_interval(resampled.nanmean(dim=1), settings.confidence)
+    found: Metrics = {
+        "miou": pooled.pop("miou"),
+        "miou_low": bounds.low,
+        "miou_high": bounds.high,
+    }
+    if teacher is not None:
+        before = resampled_iou(sum_by_group(teacher, groups), settings.resamples)
+        bounds = percentile_interval(
+            resampled.nanmean(dim=1) - before.nanmean(dim=1), settings.confidence
+        )
+        found |= {
+            "gain": rounded(miou(matrices.sum(dim=0)) - miou(teacher.sum(dim=0))),
+            "gain_low": bounds.low,
+            "gain_high": bounds.high,
+        }
+    by_class = [percentile_interval(iou, settings.confidence) for iou in resampled.T]
+    parts = (by_group.sum(dim=2) > 0).sum(dim=0).tolist()
+    return {
+        **found,
+        "pixel_accuracy": pooled.pop("pixel_accuracy"),
+        "iou": pooled.pop("iou"),
+        "iou_low": {name: b.low for name, b in zip(class_names, by_class, strict=True)},
+        "iou_high": {name: b.high for name, b in zip(class_names, by_class, strict=True)},
+        **pooled,
+        "parts": dict(zip(class_names, parts, strict=True)),
+        "few_parts": settings.few_parts,
+    }
+
+
+def model_metrics(
+    result: ModelResult,
+    groups: Sequence[str],
+    class_names: Sequence[str],
+    settings: IntervalSettings,
+    *,
+    false_alarm_rate: float,
+    teacher: ModelResult | None = None,
+) -> Metrics:
+    """All scores of one model: pixels, whole images, single defects, and the worth of confidence.
+
+    `image_miss_rate` holds where at most `false_alarm_rate` (0-1) of the sound images are called.
+    `undefined` says why a score of whole images is null.
+    """
+    detected = detection_scores(
+        result.evidence, result.defective, false_alarm_rate=false_alarm_rate
+    )
+    calibration = result.calibration
+    return {
+        **pixel_metrics(
+            result.matrices,
+            groups,
+            class_names,
+            settings,
+            teacher=None if teacher is None else teacher.matrices,
+        ),
+        "image_auroc": detected.auroc,
+        "image_average_precision": detected.average_precision,
+        "image_miss_rate": detected.miss_rate,
+        "image_recall": result.called.image_recall,
+        "image_false_alarm_rate": result.called.image_false_alarm_rate,
+        **defect_scores(result.defects, class_names),
+        "calibration_error": rounded(expected_calibration_error(calibration)),
+        "calibration_error_of_defects": rounded(
+            expected_calibration_error(calibration.predicted_defect)
+        ),
+        **({"undefined": {"image_auroc": detected.reason}} if detected.reason else {}),
+    }
+
+
+def few_parts(metrics: Metrics) -> list[str]:
+    """The defect classes that too few test parts show for their score to mean much."""
+    parts, few = metrics["parts"], metrics["few_parts"]
+    assert isinstance(parts, dict)
+    assert isinstance(few, int)
+    return [name for name, count in list(parts.items())[BACKGROUND + 1 :] if count < few]
