@@ -3,13 +3,14 @@
 # All make .venv first.
 PYTHON ?= python3
 JOBS ?= 1
+K ?= 5
 BIN := .venv/bin
 SCORES := metrics/copycat.json metrics/teacher.json metrics/student_1.json metrics/final.json
 
 # stages run as `python -m stages.NAME`: the environment's python must be found first
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro unlock scores queue compare test test-long check
+.PHONY: repro unlock scores queue compare seeds folds test test-long check
 
 repro: $(BIN)/ready unlock
 	@python -m ppl.all_settings
@@ -29,6 +30,10 @@ queue: $(BIN)/ready
 # a table and a plot of all experiments since the last commit, in compare/; SINCE=3: since the last three
 compare: $(BIN)/ready
 	@python -m ppl.compare compare $(SINCE)
+
+# the pipeline with K seeds, or K folds, as experiments, and one table of all: make seeds K=5
+seeds folds: $(BIN)/ready
+	@python -m ppl.repeat $@ $(K) $(JOBS)
 
 # a published data set at its pinned revision into data/raw/; FROM=... names a repository or a folder
 # that is used in place of the published URL

@@ -68,6 +68,11 @@ def read_runs(shown: Sequence[dict[str, Any]]) -> tuple[list[Run], list[str]]:
     return runs, without
 
 
+def states(shown: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """(name, state) of experiments and commits in what `dvc exp show --json` prints."""
+    return [(name, state) for name, state, _ in _entries(shown)]
+
+
 def _entries(shown: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
     """(name, state, data) of experiments, then of commits."""
     for base in shown:
@@ -92,13 +97,14 @@ def _run(name: str, data: dict[str, Any] | None) -> Run | None:
     scores = {model: metrics[model] for model in MODELS if metrics.get(model)}
     if not params or len(scores) < len(MODELS):
         return None
-    return Run(name, dict(_flat(params)), scores)
+    return Run(name, dict(flat(params)), scores)
 
 
-def _flat(nested: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def flat(nested: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as (dotted key, value)."""
     for key, value in nested.items():
         if isinstance(value, dict) and value:
-            yield from _flat(value, f"{above}{key}.")
+            yield from flat(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
 

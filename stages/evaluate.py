@@ -61,13 +61,13 @@ def main(
         FINAL: load_network(final, device),
     }
     test_set = read_image_set(test)
-    groups = read_split_record(record).part_of(test_set.ids)
+    parts = read_split_record(record).part_of(test_set.ids)
     results = evaluate_models(models, test_set, len(info.classes), size, settings)
     intervals = section("intervals", IntervalSettings)
     metrics_of = {
         name: model_metrics(
             result,
-            groups,
+            parts,
             info.classes,
             intervals,
             false_alarm_rate=settings.false_alarm_rate,
@@ -123,7 +123,7 @@ def main(
     write_overlays(overlays, test_set, pictures, models, size, settings, info)
     for name, result in results.items():
         write_result(evaluation / f"{name}.safetensors", result)
-    write_json(evaluation / "images.json", {"ids": test_set.ids, "groups": groups})
+    write_json(evaluation / "images.json", {"ids": test_set.ids, "parts": parts})
     print(score_table(metrics_of))
 
 
