@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ppl.annotate_next import AnnotateSettings
 from ppl.bootstrap import IntervalSettings
 from ppl.cutmix import CutMixSettings
 from ppl.datasets.base import DataSettings, dataset_info, stop_unless_there
@@ -46,6 +47,7 @@ SECTIONS: dict[str, type] = {
     "retrain_final": RetrainSettings,
     "evaluate": EvaluateSettings,
     "intervals": IntervalSettings,
+    "annotate_next": AnnotateSettings,
 }
 
 

@@ -161,7 +161,7 @@ def write_pairs(file: Path, twins: Twins) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["similarity", "set", "image", "other_set", "other_image", "orientation"])
         for pair in twins.pairs:
-            one, other = _test_first(twins, pair)
+            one, other = (twins.images[index] for index in _test_first(twins, pair))
             ids = [one.set, one.entry.id, other.set, other.entry.id]
             writer.writerow([f"{pair.similarity:.4f}", *ids, pair.orientation])
 
@@ -176,7 +176,7 @@ def write_pair_pictures(
     """Write OUT/pair_NN.png: the worst twins of test and training, each part once.
 
     Where there are fewer, what the copycat takes for the most similar fills up: the reader sees
-    how alike the most similar images of a clean split are.
+    how alike the most similar images of a clean split are. Turned images are shown turned back.
     """
     leaks = [
         pair
@@ -193,15 +193,15 @@ def write_pair_pictures(
             seen |= groups
     out.mkdir(parents=True, exist_ok=True)
     for number, pair in enumerate(shown, start=1):
-        one, other = _test_first(twins, pair)
-        turned = f", orientation {pair.orientation}" if pair.orientation else ""
-        picture = side_by_side(
-            {
-                f"{image.set}: {image.entry.id}": sets[image.set].image(image.entry)
-                for image in (one, other)
-            },
-            title=f"similarity {pair.similarity:.2f}{turned}",
-        )
+        panels = {}
+        for index in _test_first(twins, pair):
+            image = twins.images[index]
+            pixels = sets[image.set].image(image.entry)
+            if index == pair.other:
+                pixels = oriented(pixels, pair.orientation)
+            panels[f"{image.set}: {image.entry.id}"] = pixels
+        turned = f", one turned (orientation {pair.orientation})" if pair.orientation else ""
+        picture = side_by_side(panels, title=f"similarity {pair.similarity:.2f}{turned}")
         write_picture(out / f"pair_{number:02d}.png", picture)
 
 
@@ -223,6 +223,7 @@ def _numbers(twins: Twins, names: Sequence[str]) -> list[int]:
     return [number for number, image in enumerate(twins.images) if image.set in names]
 
 
-def _test_first(twins: Twins, pair: Pair) -> tuple[Image, Image]:
-    one, other = twins.images[pair.one], twins.images[pair.other]
-    return (other, one) if SETS.index(other.set) > SETS.index(one.set) else (one, other)
+def _test_first(twins: Twins, pair: Pair) -> tuple[int, int]:
+    """The numbers of a pair's images, that of the later set of `SETS` before the other."""
+    one, other = (SETS.index(twins.images[number].set) for number in (pair.one, pair.other))
+    return (pair.other, pair.one) if other > one else (pair.one, pair.other)

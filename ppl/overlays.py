@@ -17,6 +17,7 @@ from ppl.scores import BACKGROUND
 _MIN_PANEL_HEIGHT = 224
 _MAX_PANEL_HEIGHT = 640
 _MAX_PICTURE_WIDTH = 1800
+_SHEET_PANEL, _SHEET_COLUMNS = 256, 6
 _OUTLINE = 2
 _FILL_OPACITY = 0.4
 _IGNORE_NAME, _IGNORE_COLOUR = "ignored", (255, 255, 255)
@@ -106,12 +107,8 @@ def overlay_row(
         caption: _draw_mask(panel, _scaled_mask(mask, size), colours)
         for caption, mask in masks.items()
     }
-    shown = np.concatenate([np.unique(mask.cpu().numpy()) for mask in masks.values()])
-    present = sorted({int(value) for value in shown})
-    legend = [(class_names[c], colours[c]) for c in present if c not in (BACKGROUND, IGNORE)]
-    if IGNORE in present:
-        legend.append((_IGNORE_NAME, _IGNORE_COLOUR))
-    return _compose(panels, legend, title, columns)
+    present = {value for mask in masks.values() for value in _values(mask)}
+    return _compose(panels, _legend(present, class_names, colours), title, columns)
 
 
 def side_by_side(images: Mapping[str, Tensor], *, title: str) -> Image.Image:
@@ -132,6 +129,46 @@ def side_by_side(images: Mapping[str, Tensor], *, title: str) -> Image.Image:
         )
         panels[caption] = panel
     return _compose(panels, None, title, len(images))
+
+
+def contact_sheet(
+    shown: Iterable[tuple[str, Tensor, Tensor]],
+    *,
+    class_names: Sequence[str],
+    colours: Sequence[Colour],
+    title: str,
+) -> Image.Image:
+    """One picture of many images, each with its mask drawn over it, in rows of up to six.
+
+    Panels are squares of 256 pixels; the image inside keeps its shape, and grows or shrinks as in
+    `overlay_row`. Of no image at all it is the title alone. Images are taken one by one, and only
+    the panels are kept.
+
+    Args:
+        shown: different captions, (3, H, W) uint8 RGB, and (H, W) class indices as in
+            `overlay_row`; each image may have a size of its own.
+        class_names, colours: one for each class index.
+        title: the line on top.
+    """
+    panels: dict[str, Image.Image] = {}
+    present: set[int] = set()
+    for caption, image, mask in shown:
+        assert caption not in panels, caption
+        assert mask.shape == image.shape[1:], f"{caption}: {tuple(mask.shape)}, {image.shape}"
+        height, width = mask.shape
+        scale = _SHEET_PANEL / max(height, width)
+        scale = int(scale) if scale >= 1 else scale
+        size = max(1, round(scale * height)), max(1, round(scale * width))
+        drawn = _draw_mask(_scaled_image(image, size), _scaled_mask(mask, size), colours)
+        panel = Image.new("RGB", (_SHEET_PANEL, _SHEET_PANEL), _PAPER)
+        panel.paste(drawn, ((_SHEET_PANEL - size[1]) // 2, (_SHEET_PANEL - size[0]) // 2))
+        panels[caption] = panel
+        present |= _values(mask)
+    if not panels:
+        return _compose({"": Image.new("RGB", (2 * _SHEET_PANEL, 1), _PAPER)}, None, title, 1)
+    # a title needs the width of three
+    columns = min(max(len(panels), 3), _SHEET_COLUMNS)
+    return _compose(panels, _legend(present, class_names, colours), title, columns)
 
 
 def write_picture(file: Path, picture: Image.Image) -> None:
@@ -191,6 +228,21 @@ def _outline(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return near & np.not_equal(mask, BACKGROUND)
 
 
+def _values(mask: Tensor) -> set[int]:
+    return {int(value) for value in np.unique(mask.cpu().numpy())}
+
+
+def _legend(
+    present: Iterable[int], class_names: Sequence[str], colours: Sequence[Colour]
+) -> list[tuple[str, Colour]]:
+    """Name and colour of each value that occurs in a mask, less the background."""
+    values = sorted(present)
+    legend = [(class_names[c], colours[c]) for c in values if c not in (BACKGROUND, IGNORE)]
+    if IGNORE in values:
+        legend.append((_IGNORE_NAME, _IGNORE_COLOUR))
+    return legend
+
+
 def _compose(
     panels: dict[str, Image.Image],
     legend: Sequence[tuple[str, Colour]] | None,
@@ -203,7 +255,7 @@ def _compose(
     inner = columns * width + (columns - 1) * _GAP
     places = _legend_places([name for name, _ in legend or ()], font, inner)
     lines = legend is not None and 1 + max((line for _, line in places), default=0)
-    rows = len(panels) // columns
+    rows = -(-len(panels) // columns)
     legend_top = _MARGIN + _TITLE_HEIGHT + rows * (_CAPTION_HEIGHT + height + _GAP)
     picture = Image.new(
         "RGB", (inner + 2 * _MARGIN, legend_top + lines * _LEGEND_HEIGHT + _MARGIN // 2), _PAPER

@@ -29,6 +29,7 @@ ALL = [
     "pseudo_label_hard",
     "retrain_final",
     "evaluate",
+    "annotate_next",
 ]
 
 
@@ -191,6 +192,7 @@ EDITS: dict[str, object] = {
     "retrain_final": {"iterations": 3},
     "evaluate": {"overlays": 2},
     "intervals": {"resamples": 200},
+    "annotate_next": {"count": 3},
 }
 
 

@@ -1,0 +1,60 @@
+"""Final model, unlabeled images -> which of them to annotate first, each with a mask to start from.
+
+No label is read: neither test's nor a hidden one.
+"""
+
+from pathlib import Path
+
+from ppl.annotate_next import (
+    AnnotateSettings,
+    choose,
+    disagreements,
+    doubts,
+    read_scores,
+    write_sheet,
+    write_table,
+)
+from ppl.image_set import read_dataset_info, read_image_set
+from ppl.network import load_network, pick_device
+from ppl.pseudo_label import PseudoLabelSettings, write_pseudo_masks
+from ppl.resize import ImageSettings
+from ppl.settings import section
+from ppl.split_record import read_split_record
+from ppl.stage import run
+
+
+def main(
+    *,
+    final: Path,
+    unlabeled: Path,
+    dataset: Path,
+    record: Path,
+    scores: Path,
+    reliable_masks: Path,
+    hard_masks: Path,
+    table: Path,
+    sheet: Path,
+    masks: Path,
+) -> None:
+    """List the unlabeled images that are worth a person's time, the most doubtful first."""
+    settings = section("annotate_next", AnnotateSettings)
+    test_time = section("pseudo_label", PseudoLabelSettings)
+    size = section("image", ImageSettings).size
+    info = read_dataset_info(dataset)
+    images = read_image_set(unlabeled)
+    parts = read_split_record(record).part_of(images.ids)
+    network = load_network(final, pick_device())
+    disagreement = disagreements(
+        network, images, size, test_time, reliable_masks, hard_masks, len(info.classes)
+    )
+    ordered = doubts(images.entries, parts, read_scores(scores), disagreement)
+    chosen = choose(ordered, images, settings)
+    to_annotate = images.subset([doubt.image.id for doubt in chosen])
+    write_pseudo_masks(network, to_annotate, size, test_time, info, masks)
+    write_table(table, chosen, ordered, masks, info)
+    write_sheet(sheet, chosen, images, masks, info)
+    print(f"{len(chosen)} of {len(images)} unlabeled images to annotate next: {table}")
+
+
+if __name__ == "__main__":
+    run(main)
