@@ -34,6 +34,9 @@ OUT = Path("compare/folds")
 _POLL = 5.0
 """Seconds between two looks at the experiments."""
 
+_IDLE_LOOKS = 8
+"""Looks that must find nothing queued or running: a worker collects results after its run."""
+
 Variant = Mapping[str, int]
 
 
@@ -142,10 +145,9 @@ def _runs(wanted: Sequence[Mapping[str, Any]]) -> list[Run | None]:
 
 def _wait(wanted: Sequence[Mapping[str, Any]]) -> list[Run | None]:
     """The runs, once no experiment is queued or running any more."""
-    told = -1
+    told, idle = -1, 0
     while True:
-        shown = json.loads(ask_dvc("exp", "show", "--json", "--num", "1"))
-        found = states(shown)
+        found = states(json.loads(ask_dvc("exp", "show", "--json", "--num", "1")))
         busy = [name for name, state in found if state in ("Queued", "Running")]
         done = _runs(wanted)
         ready = sum(run is not None for run in done)
@@ -154,7 +156,8 @@ def _wait(wanted: Sequence[Mapping[str, Any]]) -> list[Run | None]:
             told = ready
         if ready == len(wanted):
             return done
-        if not busy:
+        idle = 0 if busy else idle + 1
+        if idle == _IDLE_LOOKS:
             failed = [name for name, state in found if state not in (SUCCESS, "Committed")]
             raise InputError(
                 f"{len(wanted) - ready} of {len(wanted)} experiments have no scores "

@@ -52,6 +52,6 @@ def test_noise_for_the_labels_of_test_changes_no_trained_byte(tmp_path: Path) ->
     for project in (true, noisy):
         assert "train_supervised" in repro(project)
     assert digests(true) == digests(noisy)
-    assert len(digests(true)) > 30
+    assert len(digests(true)) >= 30
     scores = [json.loads((p / "metrics/final.json").read_text()) for p in (true, noisy)]
     assert scores[0]["miou"] != scores[1]["miou"], "the noise was not seen by evaluate either"
