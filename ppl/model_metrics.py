@@ -1,6 +1,6 @@
 """The scores of a model as they go to metrics/: with their intervals, null where undefined."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -104,6 +104,29 @@ def model_metrics(
             expected_calibration_error(calibration.predicted_defect)
         ),
         **({"undefined": {"image_auroc": detected.reason}} if detected.reason else {}),
+    }
+
+
+def metrics_of_models(
+    results: Mapping[str, ModelResult],
+    groups: Sequence[str],
+    class_names: Sequence[str],
+    settings: IntervalSettings,
+    *,
+    false_alarm_rate: float,
+    teacher: str,
+) -> dict[str, Metrics]:
+    """The scores of each model on the same images; all but `teacher` with their gain over it."""
+    return {
+        name: model_metrics(
+            result,
+            groups,
+            class_names,
+            settings,
+            false_alarm_rate=false_alarm_rate,
+            teacher=None if name == teacher else results[teacher],
+        )
+        for name, result in results.items()
     }
 
 

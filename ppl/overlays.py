@@ -122,12 +122,7 @@ def side_by_side(images: Mapping[str, Tensor], *, title: str) -> Image.Image:
     panels = {}
     for caption, image in images.items():
         whole = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
-        panel = Image.new("RGB", size[::-1], _PAPER)
-        fitted = ImageOps.contain(whole, size[::-1])
-        panel.paste(
-            fitted, ((panel.width - fitted.width) // 2, (panel.height - fitted.height) // 2)
-        )
-        panels[caption] = panel
+        panels[caption] = _centred(ImageOps.contain(whole, size[::-1]), size)
     return _compose(panels, None, title, len(images))
 
 
@@ -160,9 +155,7 @@ def contact_sheet(
         scale = int(scale) if scale >= 1 else scale
         size = max(1, round(scale * height)), max(1, round(scale * width))
         drawn = _draw_mask(_scaled_image(image, size), _scaled_mask(mask, size), colours)
-        panel = Image.new("RGB", (_SHEET_PANEL, _SHEET_PANEL), _PAPER)
-        panel.paste(drawn, ((_SHEET_PANEL - size[1]) // 2, (_SHEET_PANEL - size[0]) // 2))
-        panels[caption] = panel
+        panels[caption] = _centred(drawn, (_SHEET_PANEL, _SHEET_PANEL))
         present |= _values(mask)
     if not panels:
         return _compose({"": Image.new("RGB", (2 * _SHEET_PANEL, 1), _PAPER)}, None, title, 1)
@@ -226,6 +219,13 @@ def _outline(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
         for right in range(2 * _OUTLINE + 1):
             near |= padded[down : down + height, right : right + width] != mask
     return near & np.not_equal(mask, BACKGROUND)
+
+
+def _centred(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """`picture` in the middle of an empty panel of (height, width) pixels."""
+    panel = Image.new("RGB", size[::-1], _PAPER)
+    panel.paste(picture, ((panel.width - picture.width) // 2, (panel.height - picture.height) // 2))
+    return panel
 
 
 def _values(mask: Tensor) -> set[int]:

@@ -243,20 +243,18 @@ def _report(
     images, tested = showing(split.labeled), showing(split.test)
     for note in split.notes:
         print(f"prepare: note: {note}", file=sys.stderr)
-    for name, count in zip(info.classes, images, strict=True):
-        if count == 0:
-            print(
-                f"prepare: warning: no labeled image shows {name}, so no model can learn it: raise "
-                "split.labeled_fraction, change the seed, or list the labeled images",
-                file=sys.stderr,
-            )
-    for name, count in zip(info.classes, tested, strict=True):
-        if count == 0:
-            print(
-                f"prepare: warning: no test image shows {name}, so its scores are undefined: raise "
-                "split.test_fraction, change the seed, or list the test images",
-                file=sys.stderr,
-            )
+    warnings = (
+        (images, "labeled", "no model can learn it", "labeled_fraction"),
+        (tested, "test", "its scores are undefined", "test_fraction"),
+    )
+    for counts, part, consequence, setting in warnings:
+        for name, count in zip(info.classes, counts, strict=True):
+            if count == 0:
+                print(
+                    f"prepare: warning: no {part} image shows {name}, so {consequence}: raise "
+                    f"split.{setting}, change the seed, or list the {part} images",
+                    file=sys.stderr,
+                )
     parts = f", {len(set(groups.values()))} parts" if groups else ""
     defects = ", ".join(
         f"{name} {count}" for name, count in zip(info.classes[1:], images[1:], strict=True)

@@ -21,9 +21,9 @@ from ppl.bootstrap import IntervalSettings
 from ppl.commands import ask_dvc
 from ppl.compare import MODELS, SEED, SUCCESS, Run, flat, read_runs, states
 from ppl.errors import InputError
-from ppl.evaluation import EvaluateSettings
+from ppl.evaluation import TEACHER, EvaluateSettings
 from ppl.image_set import read_dataset_info, write_json
-from ppl.model_metrics import model_metrics
+from ppl.model_metrics import metrics_of_models
 from ppl.model_result import pooled, read_result
 from ppl.score_table import gain_cell, miou_cell, percent, score_table, text_table
 from ppl.settings import read_params, section
@@ -114,19 +114,14 @@ def pool_folds(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
         ask_dvc("get", ".", "data/prepared/dataset.json", "--rev", runs[0].name, "--out", info_file)
         names = read_dataset_info(info_file).classes
     results = {model: pooled(folds) for model, folds in found.items()}
-    intervals = section("intervals", IntervalSettings)
-    rate = section("evaluate", EvaluateSettings).false_alarm_rate
-    return {
-        model: model_metrics(
-            result,
-            parts,
-            names,
-            intervals,
-            false_alarm_rate=rate,
-            teacher=None if model == MODELS[0] else results[MODELS[0]],
-        )
-        for model, result in results.items()
-    }
+    return metrics_of_models(
+        results,
+        parts,
+        names,
+        section("intervals", IntervalSettings),
+        false_alarm_rate=section("evaluate", EvaluateSettings).false_alarm_rate,
+        teacher=TEACHER,
+    )
 
 
 def folds_report(runs: Sequence[Run], metrics: dict[str, dict[str, Any]]) -> str:

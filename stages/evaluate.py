@@ -19,7 +19,7 @@ from ppl.evaluation import (
     write_overlays,
 )
 from ppl.image_set import read_dataset_info, read_image_set, write_json
-from ppl.model_metrics import model_metrics
+from ppl.model_metrics import metrics_of_models
 from ppl.model_result import write_result
 from ppl.network import load_network, pick_device
 from ppl.overlays import overlay_name
@@ -63,18 +63,14 @@ def main(
     test_set = read_image_set(test)
     parts = read_split_record(record).part_of(test_set.ids)
     results = evaluate_models(models, test_set, len(info.classes), size, settings)
-    intervals = section("intervals", IntervalSettings)
-    metrics_of = {
-        name: model_metrics(
-            result,
-            parts,
-            info.classes,
-            intervals,
-            false_alarm_rate=settings.false_alarm_rate,
-            teacher=None if name == TEACHER else results[TEACHER],
-        )
-        for name, result in results.items()
-    }
+    metrics_of = metrics_of_models(
+        results,
+        parts,
+        info.classes,
+        section("intervals", IntervalSettings),
+        false_alarm_rate=settings.false_alarm_rate,
+        teacher=TEACHER,
+    )
 
     hidden_masks = hidden / "masks"
     easy = pseudo_mask_quality(reliable_masks, hidden_masks, len(info.classes))

@@ -74,15 +74,20 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
 
 
-def dvc(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def module(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m` of these arguments in `workspace`."""
     return subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
+        [sys.executable, "-m", *arguments],
         cwd=workspace,
         env=environment(),
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def dvc(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return module(workspace, "dvc", *arguments)
 
 
 def repro(workspace: Path) -> list[str]:

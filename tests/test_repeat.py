@@ -1,8 +1,6 @@
 """Repeated runs: seeds and folds as experiments, found again, judged together."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ import pytest
 
 from ppl.compare import Run
 from ppl.repeat import fold_variants, folds_report, seed_variants, seeds_report
-from tests.project import copy_project, dvc, environment
+from tests.project import ROOT, copy_project, dvc, module
 
 
 def run(seed: int, teacher: float, final: float) -> Run:
@@ -62,27 +60,14 @@ def test_seeds_have_a_mean_a_spread_and_a_verdict() -> None:
 
 
 def repeat(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "ppl.repeat", *arguments],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = module(folder, "ppl.repeat", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.mark.parametrize("arguments", [("seeds",), ("seeds", "0"), ("folds", "x"), ("folds", "1")])
 def test_wrong_numbers_are_refused(arguments: tuple[str, ...]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "ppl.repeat", *arguments],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = module(ROOT, "ppl.repeat", *arguments)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "or more" in done.stderr
