@@ -10,7 +10,7 @@ SCORES := metrics/copycat.json metrics/teacher.json metrics/student_1.json metri
 # stages run as `python -m stages.NAME`: the environment's python must be found first
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro unlock scores queue compare seeds folds test test-long check
+.PHONY: repro unlock scores queue compare report seeds folds test test-long check
 
 repro: $(BIN)/ready unlock
 	@python -m ppl.all_settings
@@ -30,6 +30,10 @@ queue: $(BIN)/ready
 # a table and a plot of all experiments since the last commit, in compare/; SINCE=3: since the last three
 compare: $(BIN)/ready
 	@python -m ppl.compare compare $(SINCE)
+
+# one HTML file of scores, audit, plots and pictures that needs no network
+report: $(BIN)/ready
+	@python -m ppl.report report.html
 
 # the pipeline with K seeds, or K folds, as experiments, and one table of all: make seeds K=5
 seeds folds: $(BIN)/ready

@@ -14,7 +14,7 @@ from typing import Any
 import vl_convert
 
 TEACHER, FINAL = "teacher", "final"
-COLOURS = {TEACHER: "#9aa5b1", "student_1": "#4c9be8", FINAL: "#d9480f"}
+COLOURS = {"copycat": "#c5a1d6", TEACHER: "#9aa5b1", "student_1": "#4c9be8", FINAL: "#d9480f"}
 GAIN, LOSS = "#2b8a3e", "#c92a2a"
 ASIDE = 1.02
 """Factor between the x of two models, so that their intervals do not cover each other."""

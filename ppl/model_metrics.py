@@ -10,7 +10,7 @@ from ppl.confusion import miou
 from ppl.defects import defect_scores
 from ppl.image_detection import detection_scores
 from ppl.model_result import ModelResult
-from ppl.scores import BACKGROUND, rounded, scores
+from ppl.scores import rounded, scores
 
 Metrics = dict[str, object]
 
@@ -128,11 +128,3 @@ def metrics_of_models(
         )
         for name, result in results.items()
     }
-
-
-def few_parts(metrics: Metrics) -> list[str]:
-    """The defect classes that too few test parts show for their score to mean much."""
-    parts, few = metrics["parts"], metrics["few_parts"]
-    assert isinstance(parts, dict)
-    assert isinstance(few, int)
-    return [name for name, count in list(parts.items())[BACKGROUND + 1 :] if count < few]

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +19,52 @@ _COUNTS = {
 }
 
 
-def score_table(scores_of: dict[str, dict[str, Any]]) -> str:
+def score_table(scores_of: Mapping[str, dict[str, Any]]) -> str:
     """Two tables with a row a model, in percent: pixels with intervals, and what a factory counts.
 
     A class that few test parts show is marked by a star.
     """
+    tables = [text_table(pixel_rows(scores_of))]
     first = next(iter(scores_of.values()))
-    few = {name for name, parts in first["parts"].items() if parts < first["few_parts"]}
-    pixels = [["model", "mIoU (interval)", "gain over teacher"]]
-    pixels[0] += [f"{name}*" if name in few else name for name in first["iou"]]
-    for name, found in scores_of.items():
-        ious = map(percent, found["iou"].values())
-        pixels.append([name, miou_cell(found), gain_cell(found), *ious])
-    counts = [["model", *_COUNTS.values()]]
-    for name, found in scores_of.items():
-        if "image_auroc" in found:
-            counts.append([name, *(percent(found[key]) for key in _COUNTS)])
-    tables = [text_table(pixels)]
-    if few:
+    if few_parts(first):
         tables.append(f"* fewer than {first['few_parts']} test parts show it")
+    counts = factory_rows(scores_of)
     if len(counts) > 1:
         tables += ["", text_table(counts)]
-    reasons = {why for found in scores_of.values() for why in found.get("undefined", {}).values()}
-    return "\n".join([*tables, *(f"undefined: {reason}" for reason in sorted(reasons))])
+    return "\n".join([*tables, *(f"undefined: {reason}" for reason in reasons(scores_of))])
+
+
+def pixel_rows(scores_of: Mapping[str, dict[str, Any]]) -> list[list[str]]:
+    """A header and a row a model: mIoU, gain over the teacher, IoU of each class."""
+    first = next(iter(scores_of.values()))
+    few = few_parts(first)
+    names = [f"{name}*" if name in few else name for name in first["iou"]]
+    rows = [["model", "mIoU (interval)", "gain over teacher", *names]]
+    for model, found in scores_of.items():
+        ious = map(percent, found["iou"].values())
+        rows.append([model, miou_cell(found), gain_cell(found), *ious])
+    return rows
+
+
+def factory_rows(scores_of: Mapping[str, dict[str, Any]]) -> list[list[str]]:
+    """A header and a row for each model with scores of whole images, defects and confidence."""
+    rows = [["model", *_COUNTS.values()]]
+    for model, found in scores_of.items():
+        if "image_auroc" in found:
+            rows.append([model, *(percent(found[key]) for key in _COUNTS)])
+    return rows
+
+
+def few_parts(found: dict[str, Any]) -> list[str]:
+    """The defect classes that too few test parts show for their score to mean much."""
+    _background, *parts = found["parts"].items()
+    return [name for name, count in parts if count < found["few_parts"]]
+
+
+def reasons(scores_of: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Why scores are undefined, each reason once."""
+    undefined = [found.get("undefined", {}) for found in scores_of.values()]
+    return sorted({reason for found in undefined for reason in found.values()})
 
 
 def miou_cell(found: dict[str, Any]) -> str:

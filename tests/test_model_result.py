@@ -10,8 +10,9 @@ from ppl.calibration import calibration_bins
 from ppl.confusion import confusion_matrix
 from ppl.defects import DefectCounts, defect_counts
 from ppl.image_detection import evidence
-from ppl.model_metrics import few_parts, model_metrics
+from ppl.model_metrics import model_metrics
 from ppl.model_result import ModelResult, pooled, read_result, write_result
+from ppl.score_table import few_parts
 from ppl.scores import DetectionCounts, detection
 
 NAMES = ("background", "pore", "crack")
