@@ -15,8 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ppl.confusion import iou_per_class
-from ppl.scores import rounded
+from ppl.scores import rounded, shown_iou
 from ppl.seeds import generator
 from ppl.settings import Settings
 
@@ -58,20 +57,20 @@ def resampled_iou(matrices: Tensor, resamples: int) -> Tensor:
     Args:
         matrices: (G, C, C) int64 confusion matrix of each part.
 
-    NaN for a class that is nowhere, in truth or prediction.
+    NaN for a class that no part shows, and of fewer than two parts: one alone has no spread.
     """
     parts, classes, _ = matrices.shape
-    if parts == 0:
+    if parts < 2:
         return torch.full((resamples, classes), torch.nan, dtype=torch.float64)
     draws = generator(0, "bootstrap")
     # counts below 2 ** 53 are exact in float64: no order of summation changes a bit of the result
     flat = matrices.reshape(parts, classes**2).double()
-    whole = iou_per_class(matrices.sum(dim=0))
+    whole = shown_iou(matrices.sum(dim=0))
     found = torch.empty((resamples, classes), dtype=torch.float64)
     for index in range(resamples):
         drawn = torch.randint(parts, (parts,), generator=draws)
         times = torch.bincount(drawn, minlength=parts).double()
-        iou = iou_per_class((times @ flat).view(classes, classes))
+        iou = shown_iou((times @ flat).view(classes, classes))
         found[index] = iou.where(~iou.isnan(), whole)
     return found
 

@@ -1,6 +1,7 @@
 """Phase 7: score all three models on test, and the pseudo-masks against the hidden labels.
 
-This is the only module that reads the labels of test or the hidden labels of the unlabeled images.
+Nothing else reads the hidden labels of the unlabeled images, and only the audit's copycat
+(ppl/leakage.py) the labels of test.
 """
 
 import json

@@ -42,9 +42,9 @@ def findings(
     final, copycat = scores_of["final"], scores_of["copycat"]
     sure = f"{100 * confidence:g} % interval"
     return [
-        _gain(final, sure),
+        *_gain(final, sure),
         _seen(leakage),
-        _copied(final, copycat, sure),
+        *_copied(final, copycat, sure),
         *_detected(final, false_alarm_rate),
         *_few(final),
         *(Finding(Verdict.NOTE, f"Undefined: {reason}.") for reason in reasons(scores_of)),
@@ -57,20 +57,21 @@ def findings(
     ]
 
 
-def _gain(final: Mapping[str, Any], sure: str) -> Finding:
-    reached = f"The final student reaches {miou_cell(dict(final))} % mIoU ({sure})"
-    low, high = final["gain_low"], final["gain_high"]
-    gain = gain_cell(dict(final))
-    if low is None or high is None:
-        return Finding(Verdict.NOTE, f"{reached}; a gain over its teacher is undefined.")
-    if low > 0:
-        return Finding(Verdict.GOOD, f"{reached}: better than its teacher, {gain} points.")
-    if high < 0:
-        return Finding(Verdict.BAD, f"{reached}: worse than its teacher, {gain} points.")
-    return Finding(
-        Verdict.NOTE,
-        f"{reached}. Whether it is better than its teacher is open: {gain} points.",
-    )
+def _gain(final: dict[str, Any], sure: str) -> list[Finding]:
+    if final["miou"] is None:
+        return []
+    reached = f"The final student reaches {miou_cell(final)} % mIoU ({sure})"
+    gain = f"{gain_cell(final)} points"
+    tested = max(final["parts"].values())
+    if final["gain_low"] is None or tested < final["few_parts"]:
+        few = f"{tested} test part{'s' if tested > 1 else ''}, too few to judge it"
+        return [Finding(Verdict.NOTE, f"{reached}, {gain} over its teacher, on {few}.")]
+    if final["gain_low"] > 0:
+        return [Finding(Verdict.GOOD, f"{reached}: better than its teacher, {gain}.")]
+    if final["gain_high"] < 0:
+        return [Finding(Verdict.BAD, f"{reached}: worse than its teacher, {gain}.")]
+    open_question = f"{reached}. Whether it is better than its teacher is open: {gain}."
+    return [Finding(Verdict.NOTE, open_question)]
 
 
 def _seen(leakage: Mapping[str, Any]) -> Finding:
@@ -81,25 +82,31 @@ def _seen(leakage: Mapping[str, Any]) -> Finding:
         f"Of {tested} test images {known}{by_content} look like an image of training "
         f"(split by {leakage['split_by']})."
     )
-    worst = max(by_name or 0, by_content)
-    if worst == 0:
-        return Finding(Verdict.GOOD, text)
-    if 10 * worst < tested:
+    if by_name and 10 * by_name >= tested:
+        return Finding(Verdict.BAD, f"{text} The scores tell how well known parts are recognised.")
+    if 10 * by_content >= tested:
+        doubt = (
+            "Either the same parts are on both sides, or all parts look alike, as in a fixture: "
+            "see the pairs below."
+        )
+        verdict = Verdict.BAD if by_name is None else Verdict.NOTE
+        return Finding(verdict, f"{text} {doubt}")
+    if by_name or by_content:
         return Finding(Verdict.NOTE, f"{text} Look at the pairs below.")
-    return Finding(Verdict.BAD, f"{text} The scores tell how well known parts are recognised.")
+    return Finding(Verdict.GOOD, text)
 
 
-def _copied(final: Mapping[str, Any], copycat: Mapping[str, Any], sure: str) -> Finding:
+def _copied(final: Mapping[str, Any], copycat: Mapping[str, Any], sure: str) -> list[Finding]:
+    if copycat["miou"] is None:
+        return []
     reached = f"reaches {percent(copycat['miou'])} %"
     text = f"A copycat, which returns the mask of the most similar labeled image, {reached}"
-    if copycat["miou"] is None or final["miou_low"] is None:
-        return Finding(Verdict.NOTE, f"{text}.")
+    if final["miou_low"] is None:
+        return [Finding(Verdict.NOTE, f"{text}.")]
     if copycat["miou"] < final["miou_low"]:
-        return Finding(Verdict.GOOD, f"{text}: less than the final student's {sure}.")
-    return Finding(
-        Verdict.BAD,
-        f"{text}, not below the final student's {sure}: this score can be had without learning.",
-    )
+        return [Finding(Verdict.GOOD, f"{text}: less than the final student's {sure}.")]
+    verdict = f"not below the final student's {sure}: this score can be had without learning"
+    return [Finding(Verdict.BAD, f"{text}, {verdict}.")]
 
 
 def _detected(final: Mapping[str, Any], false_alarm_rate: float) -> list[Finding]:

@@ -9,9 +9,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from ppl.datasets.base import DataSettings, Sample, load_adapter, without_suffix
 from ppl.errors import InputError
-from ppl.near_duplicates import components, describe, near_duplicates
+from ppl.near_duplicates import components, describe, pairs_in_blocks
 
 GROUPS_FILE = "groups.csv"
 _COLUMNS = ["image", "group"]
@@ -39,21 +41,22 @@ def by_pattern(raw: Path, samples: Sequence[Sample], pattern: str) -> dict[str, 
     whole match does.
 
     Raises:
-        InputError: paths without a match.
+        InputError: paths without a match, or with an empty one.
     """
     compiled = re.compile(pattern)
     groups, missed = {}, []
     for sample in samples:
         path = sample.image.relative_to(raw).as_posix()
         match = compiled.search(path)
-        if match is None:
-            missed.append(path)
+        found = [part or "" for part in match.groups() or (match.group(),)] if match else []
+        if any(found):
+            groups[sample.id] = "-".join(found)
         else:
-            groups[sample.id] = "-".join(part or "" for part in match.groups() or (match.group(),))
+            missed.append(path)
     if missed:
         raise InputError(
             f"data.group_pattern {pattern!r} finds nothing in {missed[0]} ({len(missed)} of "
-            f"{len(samples)} images): each image needs a group"
+            f"{len(samples)} images), or nothing but an empty text: each image needs a group"
         )
     return groups
 
@@ -82,7 +85,10 @@ def by_table(raw: Path, samples: Sequence[Sample], settings: DataSettings) -> di
             for row in reader:
                 image, group = ((row[column] or "").strip() for column in _COLUMNS)
                 where = f"{file}, line {reader.line_num}"
-                id = without_suffix(image.replace("\\", "/").removeprefix("images/"))
+                path = image.replace("\\", "/")
+                id = without_suffix(path)
+                if id not in known:
+                    id = without_suffix(path.removeprefix("images/"))
                 if id not in known:
                     raise InputError(f"{where}: the data set holds no image {image!r}")
                 if not group:
@@ -94,6 +100,8 @@ def by_table(raw: Path, samples: Sequence[Sample], settings: DataSettings) -> di
                     )
     except UnicodeDecodeError:
         raise InputError(f"{file} is no UTF-8 text: save it as UTF-8") from None
+    except csv.Error as error:
+        raise InputError(f"{file} is no CSV file ({error}): look for a stray quote") from None
     missing = sorted(known - groups.keys())
     if missing:
         raise InputError(
@@ -104,8 +112,31 @@ def by_table(raw: Path, samples: Sequence[Sample], settings: DataSettings) -> di
 
 
 def by_content(raw: Path, samples: Sequence[Sample], settings: DataSettings) -> dict[str, str]:
-    """Images that look the same, also turned or mirrored, are one group, named by its first."""
+    """Images that look the same, also turned or mirrored, are one group, named by its first.
+
+    Raises:
+        InputError: `data.same_part` does not say from where on images look the same.
+    """
+    if settings.same_part is None:
+        raise InputError(
+            "data.same_part is null, but groups by content need a similarity from which two images "
+            "show one part, e.g. 0.9"
+        )
     return merge_alike({sample.id: sample.id for sample in samples}, samples, settings)
+
+
+def parts_of(
+    groups: Mapping[str, str], samples: Sequence[Sample], settings: DataSettings
+) -> dict[str, str]:
+    """The part of each image: its group, where a person named it or likeness made it.
+
+    Groups that the file names of a published data set tell are merged where they look alike. A
+    person is taken at their word: different parts in one fixture may look more alike than that.
+    """
+    find = load_adapter(settings.name).find_groups
+    if settings.groups != "own" or find in (by_table, by_content):
+        return dict(groups)
+    return merge_alike(groups, samples, settings)
 
 
 def merge_alike(
@@ -121,9 +152,9 @@ def merge_alike(
         return dict(groups)
     names = sorted(set(groups.values()))
     number_of = {name: number for number, name in enumerate(names)}
-    numbers = [number_of[groups[sample.id]] for sample in samples]
-    pairs = near_duplicates(
+    numbers = torch.tensor([number_of[groups[sample.id]] for sample in samples])
+    alike = pairs_in_blocks(
         describe(sample.image for sample in samples), threshold=settings.same_part
     )
-    first = components(len(names), [(numbers[pair.one], numbers[pair.other]) for pair in pairs])
+    first = components(len(names), ((numbers[found.one], numbers[found.other]) for found in alike))
     return {id: names[first[number_of[group]]] for id, group in groups.items()}

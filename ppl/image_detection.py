@@ -14,7 +14,7 @@ from torchmetrics.functional.classification import (
 )
 
 from ppl.image_files import IGNORE
-from ppl.scores import rounded
+from ppl.scores import NO_DEFECT, rounded
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def detection_scores(
     if truth.numel() == 0:
         return DetectionScores(None, None, None, "no test image has a counted pixel")
     if positive == 0:
-        return DetectionScores(None, None, None, "no test image shows a defect")
+        return DetectionScores(None, None, None, NO_DEFECT)
     if negative == 0:
         return DetectionScores(None, None, None, "every test image shows a defect")
     false_alarms, found, _ = binary_roc(called, truth)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ppl.confusion import confusion_matrix
 from ppl.image_set import Entry, ImageSet
-from ppl.near_duplicates import Pair, describe, most_similar, near_duplicates, oriented
+from ppl.near_duplicates import Pair, Pairs, describe, most_similar, oriented, pairs_in_blocks
 from ppl.overlays import side_by_side, write_picture
 from ppl.settings import Settings
 from ppl.split_record import SplitRecord
@@ -28,6 +28,9 @@ LABELED, VALIDATION, UNLABELED, TEST = "labeled", "validation", "unlabeled", "te
 SETS = (LABELED, VALIDATION, UNLABELED, TEST)
 TRAINING = (LABELED, VALIDATION, UNLABELED)
 """What a model sees before it is tested."""
+
+_LISTED_PAIRS = 100_000
+"""Pairs that are kept, the most similar ones: all are too many where every image looks alike."""
 
 
 class AuditSettings(Settings):
@@ -50,11 +53,16 @@ class Image:
 
 @dataclass(frozen=True)
 class Twins:
-    """Pairs of images in two sets that look alike, the most similar first."""
+    """Images of different sets that look alike."""
 
     images: Sequence[Image]
     thumbnails: Tensor
+    seen_in: Tensor
+    """(N, 4) bool: whether an image looks like one of each of `SETS`, its own left out."""
+    counts: Tensor
+    """(4, 4) int64: pairs of an image of one set and one of another, in both orders."""
     pairs: Sequence[Pair]
+    """The most similar first; of more than 100,000 no more."""
 
 
 def find_twins(sets: Mapping[str, ImageSet], record: SplitRecord, settings: AuditSettings) -> Twins:
@@ -65,9 +73,34 @@ def find_twins(sets: Mapping[str, ImageSet], record: SplitRecord, settings: Audi
         for entry, group in zip(image_set.entries, record.group_of(image_set.ids), strict=True)
     ]
     thumbnails = describe(sets[image.set].image_file(image.entry) for image in images)
-    found = near_duplicates(thumbnails, threshold=settings.similarity)
-    across = [pair for pair in found if images[pair.one].set != images[pair.other].set]
-    return Twins(images, thumbnails, sorted(across, key=lambda pair: -pair.similarity))
+    set_of = torch.tensor([SETS.index(image.set) for image in images], dtype=torch.int64)
+    seen_in = torch.zeros((len(images), len(SETS)), dtype=torch.bool)
+    counts = torch.zeros((len(SETS), len(SETS)), dtype=torch.int64)
+    kept: list[Pair] = []
+    for found in pairs_in_blocks(thumbnails, threshold=settings.similarity):
+        one_set, other_set = set_of[found.one], set_of[found.other]
+        across = one_set != other_set
+        seen_in[found.one[across], other_set[across]] = True
+        seen_in[found.other[across], one_set[across]] = True
+        both = one_set[across] * len(SETS) + other_set[across]
+        counts += torch.bincount(both, minlength=counts.numel()).view_as(counts)
+        kept = _most_similar_pairs(kept, found, across)
+    return Twins(images, thumbnails, seen_in, counts + counts.T, kept)
+
+
+def _most_similar_pairs(kept: list[Pair], found: Pairs, across: Tensor) -> list[Pair]:
+    """The pairs kept so far and those of `found` where `across`, as many as are listed."""
+    least = kept[-1].similarity if len(kept) == _LISTED_PAIRS else -1.0
+    wanted = (across & (found.similarity >= least)).nonzero()[:, 0]
+    if len(wanted) > _LISTED_PAIRS:
+        wanted = wanted[found.similarity[wanted].argsort(descending=True, stable=True)]
+        wanted = wanted[:_LISTED_PAIRS]
+    columns = Pairs(
+        found.one[wanted], found.other[wanted], found.similarity[wanted], found.orientation[wanted]
+    ).columns()
+    more = [Pair(*values) for values in zip(*columns, strict=True)]
+    kept = sorted([*kept, *more], key=lambda pair: (-pair.similarity, pair.one, pair.other))
+    return kept[:_LISTED_PAIRS]
 
 
 def leakage_metrics(twins: Twins, record: SplitRecord) -> dict[str, object]:
@@ -78,12 +111,11 @@ def leakage_metrics(twins: Twins, record: SplitRecord) -> dict[str, object]:
     counts pairs by content.
     """
     images = twins.images
-    by_content: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
-    pairs: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for pair in twins.pairs:
-        for one, other in ((pair.one, pair.other), (pair.other, pair.one)):
-            by_content[images[one].set, images[other].set].add(one)
-            pairs[images[one].set, images[other].set] += 1
+    place = {name: number for number, name in enumerate(SETS)}
+    members = {
+        name: torch.tensor([image.set == name for image in images], dtype=torch.bool)
+        for name in SETS
+    }
     sets_of: defaultdict[str, set[str]] = defaultdict(set)
     for image in images:
         sets_of[image.group].add(image.set)
@@ -92,23 +124,22 @@ def leakage_metrics(twins: Twins, record: SplitRecord) -> dict[str, object]:
         for another in sets_of[image.group] - {image.set}:
             by_name[image.set, another].add(number)
 
-    def in_training(found: Mapping[tuple[str, str], set[int]]) -> int:
-        return len(set[int]().union(*(found.get((TEST, name), set()) for name in TRAINING)))
-
+    known_parts = set[int]().union(*(by_name[TEST, name] for name in TRAINING))
+    alike = twins.seen_in[members[TEST]][:, [place[name] for name in TRAINING]].any(dim=1)
     known = bool(record.groups)
     two_sets = [(one, other) for index, one in enumerate(SETS) for other in reversed(SETS[:index])]
     return {
         "split_by": record.by,
         "test_images": sum(image.set == TEST for image in images),
         "test_images_seen_in_training": {
-            "by_name": in_training(by_name) if known else None,
-            "by_content": in_training(by_content),
+            "by_name": len(known_parts) if known else None,
+            "by_content": int(alike.sum()),
         },
         **{
             f"{one}_in_{other}": {
                 "by_name": len(by_name[one, other]) if known else None,
-                "by_content": len(by_content[one, other]),
-                "twin_pairs": pairs[one, other],
+                "by_content": int(twins.seen_in[members[one], place[other]].sum()),
+                "twin_pairs": int(twins.counts[place[one], place[other]]),
             }
             for one, other in reversed(two_sets)
         },
@@ -156,7 +187,7 @@ def copycat_matrices(
 
 
 def write_pairs(file: Path, twins: Twins) -> None:
-    """The twins across two sets, a line each, the most similar first."""
+    """The twins across two sets, a line each, the most similar first; at most 100,000 lines."""
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["similarity", "set", "image", "other_set", "other_image", "orientation"])

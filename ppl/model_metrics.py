@@ -6,13 +6,17 @@ from torch import Tensor
 
 from ppl.bootstrap import IntervalSettings, percentile_interval, resampled_iou, sum_by_group
 from ppl.calibration import expected_calibration_error
-from ppl.confusion import miou
 from ppl.defects import defect_scores
 from ppl.image_detection import detection_scores
 from ppl.model_result import ModelResult
-from ppl.scores import rounded, scores
+from ppl.scores import BACKGROUND, NO_DEFECT, mean_iou, rounded, scores, shown_iou
 
 Metrics = dict[str, object]
+
+
+def pooled_miou(matrices: Tensor) -> float:
+    """mIoU over the pixels of all (N, C, C) matrices together; NaN where undefined."""
+    return float(mean_iou(shown_iou(matrices.sum(dim=0))))
 
 
 def pixel_metrics(
@@ -37,7 +41,7 @@ def pixel_metrics(
     by_group = sum_by_group(matrices, groups)
     resampled = resampled_iou(by_group, settings.resamples)
     pooled = scores(matrices.sum(dim=0), class_names)
-    bounds = percentile_interval(resampled.nanmean(dim=1), settings.confidence)
+    bounds = percentile_interval(mean_iou(resampled), settings.confidence)
     found: Metrics = {
         "miou": pooled.pop("miou"),
         "miou_low": bounds.low,
@@ -45,11 +49,9 @@ def pixel_metrics(
     }
     if teacher is not None:
         before = resampled_iou(sum_by_group(teacher, groups), settings.resamples)
-        bounds = percentile_interval(
-            resampled.nanmean(dim=1) - before.nanmean(dim=1), settings.confidence
-        )
+        bounds = percentile_interval(mean_iou(resampled) - mean_iou(before), settings.confidence)
         found |= {
-            "gain": rounded(miou(matrices.sum(dim=0)) - miou(teacher.sum(dim=0))),
+            "gain": rounded(pooled_miou(matrices) - pooled_miou(teacher)),
             "gain_low": bounds.low,
             "gain_high": bounds.high,
         }
@@ -64,6 +66,7 @@ def pixel_metrics(
         **pooled,
         "parts": dict(zip(class_names, parts, strict=True)),
         "few_parts": settings.few_parts,
+        **({} if any(parts[BACKGROUND + 1 :]) else {"undefined": {"miou": NO_DEFECT}}),
     }
 
 
@@ -79,20 +82,24 @@ def model_metrics(
     """All scores of one model: pixels, whole images, single defects, and the worth of confidence.
 
     `image_miss_rate` holds where at most `false_alarm_rate` (0-1) of the sound images are called.
-    `undefined` says why a score of whole images is null.
+    `undefined` says why a score is null.
     """
     detected = detection_scores(
         result.evidence, result.defective, false_alarm_rate=false_alarm_rate
     )
     calibration = result.calibration
+    pixels = pixel_metrics(
+        result.matrices,
+        groups,
+        class_names,
+        settings,
+        teacher=None if teacher is None else teacher.matrices,
+    )
+    undefined = dict(pixels.pop("undefined", {}))  # type: ignore[call-overload]
+    if detected.reason:
+        undefined["image_auroc"] = detected.reason
     return {
-        **pixel_metrics(
-            result.matrices,
-            groups,
-            class_names,
-            settings,
-            teacher=None if teacher is None else teacher.matrices,
-        ),
+        **pixels,
         "image_auroc": detected.auroc,
         "image_average_precision": detected.average_precision,
         "image_miss_rate": detected.miss_rate,
@@ -103,7 +110,7 @@ def model_metrics(
         "calibration_error_of_defects": rounded(
             expected_calibration_error(calibration.predicted_defect)
         ),
-        **({"undefined": {"image_auroc": detected.reason}} if detected.reason else {}),
+        **({"undefined": undefined} if undefined else {}),
     }
 
 

@@ -13,14 +13,15 @@ tiles, a 64-bit pHash has to let 43 % of all pairs through, a 256-bit dHash 13 %
 them and let 3.5 % through.
 
 Codes are compared block by block: memory grows with the number of images, by 5 KB each, never with
-its square, so 10^6 images take 5 GB, plus the pairs found. The time does grow with the square, by
+its square, so 10^6 images take 5 GB; pairs are handed on block by block, for where all images look
+alike there are as many as the square. The time does grow with the square, by
 75 ns a pair on one slow core (20,000 images in 15 s), so 10^6 images take about 10 hours there, and
-about 15 times as long where they are noise, of which a code tells little.
+about 20 times as long where codes tell little: images that are noise, or that all look alike.
 
 Axes: N images, D entries of a code.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,25 @@ class Pair:
     orientation: int
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Many of them: (P,) int64 numbers and orientations, (P,) float64 similarities."""
+
+    one: Tensor
+    other: Tensor
+    similarity: Tensor
+    orientation: Tensor
+
+    def columns(self) -> tuple[list[int], list[int], list[float], list[int]]:
+        """Lists of the four."""
+        return (
+            self.one.tolist(),
+            self.other.tolist(),
+            self.similarity.tolist(),
+            self.orientation.tolist(),
+        )
+
+
 def oriented(image: Tensor, orientation: int) -> Tensor:
     """(..., H, W) mirrored from left to right if `orientation` is 4 or more, then turned.
 
@@ -105,21 +125,34 @@ def describe(files: Iterable[Path]) -> Tensor:
 
 
 def near_duplicates(thumbnails: Tensor, *, threshold: float, block: int = _BLOCK) -> list[Pair]:
+    """All pairs of a similarity of at least `threshold`, as `pairs_in_blocks`, by their numbers."""
+    found = [
+        Pair(one, other, similarity, orientation)
+        for pairs in pairs_in_blocks(thumbnails, threshold=threshold, block=block)
+        for one, other, similarity, orientation in zip(*pairs.columns(), strict=True)
+    ]
+    return sorted(found, key=lambda pair: (pair.one, pair.other))
+
+
+def pairs_in_blocks(
+    thumbnails: Tensor, *, threshold: float, block: int = _BLOCK
+) -> Iterator[Pairs]:
     """All pairs of a similarity of at least `threshold` (0-1), each once, `one` before `other`.
+
+    They come in portions, at most `block` squared at once: where all images look alike, all pairs
+    are too many to keep.
 
     Args:
         thumbnails: (N, 48, 48), from `describe`.
         block: images compared at once; it bounds memory and changes no pair.
 
-    Returns:
-        sorted by their numbers; of equally similar orientations the smallest. Similarities have
-        six digits, so that neither the block nor the device changes one.
+    Of equally similar orientations the smallest is given. Similarities have six digits, so that
+    neither the block nor the device changes one.
     """
     device = _device()
     parts = torch.split(thumbnails, block)
     codes = [_codes(part.to(device).float()) for part in parts]
     norms = [_norms(part.to(device)) for part in parts]
-    best: dict[tuple[int, int], tuple[float, int]] = {}
     for first, left in enumerate(parts):
         # turning `one` back compares as turning `other` does, and is done once a row of blocks
         turned = torch.stack([oriented(left.to(device), _undone(k)) for k in range(ORIENTATIONS)])
@@ -129,28 +162,56 @@ def near_duplicates(thumbnails: Tensor, *, threshold: float, block: int = _BLOCK
             close = turned_codes @ codes[second].T >= threshold - _SLACK
             if second == first:
                 close = close.triu(diagonal=1)
+            scale = norms[first][:, None] * norms[second]
             if int(close.sum()) > _MANY * close.numel():
-                whole = turned.flatten(2).float() @ right.flatten(1).float().T
-                close &= whole >= threshold - _SLACK
-            for some in torch.split(close.nonzero(), _CHUNK):
-                orientations, ones, others = some.unbind(dim=1)
-                # products of half precision are exact in single, and so are their sums in double
-                products = turned[orientations, ones].float() * right[others].float()
-                exact = products.sum(dim=(1, 2), dtype=torch.float64)
-                exact = (exact / (norms[first][ones] * norms[second][others])).round(
-                    decimals=_DIGITS
+                found = _all_pairs(turned, right, scale, close.any(dim=0), threshold)
+            else:
+                found = _some_pairs(turned, right, scale, close, threshold)
+            if len(found.one):
+                yield Pairs(
+                    found.one.cpu() + first * block,
+                    found.other.cpu() + second * block,
+                    found.similarity.cpu(),
+                    found.orientation.cpu(),
                 )
-                for orientation, one, other, similarity in zip(
-                    orientations.tolist(),
-                    (ones + first * block).tolist(),
-                    (others + second * block).tolist(),
-                    exact.tolist(),
-                    strict=True,
-                ):
-                    known, _ = best.get((one, other), (-2.0, 0))
-                    if similarity >= threshold and similarity > known:
-                        best[one, other] = (similarity, orientation)
-    return [Pair(*numbers, *found) for numbers, found in sorted(best.items())]
+
+
+def _all_pairs(
+    turned: Tensor, right: Tensor, scale: Tensor, close: Tensor, threshold: float
+) -> Pairs:
+    """The pairs of two blocks by one product of all with all; only those in (B, B') `close`."""
+    product = turned.flatten(2).double() @ right.flatten(1).double().T
+    similarity = (product / scale).round(decimals=_DIGITS)
+    best = similarity.amax(dim=0)
+    ways = torch.arange(ORIENTATIONS, device=best.device)[:, None, None]
+    orientation = ways.where(similarity == best, ORIENTATIONS).amin(dim=0)
+    ones, others = (close & (best >= threshold)).nonzero().unbind(dim=1)
+    return Pairs(ones, others, best[ones, others], orientation[ones, others])
+
+
+def _some_pairs(
+    turned: Tensor, right: Tensor, scale: Tensor, close: Tensor, threshold: float
+) -> Pairs:
+    """The pairs of two blocks, looking at those of (8, B, B') `close` one by one."""
+    candidates = close.nonzero()
+    similarity = torch.empty(len(candidates), dtype=torch.float64, device=right.device)
+    for start in range(0, len(candidates), _CHUNK):
+        orientations, ones, others = candidates[start : start + _CHUNK].unbind(dim=1)
+        # products of half precision are exact in single, and so are their sums in double
+        products = turned[orientations, ones].float() * right[others].float()
+        exact = products.sum(dim=(1, 2), dtype=torch.float64) / scale[ones, others]
+        similarity[start : start + _CHUNK] = exact.round(decimals=_DIGITS)
+    enough = similarity >= threshold
+    orientations, ones, others = candidates[enough].unbind(dim=1)
+    similarity = similarity[enough]
+    # of each pair the most similar orientation, the smallest of several
+    keys = (orientations, -similarity, others, ones)
+    order = np.lexsort([key.cpu().numpy() for key in keys])
+    place = torch.from_numpy(order).to(right.device)
+    ones, others = ones[place], others[place]
+    new = torch.ones(len(place), dtype=torch.bool, device=right.device)
+    new[1:] = (ones[1:] != ones[:-1]) | (others[1:] != others[:-1])
+    return Pairs(ones[new], others[new], similarity[place][new], orientations[place][new])
 
 
 def most_similar(
@@ -184,13 +245,23 @@ def most_similar(
     return found
 
 
-def components(count: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
-    """For each of `count` images the smallest number among those that pairs connect it with."""
-    ones, others = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(pairs)), (ones, others)), shape=(count, count))
-    labels = connected_components(graph, directed=False)[1]
-    _, first = np.unique(labels, return_index=True)
-    return [int(number) for number in first[labels]]
+def components(count: int, links: Iterable[tuple[Tensor, Tensor]]) -> list[int]:
+    """For each of `count` images the smallest number among those that links connect it with.
+
+    Args:
+        links: portions of (P,) int64 numbers of two images each; no more than one is kept.
+    """
+    first = np.arange(count)
+    for ones, others in links:
+        ends = (
+            np.concatenate([first, ones.numpy()]),
+            np.concatenate([np.arange(count), others.numpy()]),
+        )
+        graph = coo_array((np.ones(len(ends[0])), ends), shape=(count, count))
+        labels = connected_components(graph, directed=False)[1]
+        _, smallest = np.unique(labels, return_index=True)
+        first = smallest[labels]
+    return [int(number) for number in first]
 
 
 def _undone(orientation: int) -> int:

@@ -8,8 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
-from ppl.confusion import iou_per_class
-from ppl.scores import rounded
+from ppl.scores import rounded, shown_iou
 
 Row = dict[str, str | int | float | None]
 
@@ -19,12 +18,12 @@ RELIABLE, HARD = "reliable", "hard"
 def iou_bars(matrices: Mapping[str, Tensor], class_names: Sequence[str]) -> list[Row]:
     """Rows {model, class, iou} from each model's (C, C) confusion matrix.
 
-    `iou` lies in 0-1 and is None for a class absent from both truth and prediction.
+    `iou` lies in 0-1 and is None for a class that the truth does not show.
     """
     return [
         {"model": model, "class": name, "iou": rounded(iou)}
         for model, matrix in matrices.items()
-        for name, iou in zip(class_names, iou_per_class(matrix).tolist(), strict=True)
+        for name, iou in zip(class_names, shown_iou(matrix).tolist(), strict=True)
     ]
 
 

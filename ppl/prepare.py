@@ -19,7 +19,7 @@ from ppl.datasets.base import (
     load_samples,
 )
 from ppl.errors import InputError
-from ppl.groups import find_groups, merge_alike
+from ppl.groups import find_groups, parts_of
 from ppl.image_files import IGNORE, class_values, read_image, write_mask
 from ppl.image_set import DatasetInfo, Entry, mask_file, write_dataset_info, write_index
 from ppl.split_lists import read_lists
@@ -76,7 +76,7 @@ def prepare(
     scans = scan(list(samples.values()), adapter, data, info)
     _stop_without_defects(scans, info)
     groups = find_groups(raw, list(samples.values()), data)
-    one_part = merge_alike(groups, list(samples.values()), data)
+    one_part = parts_of(groups, list(samples.values()), data)
     parts = make_split(
         image_paths={
             id: sample.image.relative_to(raw).as_posix() for id, sample in samples.items()

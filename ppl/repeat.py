@@ -80,19 +80,24 @@ def seeds_report(runs: Sequence[Run]) -> str:
         rows.append([str(run.settings[SEED]), *cells, gain_cell(run.scores["final"])])
     values = {model: [run.scores[model]["miou"] for run in runs] for model in MODELS}
     gains = [run.scores["final"]["gain"] for run in runs]
-    columns = [*values.values(), gains]
+    # a split may leave a test set without a defect: no mIoU and no gain there
+    columns = [[value for value in c if value is not None] for c in (*values.values(), gains)]
     styles = [".1f"] * len(MODELS) + ["+.1f"]
     rows.append(
-        ["mean", *(percent(statistics.mean(c), s) for c, s in zip(columns, styles, strict=True))]
+        ["mean", *(percent(_mean(c), style) for c, style in zip(columns, styles, strict=True))]
     )
-    if len(runs) > 1:
+    if min(map(len, columns)) > 1:
         rows.append(["standard deviation", *(percent(statistics.stdev(c)) for c in columns)])
-    better = sum(gain > 0 for gain in gains)
+    known = columns[-1]
     return (
         f"{text_table(rows)}\n\n"
-        f"The final student beats the teacher in {better} of {len(runs)} seeds, by "
-        f"{percent(statistics.mean(gains), '+.1f')} points on average."
+        f"The final student beats the teacher in {sum(gain > 0 for gain in known)} of "
+        f"{len(known)} seeds, by {percent(_mean(known), '+.1f')} points on average."
     )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.mean(values) if values else None
 
 
 def pool_folds(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:

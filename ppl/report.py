@@ -61,7 +61,7 @@ def page(project: Path) -> str:
     scores_of = read_scores([project / "metrics" / f"{name}.json" for name in (*MODELS, "leakage")])
     leakage = scores_of.pop("leakage")
     used = used_settings(project / "dvc.lock")
-    drawn = plots(json.loads(ask_dvc("plots", "show", "--json", *PLOTS.values())))
+    drawn = plots(project, json.loads(ask_dvc("plots", "show", "--json", *PLOTS.values())))
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -147,8 +147,8 @@ def set_sizes(prepared: Path) -> dict[str, int]:
     }
 
 
-def plots(shown: Mapping[str, Any]) -> dict[str, str]:
-    """Each of `PLOTS` drawn, from what `dvc plots show --json` prints.
+def plots(project: Path, shown: Mapping[str, Any]) -> dict[str, str]:
+    """Each of `PLOTS` drawn, from what `dvc plots show --json` prints; "" where it has no rows.
 
     Raises:
         InputError: DVC could not read one.
@@ -157,7 +157,10 @@ def plots(shown: Mapping[str, Any]) -> dict[str, str]:
     for name, target in PLOTS.items():
         found = shown["data"].get(target)
         if not found:
-            raise InputError(f"no plot `{target}`: run `dvc repro` first")
+            if not (project / target).is_file():
+                raise InputError(f"no plot `{target}`: run `dvc repro` first")
+            drawn[name] = ""
+            continue
         content = found[0]["content"]
         specification = json.loads(content) if isinstance(content, str) else content
         drawn[name] = drawing(_without_revision(specification))

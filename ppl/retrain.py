@@ -48,16 +48,14 @@ def retrain(
         name: of the student; it owns the random draws.
 
     Raises:
-        InputError: fewer labeled or pseudo-labeled images than their part of a batch, or as
-            `train` and `load_training_images`.
+        InputError: no labeled or no pseudo-labeled image, or as `train` and
+            `load_training_images`.
     """
     teaching = _pseudo_labeled(unlabeled, mask_folders, image, weak, network.classes)
-    if len(labeled) < budget.labeled_batch or len(teaching) < budget.unlabeled_batch:
+    if not len(labeled) or not len(teaching):
         raise InputError(
-            f"{name} has {len(labeled)} labeled and {len(teaching)} pseudo-labeled images, fewer "
-            f"than one batch of {budget.labeled_batch} + {budget.unlabeled_batch}: raise "
-            "split.labeled_fraction or ranking.reliable_fraction, or lower labeled_batch or "
-            "unlabeled_batch"
+            f"{name} has {len(labeled)} labeled and {len(teaching)} pseudo-labeled images, and "
+            "needs one of each: raise split.labeled_fraction or ranking.reliable_fraction"
         )
     given = load_training_images(
         labeled, labeled.mask, image.size, weak, classes=network.classes, what="labeled"

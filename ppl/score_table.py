@@ -68,17 +68,21 @@ def reasons(scores_of: Mapping[str, dict[str, Any]]) -> list[str]:
 
 
 def miou_cell(found: dict[str, Any]) -> str:
-    """mIoU of one model's metrics and the bounds of its interval, in percent."""
-    low, high = (percent(found.get(key)) for key in ("miou_low", "miou_high"))
+    """mIoU of one model's metrics and the bounds of its interval, in percent, or a dash."""
+    if found["miou"] is None:
+        return "-"
+    if found.get("miou_low") is None:
+        return percent(found["miou"])
+    low, high = (percent(found[key]) for key in ("miou_low", "miou_high"))
     return f"{percent(found['miou'])} ({low}-{high})"
 
 
 def gain_cell(found: dict[str, Any]) -> str:
-    """The gain over the teacher in one model's metrics, in points, or a dash for the teacher."""
-    if "gain" not in found:
+    """The gain over the teacher in one model's metrics, in points; a dash for the teacher."""
+    if found.get("gain") is None:
         return "-"
     gain, low, high = (percent(found[key], "+.1f") for key in ("gain", "gain_low", "gain_high"))
-    return f"{gain} ({low} to {high})"
+    return gain if found["gain_low"] is None else f"{gain} ({low} to {high})"
 
 
 def percent(value: float | None, style: str = ".1f") -> str:

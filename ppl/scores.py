@@ -7,17 +7,42 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from ppl.confusion import iou_per_class, miou
 from ppl.image_files import IGNORE
 
 BACKGROUND = 0
 """The class of sound surface; every other class is a defect."""
 
+NO_DEFECT = "no test image shows a defect"
+"""Why scores of a test set without any defect are undefined."""
+
 _DIGITS = 6
 
 ClassScores = dict[str, float | None]
+
+
+def shown_iou(matrix: Tensor) -> Tensor:
+    """IoU of the classes that the truth shows: (..., C, C) counts -> (..., C) float64 in 0-1.
+
+    NaN for the others, even where they are predicted: they could only score 0, and models that
+    predict them by mistake would be averaged over other classes than models that do not. Their
+    false pixels still cost the classes that these pixels really show.
+    """
+    hit = matrix.diagonal(dim1=-2, dim2=-1)
+    shown = matrix.sum(-1)
+    iou = hit.double() / (shown + matrix.sum(-2) - hit)
+    return iou.where(shown > 0, torch.nan)
+
+
+def mean_iou(iou: Tensor) -> Tensor:
+    """The mean of the defined ones of (..., C) IoUs, background included: (...) float64.
+
+    NaN where no defect class is defined: background alone tells nothing of a defect model.
+    """
+    defects = ~iou[..., BACKGROUND + 1 :].isnan()
+    return iou.nanmean(-1).where(defects.any(-1), torch.nan)
 
 
 def precision_per_class(matrix: Tensor) -> Tensor:
@@ -39,9 +64,10 @@ def recall_per_class(matrix: Tensor) -> Tensor:
 def dice_per_class(matrix: Tensor) -> Tensor:
     """Dice score, which is the pixel-wise F1: (C, C) counts -> (C,) float64 in 0-1.
 
-    NaN where a class is absent from both truth and prediction.
+    NaN where a class is absent from the truth, as in `shown_iou`.
     """
-    return 2 * matrix.diagonal().double() / (matrix.sum(0) + matrix.sum(1))
+    dice = 2 * matrix.diagonal().double() / (matrix.sum(0) + matrix.sum(1))
+    return dice.where(matrix.sum(1) > 0, torch.nan)
 
 
 def pixel_accuracy(matrix: Tensor) -> float:
@@ -52,18 +78,20 @@ def pixel_accuracy(matrix: Tensor) -> float:
 def scores(matrix: Tensor, class_names: Sequence[str]) -> dict[str, float | ClassScores | None]:
     """All pixel scores of one (C, C) confusion matrix, ready for JSON.
 
-    Keys: miou, pixel_accuracy, and by class name iou, precision, recall and dice. Values lie in
-    0-1, rounded to 6 digits so that equal results are equal bytes; None where undefined.
+    Keys: miou, pixel_accuracy, and by class name iou, precision, recall and dice. IoU, Dice and
+    mIoU are of the classes that the truth shows, see `shown_iou`. Values lie in 0-1, rounded to 6
+    digits so that equal results are equal bytes; None where undefined.
     """
     assert matrix.shape == (len(class_names), len(class_names)), f"{tuple(matrix.shape)}"
 
     def by_class(values: Tensor) -> ClassScores:
         return dict(zip(class_names, map(rounded, values.tolist()), strict=True))
 
+    iou = shown_iou(matrix)
     return {
-        "miou": rounded(miou(matrix)),
+        "miou": rounded(float(mean_iou(iou))),
         "pixel_accuracy": rounded(pixel_accuracy(matrix)),
-        "iou": by_class(iou_per_class(matrix)),
+        "iou": by_class(iou),
         "precision": by_class(precision_per_class(matrix)),
         "recall": by_class(recall_per_class(matrix)),
         "dice": by_class(dice_per_class(matrix)),

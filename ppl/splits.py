@@ -271,8 +271,9 @@ def _split_by(settings: SplitSettings, lists: Lists | None, groups: Mapping[str,
         )
     if settings.by == "group" and not groups:
         raise InputError(
-            "split.by is group, but the data set does not know which photos show one part: put a "
-            "groups.csv beside the images, or set data.groups to pattern or content"
+            "split.by is group, but the data set does not know which photos show one part: set "
+            "data.groups to pattern or content, or, with data.name: folder, put a groups.csv "
+            "beside images/"
         )
     if settings.by == "auto":
         return "lists" if lists is not None else "group" if groups else "image"
@@ -359,8 +360,9 @@ def _fold(
         before += len(units[unit])
     if not chosen:
         raise InputError(
-            f"split.folds asks for {folds} test sets, but there are only {len(order)} groups or "
-            "images to put into them: lower split.folds"
+            f"split.folds: test set {fold} of {folds} would be empty, since the {images} annotated "
+            f"images are of {len(order)} parts, the largest of {max(map(len, units.values()))} "
+            "images: lower split.folds"
         )
     return chosen
 

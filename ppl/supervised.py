@@ -46,14 +46,12 @@ def train_supervised(
     """Cross-entropy on weakly augmented labeled images.
 
     Raises:
-        InputError: fewer labeled images than one batch, or as `train` and
-            `load_training_images`.
+        InputError: no labeled image, or as `train` and `load_training_images`.
     """
-    if len(labeled) < supervised.batch:
+    if not len(labeled):
         raise InputError(
-            f"{len(labeled)} labeled images are left for training, fewer than one batch of "
-            f"{supervised.batch}: raise split.labeled_fraction, lower split.validation_fraction "
-            "or lower train_supervised.batch"
+            "no labeled image is left for training: raise split.labeled_fraction or lower "
+            "split.validation_fraction"
         )
     stream = BatchStream(
         load_training_images(

@@ -85,7 +85,8 @@ def concatenate(first: TrainingImages, second: TrainingImages) -> TrainingImages
 class BatchStream:
     """Endless weakly augmented batches: reshuffled at each pass, every image once a pass.
 
-    A batch may span two passes, so that no image is dropped and all batches are of one size.
+    A batch may span passes, so that no image is dropped and all batches are of one size: with
+    fewer images than a batch holds, it shows an image several times, each augmented for itself.
     """
 
     def __init__(

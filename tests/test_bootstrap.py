@@ -8,15 +8,16 @@ from torch import Tensor
 
 from ppl.bootstrap import Interval, percentile_interval, resampled_iou, sum_by_group
 from ppl.confusion import miou
+from ppl.scores import mean_iou
 
 
 def resampled_miou(matrices: Tensor, resamples: int) -> Tensor:
-    return resampled_iou(matrices, resamples).nanmean(dim=1)
+    return mean_iou(resampled_iou(matrices, resamples))
 
 
 def two_class(hits: list[int], pixels: int = 100) -> Tensor:
-    """An image a number: so many of its `pixels` of class 0 are right, the rest is taken for 1."""
-    return torch.tensor([[[hit, pixels - hit], [0, 0]] for hit in hits])
+    """An image a number: so many of its `pixels` are of class 0, the rest of 1; all taken for 0."""
+    return torch.tensor([[[hit, 0], [pixels - hit, 0]] for hit in hits])
 
 
 def test_equal_images_leave_no_spread() -> None:
@@ -45,6 +46,13 @@ def test_a_class_that_no_drawn_image_shows_does_not_lift_the_mean() -> None:
     whole = miou(matrices.sum(0))
     assert float(resampled_miou(matrices, 400).max()) == pytest.approx(0.5)
     assert whole == pytest.approx(200 / 250 / 2)
+
+
+def test_a_class_that_is_only_predicted_takes_part_in_no_mean() -> None:
+    """Class 1 is on one part, and predicted on another by mistake: drawn alone, that is no 0."""
+    matrices = torch.tensor([[[100, 0], [0, 50]], [[90, 10], [0, 0]]])
+    found = resampled_iou(matrices, 400)[:, 1]
+    assert sorted(set(found.tolist())) == pytest.approx([50 / 60, 1.0])
 
 
 def test_models_are_resampled_together() -> None:

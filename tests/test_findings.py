@@ -47,14 +47,12 @@ def about(found: list[Finding], words: str) -> Finding:
         (-0.06, -0.01, Verdict.BAD, "worse than its teacher"),
         (-0.01, 0.06, Verdict.NOTE, "Whether it is better than its teacher is open"),
         (0.0, 0.06, Verdict.NOTE, "is open"),
-        (None, None, Verdict.NOTE, "undefined"),
     ],
 )
 def test_a_gain_is_good_only_where_its_interval_lies_above_zero(
-    low: float | None, high: float | None, verdict: Verdict, words: str
+    low: float, high: float, verdict: Verdict, words: str
 ) -> None:
-    gain = None if low is None else 0.04
-    found = about(said({"gain": gain, "gain_low": low, "gain_high": high}), "final student reaches")
+    found = about(said({"gain_low": low, "gain_high": high}), "final student reaches")
     assert found.verdict is verdict
     assert words in found.text
 
@@ -66,10 +64,11 @@ def test_a_gain_is_good_only_where_its_interval_lies_above_zero(
         ({"by_name": None, "by_content": 0}, Verdict.GOOD),
         ({"by_name": None, "by_content": 8}, Verdict.NOTE),
         ({"by_name": 20, "by_content": 0}, Verdict.BAD),
-        ({"by_name": 0, "by_content": 150}, Verdict.BAD),
+        ({"by_name": 0, "by_content": 150}, Verdict.NOTE),
+        ({"by_name": None, "by_content": 150}, Verdict.BAD),
     ],
 )
-def test_the_larger_of_both_counts_of_seen_images_decides(
+def test_seen_parts_are_bad_and_look_alikes_only_where_no_name_clears_them(
     seen: dict[str, int | None], verdict: Verdict
 ) -> None:
     assert about(said(seen=seen), "Of 200 test images").verdict is verdict
@@ -77,10 +76,10 @@ def test_the_larger_of_both_counts_of_seen_images_decides(
 
 @pytest.mark.parametrize(
     ("copycat", "verdict"),
-    [(0.2, Verdict.GOOD), (0.38, Verdict.BAD), (0.5, Verdict.BAD), (None, Verdict.NOTE)],
+    [(0.2, Verdict.GOOD), (0.38, Verdict.BAD), (0.5, Verdict.BAD)],
 )
 def test_a_copycat_within_the_interval_makes_the_score_worthless(
-    copycat: float | None, verdict: Verdict
+    copycat: float, verdict: Verdict
 ) -> None:
     assert about(said(copycat=copycat), "copycat").verdict is verdict
 
@@ -97,6 +96,24 @@ def test_classes_on_few_parts_and_undefined_scores_are_named() -> None:
     assert about(found, "crack (3)").verdict is Verdict.NOTE
     assert about(found, reason).verdict is Verdict.NOTE
     assert not [each for each in found if "misses" in each.text]
+
+
+def test_a_gain_on_few_parts_is_not_praised() -> None:
+    few = {"parts": {"background": 5, "crack": 3}}
+    assert "on 5 test parts, too few" in about(said(few), "final student reaches").text
+    alone = {**few, "parts": {"background": 1, "crack": 1}, "gain_low": None, "miou_low": None}
+    found = said(alone)
+    assert "on 1 test part, too few" in about(found, "final student reaches").text
+    assert about(found, "copycat").verdict is Verdict.NOTE
+
+
+def test_without_a_defect_in_test_no_score_is_praised() -> None:
+    keys = ("miou", "miou_low", "gain", "gain_low", "gain_high", "image_miss_rate")
+    found = said(
+        {**dict.fromkeys(keys), "undefined": {"miou": "no test image shows a defect"}}, copycat=None
+    )
+    assert about(found, "Undefined: no test image shows a defect.").verdict is Verdict.NOTE
+    assert [each.verdict for each in found].count(Verdict.GOOD) == 1, "that none was seen"
 
 
 def test_the_settings_of_interval_and_threshold_are_said() -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 from ppl.datasets import magnetic_tile
 from ppl.datasets.base import DataSettings, Sample
 from ppl.errors import InputError
-from ppl.groups import find_groups, merge_alike
+from ppl.groups import find_groups, merge_alike, parts_of
 from ppl.near_duplicates import oriented
 from tests.test_near_duplicates import photo_again, texture
 
@@ -129,6 +129,40 @@ def test_groups_that_look_alike_are_one_part(tmp_path: Path) -> None:
     assert merge_alike(named, images, settings()) == named | {"b": "p1"}
     assert merge_alike(named, images, settings(same_part=None)) == named
     assert merge_alike({}, images, settings()) == {}
+
+
+def test_who_names_parts_is_taken_at_their_word(tmp_path: Path) -> None:
+    """Different parts in one fixture look more alike than photos of one part elsewhere."""
+    images = write_images(tmp_path)
+    named = {"a1": "p1", "a2": "p2", "b": "p3", "c": "p4", "d": "p5"}
+    assert parts_of(named, images, settings()) == named
+    by_path = settings("magnetic_tile", groups="pattern", group_pattern="x")
+    assert parts_of(named, images, by_path) == named
+    merged = named | {"a2": "p1", "c": "p3"}
+    assert parts_of(named, images, settings("magnetic_tile")) == merged
+
+
+def test_groups_by_content_need_a_similarity(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data\.same_part is null, .*e\.g\. 0\.9"):
+        find_groups(tmp_path, samples(tmp_path, "a"), settings(groups="content", same_part=None))
+
+
+def test_an_empty_match_names_no_part(tmp_path: Path) -> None:
+    chosen = settings(groups="pattern", group_pattern=r"(\d*)")
+    with pytest.raises(InputError, match="nothing but an empty text"):
+        find_groups(tmp_path, samples(tmp_path, "a", "b"), chosen)
+
+
+def test_a_folder_named_images_below_images_is_found(tmp_path: Path) -> None:
+    write_table(tmp_path, "image,group\nimages/c.png,p1\nimages/d.png,p2\n")
+    found = find_groups(tmp_path, samples(tmp_path, "images/c", "d"), settings())
+    assert found == {"images/c": "p1", "d": "p2"}
+
+
+def test_a_stray_quote_is_named(tmp_path: Path) -> None:
+    write_table(tmp_path, 'image,group\na,"p1\n' + "b,p2\n" * 30_000)
+    with pytest.raises(InputError, match=r"groups\.csv is no CSV file .*stray quote"):
+        find_groups(tmp_path, samples(tmp_path, "a", "b"), settings())
 
 
 def test_tiles_are_told_apart_by_frames_and_exposures(tmp_path: Path) -> None:

@@ -102,6 +102,18 @@ def test_without_names_only_content_counts(sets: dict[str, ImageSet]) -> None:
     assert found["test_images_seen_in_training"] == {"by_name": None, "by_content": 2}
 
 
+def test_of_many_pairs_the_most_similar_are_listed_and_all_are_counted(
+    sets: dict[str, ImageSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    low = AuditSettings(similarity=0.5, pictures=4)
+    whole = find_twins(sets, RECORD, low)
+    monkeypatch.setattr("ppl.leakage._LISTED_PAIRS", 2)
+    cut = find_twins(sets, RECORD, low)
+    assert len(whole.pairs) > 2
+    assert list(cut.pairs) == list(whole.pairs)[:2]
+    assert leakage_metrics(cut, RECORD) == leakage_metrics(whole, RECORD)
+
+
 def test_the_copycat_is_right_where_it_saw_the_part_and_nowhere_else(
     twins: Twins, sets: dict[str, ImageSet]
 ) -> None:

@@ -75,7 +75,9 @@ def test_intervals_hold_their_score_and_gains_are_paired() -> None:
 def test_a_test_set_of_sound_images_has_no_detection_and_says_why() -> None:
     found = metrics(result(3, 4, sound=True))
     assert found["image_auroc"] is found["image_miss_rate"] is found["defect_recall"] is None
-    assert found["undefined"] == {"image_auroc": "no test image shows a defect"}
+    reason = "no test image shows a defect"
+    assert found["undefined"] == {"miou": reason, "image_auroc": reason}
+    assert found["miou"] is None
     assert found["image_false_alarm_rate"] == 1.0
     background = pytest.approx(1 / 3, abs=0.05)
     assert found["recall"] == {"background": background, "pore": None, "crack": None}

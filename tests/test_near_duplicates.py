@@ -18,6 +18,7 @@ from ppl.near_duplicates import (
     most_similar,
     near_duplicates,
     oriented,
+    pairs_in_blocks,
     thumbnail,
 )
 
@@ -81,6 +82,24 @@ def test_every_pair_of_a_slow_search_is_found_and_blocks_change_nothing() -> Non
         assert near_duplicates(found, threshold=threshold, block=5) == pairs
 
 
+def test_images_that_all_look_alike_come_in_portions_and_as_one_by_one() -> None:
+    """One scene with noise: the product of all with all has to agree with single looks."""
+    scene = texture(1)
+    found = thumbnails(*(oriented(photo_again(scene, seed), seed % 8) for seed in range(30)))
+    portions = list(pairs_in_blocks(found, threshold=0.8, block=7))
+    assert max(len(portion.one) for portion in portions) <= 7**2
+    pairs = near_duplicates(found, threshold=0.8, block=7)
+    assert len(pairs) == 30 * 29 // 2
+    assert pairs == near_duplicates(found, threshold=0.8)
+    for pair in pairs:
+        similarities = [
+            float((found[pair.one].double() * oriented(found[pair.other], k).double()).sum())
+            for k in range(ORIENTATIONS)
+        ]
+        assert pair.similarity == pytest.approx(max(similarities), abs=1e-5)
+        assert similarities[pair.orientation] == max(similarities)
+
+
 def test_noise_of_which_codes_tell_nothing_is_searched_as_well() -> None:
     draws = torch.Generator().manual_seed(0)
     grey = torch.randint(256, (40, 1, 48, 48), generator=draws, dtype=torch.uint8)
@@ -138,7 +157,9 @@ def test_files_of_any_size_are_described_in_order(tmp_path: Path) -> None:
 
 
 def test_components_are_named_by_their_smallest_member() -> None:
-    assert components(6, [(1, 3), (3, 5), (2, 4)]) == [0, 1, 2, 1, 2, 1]
+    links = [(torch.tensor([1, 3]), torch.tensor([3, 5])), (torch.tensor([2]), torch.tensor([4]))]
+    assert components(6, links) == [0, 1, 2, 1, 2, 1]
+    assert components(6, [*links, (torch.tensor([4]), torch.tensor([5]))]) == [0, 1, 1, 1, 1, 1]
     assert components(3, []) == [0, 1, 2]
 
 

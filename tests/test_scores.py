@@ -18,10 +18,12 @@ from ppl.scores import (
     DetectionCounts,
     detection,
     dice_per_class,
+    mean_iou,
     pixel_accuracy,
     precision_per_class,
     recall_per_class,
     scores,
+    shown_iou,
 )
 
 CLASSES = 4
@@ -62,8 +64,8 @@ def test_pixel_accuracy_equals_torchmetrics(pair: tuple[Tensor, Tensor]) -> None
 
 def test_dice_is_the_known_function_of_iou(pair: tuple[Tensor, Tensor]) -> None:
     matrix = confusion_matrix(*pair, CLASSES)
-    iou = iou_per_class(matrix)
-    torch.testing.assert_close(dice_per_class(matrix), 2 * iou / (1 + iou))
+    iou = shown_iou(matrix)
+    torch.testing.assert_close(dice_per_class(matrix), 2 * iou / (1 + iou), equal_nan=True)
 
 
 def test_a_perfect_prediction_scores_one_everywhere() -> None:
@@ -90,9 +92,24 @@ def test_undefined_scores_are_none_and_each_for_its_own_reason() -> None:
     assert report["recall"] == {
         "background": round(5 / 6, 6), "crack": 0.0, "fray": None, "break": None
     }  # fmt: skip
-    assert report["iou"] == {"background": 0.625, "crack": 0.0, "fray": 0.0, "break": None}
-    assert report["dice"]["break"] is None  # type: ignore[index]
-    assert report["miou"] == pytest.approx(miou(matrix), abs=1e-6)
+    assert report["iou"] == {"background": 0.625, "crack": 0.0, "fray": None, "break": None}
+    assert report["dice"]["break"] is report["dice"]["fray"] is None  # type: ignore[index]
+    assert report["miou"] == 0.3125
+
+
+def test_where_every_class_is_shown_the_mean_is_the_papers(pair: tuple[Tensor, Tensor]) -> None:
+    matrix = confusion_matrix(*pair, CLASSES) + torch.eye(CLASSES, dtype=torch.int64)
+    assert float(mean_iou(shown_iou(matrix))) == pytest.approx(miou(matrix))
+    assert torch.equal(shown_iou(torch.stack([matrix, matrix]))[1], iou_per_class(matrix))
+
+
+def test_background_alone_has_no_mean() -> None:
+    matrix = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
+    matrix[0] = torch.tensor([90, 10, 0, 0])
+    report = scores(matrix, NAMES)
+    assert report["miou"] is None
+    assert report["pixel_accuracy"] == 0.9
+    assert report["iou"] == {"background": 0.9, "crack": None, "fray": None, "break": None}
 
 
 def test_a_report_on_nothing_is_still_valid_json() -> None:

@@ -309,12 +309,14 @@ def test_a_teacher_learns_a_few_images_by_heart(
     assert score(network.eval()) == pytest.approx(best, abs=1e-6)
 
 
-def test_too_few_labeled_images_say_what_to_change(
+def test_a_single_labeled_image_is_enough_and_none_is_not(
     make_set: MakeSet, network_settings: NetworkSettings
 ) -> None:
     labeled = make_set(["a"])
-    with pytest.raises(InputError, match=r"1 labeled images .*one batch of 2: raise split"):
-        teacher(labeled, labeled, network_settings)
+    _, training = teacher(labeled, labeled, network_settings, iterations=2, batch=3)
+    assert training.kept_iteration == 2
+    with pytest.raises(InputError, match="no labeled image is left for training: raise split"):
+        teacher(labeled.subset([]), labeled, network_settings)
 
 
 @pytest.mark.parametrize("ids", [[], ["v"]])

@@ -53,7 +53,8 @@ class DataSettings(Settings):
     group_pattern: str
     """For `pattern`: a regular expression; what it finds in an image's path names the part."""
     same_part: Annotated[float, Field(ge=0.5, le=1)] | None
-    """Similarity of two images from which their groups are one part, photographed again."""
+    """Similarity from which two images show one part, by content; and from which two groups that
+    file names tell are one part, photographed again, where null leaves them as they are."""
 
     @field_validator("name")
     @classmethod
