@@ -213,7 +213,7 @@ def write_table(
                     doubt.part,
                     photos[doubt.part],
                     *(f"{number:.4f}" for number in numbers),
-                    " ".join(names),
+                    "; ".join(names),
                     mask.relative_to(masks).as_posix(),
                 ]
             )

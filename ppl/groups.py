@@ -76,7 +76,7 @@ def by_table(raw: Path, samples: Sequence[Sample], settings: DataSettings) -> di
     known = {sample.id for sample in samples}
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True)
+            reader = csv.DictReader(stream, skipinitialspace=True, strict=True)
             if not set(_COLUMNS) <= set(reader.fieldnames or ()):
                 raise InputError(
                     f"{file} has the columns {', '.join(reader.fieldnames or ['(none)'])}: its "
@@ -84,8 +84,10 @@ def by_table(raw: Path, samples: Sequence[Sample], settings: DataSettings) -> di
                 )
             for row in reader:
                 image, group = ((row[column] or "").strip() for column in _COLUMNS)
+                if not image and not group:
+                    continue
                 where = f"{file}, line {reader.line_num}"
-                path = image.replace("\\", "/")
+                path = image.replace("\\", "/").removeprefix("./")
                 id = without_suffix(path)
                 if id not in known:
                     id = without_suffix(path.removeprefix("images/"))

@@ -13,6 +13,17 @@ from ppl.scores import BACKGROUND, NO_DEFECT, mean_iou, rounded, scores, shown_i
 
 Metrics = dict[str, object]
 
+_NEED_DEFECTS = (
+    "miou",
+    "image_auroc",
+    "image_average_precision",
+    "image_miss_rate",
+    "image_recall",
+    "image_false_alarm_rate",
+    "defect_recall",
+)
+"""Scores that a test set without any defect, or without any sound image, leaves undefined."""
+
 
 def pooled_miou(matrices: Tensor) -> float:
     """mIoU over the pixels of all (N, C, C) matrices together; NaN where undefined."""
@@ -95,10 +106,8 @@ def model_metrics(
         settings,
         teacher=None if teacher is None else teacher.matrices,
     )
-    undefined = dict(pixels.pop("undefined", {}))  # type: ignore[call-overload]
-    if detected.reason:
-        undefined["image_auroc"] = detected.reason
-    return {
+    pixels.pop("undefined", None)
+    found: Metrics = {
         **pixels,
         "image_auroc": detected.auroc,
         "image_average_precision": detected.average_precision,
@@ -110,8 +119,12 @@ def model_metrics(
         "calibration_error_of_defects": rounded(
             expected_calibration_error(calibration.predicted_defect)
         ),
-        **({"undefined": undefined} if undefined else {}),
     }
+    why = dict.fromkeys(_NEED_DEFECTS, detected.reason or NO_DEFECT) | {
+        "calibration_error_of_defects": "no pixel is predicted as a defect"
+    }
+    undefined = {key: reason for key, reason in why.items() if found[key] is None}
+    return {**found, **({"undefined": undefined} if undefined else {})}
 
 
 def metrics_of_models(

@@ -18,7 +18,7 @@ from typing import Any
 
 import ppl.queue
 from ppl.bootstrap import IntervalSettings
-from ppl.commands import ask_dvc
+from ppl.commands import ask_dvc, ask_git
 from ppl.compare import MODELS, SEED, SUCCESS, Run, flat, read_runs, states
 from ppl.errors import InputError
 from ppl.evaluation import TEACHER, EvaluateSettings
@@ -30,6 +30,7 @@ from ppl.settings import read_params, section
 
 FOLDS, FOLD = "split.folds", "split.fold"
 OUT = Path("compare/folds")
+CODE = ("ppl", "stages", "dvc.yaml")
 
 _POLL = 5.0
 """Seconds between two looks at the experiments."""
@@ -60,6 +61,12 @@ def run_all(variants: Sequence[Variant], jobs: int) -> list[Run]:
     wanted = [{**settings, **variant} for variant in variants]
     done = _runs(wanted)
     missing = [variant for variant, run in zip(variants, done, strict=True) if run is None]
+    if len(missing) < len(variants) and ask_git("status", "--porcelain", "--", *CODE).strip():
+        print(
+            f"note: {len(variants) - len(missing)} experiments since the last commit have these "
+            "settings and are taken as they are; to run them with the edited code, commit it first",
+            file=sys.stderr,
+        )
     if missing:
         before = set(ppl.queue.queued_revisions())
         for variant in missing:
@@ -187,6 +194,8 @@ def main(kind: str, count: int, jobs: int) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] not in (["seeds"], ["folds"]):
+        sys.exit("python -m ppl.repeat seeds K [JOBS], or folds K [JOBS]")
     numbers = sys.argv[2:4]
     if not numbers or not all(number.isdecimal() and int(number) for number in numbers):
         sys.exit(f"K and JOBS are numbers of 1 or more; got {' '.join(numbers) or 'nothing'}")

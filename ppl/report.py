@@ -8,7 +8,7 @@ import base64
 import csv
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -73,7 +73,7 @@ def page(project: Path) -> str:
         title=title(used),
         commit=commit(),
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        stale=sorted(json.loads(ask_dvc("status", "--json"))),
+        stale=stale_stages(json.loads(ask_dvc("status", "--json"))),
         set_sizes=set_sizes(project / "data" / "prepared"),
         findings=findings(
             scores_of,
@@ -135,6 +135,23 @@ def commit() -> str:
         return ask_git("rev-parse", "--short", "HEAD").strip() + (" and changes" if changed else "")
     except InputError:
         return ""
+
+
+def stale_stages(status: Mapping[str, Any]) -> list[str]:
+    """The stages whose results are older than what they come from, by `dvc status --json`.
+
+    What is deleted does not count: a clone without `dvc pull` lacks most files.
+    """
+    return sorted(stage for stage, changes in status.items() if set(_states(changes)) - {"deleted"})
+
+
+def _states(changes: Any) -> Iterator[str]:
+    """The words at the leaves of what DVC says of a stage: modified, deleted, new, ..."""
+    if isinstance(changes, str):
+        yield changes
+    else:
+        for inner in changes.values() if isinstance(changes, Mapping) else changes:
+            yield from _states(inner)
 
 
 def set_sizes(prepared: Path) -> dict[str, int]:
@@ -229,5 +246,5 @@ if __name__ == "__main__":
         text = page(Path())
     except InputError as error:
         sys.exit(str(error))
-    out.write_text(text, encoding="utf-8")
+    out.write_text(text, encoding="utf-8", newline="\n")
     print(f"{out} ({len(text.encode()) / 1e6:.1f} MB): open it in a browser")

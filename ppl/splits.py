@@ -352,19 +352,20 @@ def _fold(
     Any stretch of a stratified order holds every stratum in proportion.
     """
     images = sum(len(units[unit]) for unit in order)
-    before, chosen = 0, []
+    before = 0
+    members: list[list[str]] = [[] for _ in range(folds)]
     for unit in order:
         middle = before + len(units[unit]) / 2
-        if int(middle * folds / images) == fold - 1:
-            chosen.append(unit)
+        members[int(middle * folds / images)].append(unit)
         before += len(units[unit])
-    if not chosen:
+    if [] in members:
+        largest = max(len(units[unit]) for unit in order)
         raise InputError(
-            f"split.folds: test set {fold} of {folds} would be empty, since the {images} annotated "
-            f"images are of {len(order)} parts, the largest of {max(map(len, units.values()))} "
+            f"split.folds: test set {members.index([]) + 1} of {folds} would be empty, since the "
+            f"{images} annotated images are of {len(order)} parts, the largest of {largest} "
             "images: lower split.folds"
         )
-    return chosen
+    return members[fold - 1]
 
 
 def _stop_at_folds(settings: SplitSettings, listed: ListFile) -> None:

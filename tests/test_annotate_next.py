@@ -217,7 +217,7 @@ def test_the_table_says_what_to_annotate_and_where_the_mask_is(tmp_path: Path) -
     write_table(tmp_path / "out" / "t.csv", chosen, ordered, tmp_path / "masks", INFO)
     assert read_table(tmp_path / "out" / "t.csv") == [
         list(COLUMNS),
-        ["1", "a/one", "p", "2", "1.0000", "0.2500", "0.7500", "dark bright", "a/one.png"],
+        ["1", "a/one", "p", "2", "1.0000", "0.2500", "0.7500", "dark; bright", "a/one.png"],
         ["2", "b", "q", "1", "0.0000", "0.7500", "0.3333", "", "b.png"],
     ]
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ppl.errors import InputError
 from ppl.interval_plot import interval_plot
-from ppl.report import drawing, next_rows, picture, used_settings
+from ppl.report import drawing, next_rows, picture, stale_stages, used_settings
 from tests.project import copy_project, edit_params, module, repro
 
 SECTIONS = ["scores", "audit", "training", "confusion", "confidence", "images", "next", "settings"]
@@ -113,6 +113,16 @@ def test_results_older_than_the_settings_are_marked(workspace: Path) -> None:
     assert "labeled_fraction: 1/2" in page.text, "the settings of the results, not of the file"
 
 
+def test_a_deleted_file_makes_no_stage_stale() -> None:
+    status = {
+        "audit": [{"changed deps": {"data/x": "deleted"}}, {"changed outs": {"data/y": "deleted"}}],
+        "evaluate": [{"changed deps": {"params.yaml": {"evaluate": "modified"}}}],
+        "prepare": [{"changed deps": {"data/x": "deleted", "ppl/prepare.py": "modified"}}],
+        "train": ["changed command"],
+    }
+    assert stale_stages(status) == ["evaluate", "prepare", "train"]
+
+
 def test_a_clone_without_pictures_gets_a_page_that_says_so(workspace: Path) -> None:
     aside = workspace / ".scratch" / "aside"
     for name in ("overlays", "audit", "annotate_next", "prepared"):
@@ -124,6 +134,7 @@ def test_a_clone_without_pictures_gets_a_page_that_says_so(workspace: Path) -> N
             shutil.move(aside / name, workspace / "data" / name)
     assert page.text.count("not in this folder") == 3
     assert len(page.sources) == 5
+    assert "has changed since" not in page.text
 
 
 def test_names_of_classes_are_text_not_markup(workspace: Path) -> None:
