@@ -32,6 +32,9 @@ FOLDS, FOLD = "split.folds", "split.fold"
 OUT = Path("compare/folds")
 CODE = ("ppl", "stages", "dvc.yaml")
 
+_PATIENCE = 120.0
+"""Seconds in which DVC lists the experiments."""
+
 _POLL = 5.0
 """Seconds between two looks at the experiments."""
 
@@ -146,7 +149,9 @@ def folds_report(runs: Sequence[Run], metrics: dict[str, dict[str, Any]]) -> str
 
 
 def _runs(wanted: Sequence[Mapping[str, Any]]) -> list[Run | None]:
-    runs, _ = read_runs(json.loads(ask_dvc("exp", "show", "--json", "--num", "1")))
+    runs, _ = read_runs(
+        json.loads(ask_dvc("exp", "show", "--json", "--num", "1", seconds=_PATIENCE))
+    )
     return [next((run for run in runs if run.settings == one), None) for one in wanted]
 
 
@@ -154,7 +159,9 @@ def _wait(wanted: Sequence[Mapping[str, Any]]) -> list[Run | None]:
     """The runs, once no experiment is queued or running any more."""
     told, idle = -1, 0
     while True:
-        found = states(json.loads(ask_dvc("exp", "show", "--json", "--num", "1")))
+        found = states(
+            json.loads(ask_dvc("exp", "show", "--json", "--num", "1", seconds=_PATIENCE))
+        )
         busy = [name for name, state in found if state in ("Queued", "Running")]
         done = _runs(wanted)
         ready = sum(run is not None for run in done)
