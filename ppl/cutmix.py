@@ -4,6 +4,8 @@ Axes: B batch, C channels, H height, W width.
 """
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
@@ -12,6 +14,9 @@ from torch import Generator, Tensor
 
 from ppl.errors import InputError
 from ppl.settings import Settings
+
+Box = tuple[int, int, int, int]
+"""Top, left, bottom and right edge in pixels, the latter two just outside."""
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -35,36 +40,62 @@ class CutMixSettings(Settings):
         return self
 
 
-def box_mask(height: int, width: int, settings: CutMixSettings, generator: Generator) -> Tensor:
-    """(H, W) bool, true inside the boxes, which cover area_min to area_max of the image together.
+def box_masks(
+    count: int, height: int, width: int, settings: CutMixSettings, generator: Generator
+) -> Tensor:
+    """(count, H, W) bool, true inside an image's boxes; see `draw_boxes`."""
+    edges = torch.tensor([draw_boxes(height, width, settings, generator) for _ in range(count)])
+    top, left, bottom, right = edges.view(count, settings.boxes, 4, 1).unbind(dim=2)
+    rows, columns = torch.arange(height), torch.arange(width)
+    inside_rows = (rows >= top) & (rows < bottom)
+    inside_columns = (columns >= left) & (columns < right)
+    return (inside_rows[:, :, :, None] & inside_columns[:, :, None, :]).any(dim=1)
 
-    The boxes' shares are equal and their aspect ratios log-uniform; all lie inside the image.
-    Boxes may overlap, so the area is that of their union: a draw outside the range is drawn again.
+
+def draw_boxes(
+    height: int, width: int, settings: CutMixSettings, generator: Generator
+) -> list[Box]:
+    """Boxes in an image that cover area_min to area_max of it together.
+
+    Their shares are equal and their aspect ratios log-uniform; all lie inside the image. They may
+    overlap, so the area is that of their union: a draw outside the range is drawn again.
 
     Raises:
         InputError: no draw fits, as for a range narrower than a pixel or hardly reachable.
     """
-    mask = torch.zeros(height, width, dtype=torch.bool)
     for _ in range(_MAX_TRIES):
-        mask.zero_()
         share, *draws = torch.rand(1 + 3 * settings.boxes, generator=generator).tolist()
         area = settings.area_min + share * (settings.area_max - settings.area_min)
         box_area = area * height * width / settings.boxes
+        boxes = []
         for aspect_draw, top_draw, left_draw in zip(*[iter(draws)] * 3, strict=True):
             aspect = math.exp((2 * aspect_draw - 1) * math.log(settings.aspect_max))
             box_height = min(height, max(1, round(math.sqrt(box_area * aspect))))
             box_width = min(width, max(1, round(box_area / box_height)))
             top = int(top_draw * (height - box_height + 1))
             left = int(left_draw * (width - box_width + 1))
-            mask[top : top + box_height, left : left + box_width] = True
-        covered = mask.float().mean().item()
-        if settings.area_min <= covered <= settings.area_max:
-            return mask
+            boxes.append((top, left, top + box_height, left + box_width))
+        if settings.area_min <= union_area(boxes) / (height * width) <= settings.area_max:
+            return boxes
     raise InputError(
         f"cutmix: none of {_MAX_TRIES} draws of {settings.boxes} boxes covers between area_min "
         f"{settings.area_min} and area_max {settings.area_max} of {height} x {width} pixels: "
         "widen that range or lower cutmix.boxes"
     )
+
+
+def union_area(boxes: Sequence[Box]) -> int:
+    """Pixels that lie in at least one box, without drawing them: it is asked for every image."""
+    cuts = sorted({edge for box in boxes for edge in (box[0], box[2])})
+    area = 0
+    for upper, lower in pairwise(cuts):
+        # between two cuts every row is covered alike
+        reached = covered = 0
+        for left, right in sorted((b[1], b[3]) for b in boxes if b[0] <= upper and b[2] >= lower):
+            covered += max(0, right - max(left, reached))
+            reached = max(reached, right)
+        area += covered * (lower - upper)
+    return area
 
 
 def paste(
@@ -86,7 +117,7 @@ def label_efficient_cutmix(
     """Mix a batch of pseudo-labeled images with labeled ones, then with each other.
 
     With probability 1 - c_i, u1_i = u_i outside M1 and l_i inside, else u1_i = u_i. Then
-    u2_i = u_i outside M2 and u1_{(i+1) mod B} inside. M1 and M2 are `box_mask`s of their own
+    u2_i = u_i outside M2 and u1_{(i+1) mod B} inside. M1 and M2 are `box_masks` of their own
     for every image. Source: Wu et al., TNNLS 2024, Def-UP.
 
     Args:
@@ -103,9 +134,7 @@ def label_efficient_cutmix(
     labeled = (labeled[0][turns], labeled[1][turns])
 
     unsure = torch.rand(batch, generator=generator) < 1 - confidence_B.cpu()
-    boxes = torch.stack(
-        [box_mask(height, width, settings, generator) for _ in range(2 * batch)]
-    ).to(images.device)
+    boxes = box_masks(2 * batch, height, width, settings, generator).to(images.device)
     first, second = boxes[:batch], boxes[batch:]
 
     pasted = paste(unlabeled, labeled, first & unsure.to(images.device)[:, None, None])

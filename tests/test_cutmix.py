@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppl.cutmix import CutMixSettings, box_mask, label_efficient_cutmix, paste
+from ppl.cutmix import (
+    CutMixSettings,
+    box_masks,
+    draw_boxes,
+    label_efficient_cutmix,
+    paste,
+    union_area,
+)
 from ppl.errors import InputError
 from ppl.settings import check
 
@@ -45,8 +52,7 @@ def mix(
 def test_boxes_cover_a_quarter_to_a_half_of_the_image(size: tuple[int, int]) -> None:
     generator = draws()
     shares = []
-    for _ in range(100):
-        mask = box_mask(*size, PAPER, generator)
+    for mask in box_masks(100, *size, PAPER, generator):
         assert mask.shape == size
         assert mask.dtype == torch.bool
         shares.append(mask.float().mean().item())
@@ -55,9 +61,30 @@ def test_boxes_cover_a_quarter_to_a_half_of_the_image(size: tuple[int, int]) -> 
     assert max(shares) - min(shares) > 0.15
 
 
+def test_the_area_of_a_union_is_its_number_of_pixels() -> None:
+    generator = draws()
+    for _ in range(300):
+        edges = torch.randint(12, (5, 4), generator=generator).tolist()
+        boxes = [(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in edges]
+        drawn = torch.zeros(12, 12, dtype=torch.bool)
+        for top, left, bottom, right in boxes:
+            drawn[top:bottom, left:right] = True
+        assert union_area(boxes) == int(drawn.sum())
+
+
+def test_masks_are_true_inside_the_boxes_alone() -> None:
+    generators = draws(), draws()
+    masks = box_masks(20, 33, 47, PAPER, generators[0])
+    for mask in masks:
+        expected = torch.zeros(33, 47, dtype=torch.bool)
+        for top, left, bottom, right in draw_boxes(33, 47, PAPER, generators[1]):
+            expected[top:bottom, left:right] = True
+        assert torch.equal(mask, expected)
+
+
 def test_boxes_differ_and_reach_every_part_of_the_image() -> None:
     generator = draws()
-    masks = torch.stack([box_mask(40, 40, PAPER, generator) for _ in range(300)])
+    masks = box_masks(300, 40, 40, PAPER, generator)
     assert len({mask.numpy().tobytes() for mask in masks}) == 300
     share = masks.float().mean(dim=0)
     assert share.min() > 0
@@ -68,8 +95,7 @@ def test_boxes_differ_and_reach_every_part_of_the_image() -> None:
 def test_a_single_box_is_a_rectangle_of_an_allowed_aspect(aspect_max: float) -> None:
     settings = PAPER.model_copy(update={"boxes": 1, "aspect_max": aspect_max})
     generator = draws()
-    for _ in range(50):
-        mask = box_mask(120, 120, settings, generator)
+    for mask in box_masks(50, 120, 120, settings, generator):
         rows, columns = mask.any(dim=1), mask.any(dim=0)
         height, width = int(rows.sum()), int(columns.sum())
         assert int(mask.sum()) == height * width
@@ -79,7 +105,7 @@ def test_a_single_box_is_a_rectangle_of_an_allowed_aspect(aspect_max: float) -> 
 def test_a_range_that_no_draw_reaches_says_what_to_change() -> None:
     settings = PAPER.model_copy(update={"boxes": 16, "area_min": 0.98, "area_max": 0.99})
     with pytest.raises(InputError, match=r"area_min 0.98 and area_max 0.99 of 32 x 40 pixels"):
-        box_mask(32, 40, settings, draws())
+        box_masks(1, 32, 40, settings, draws())
 
 
 def test_a_range_without_width_is_refused() -> None:
