@@ -100,11 +100,11 @@ def measure(size: int, batch: int, architecture: str, encoder: str, steps: int) 
         "gflops": round(flops / median / 1e9, 1),
         "attainable_gflops": round(limit / 1e9, 1),
         "share_of_attainable": round(flops / median / limit, 3),
-        "peak_memory_mib": round(_peak_memory(device) / 2**20),
+        "peak_memory_mib": round(peak_memory(device) / 2**20),
     }
 
 
-def _peak_memory(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     import resource

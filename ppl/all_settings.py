@@ -23,7 +23,7 @@ from ppl.splits import SplitSettings
 from ppl.strong_augment import StrongAugmentSettings
 from ppl.supervised import SupervisedSettings
 from ppl.synthetic import SyntheticSettings
-from ppl.training import OptimizerSettings, SelectionSettings
+from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings
 from ppl.weak_augment import WeakAugmentSettings
 
 SECTIONS: dict[str, type] = {
@@ -38,6 +38,7 @@ SECTIONS: dict[str, type] = {
     "loss": LossSettings,
     "optimizer": OptimizerSettings,
     "selection": SelectionSettings,
+    "compute": ComputeSettings,
     "train_supervised": SupervisedSettings,
     "ranking": RankingSettings,
     "pseudo_label": PseudoLabelSettings,

@@ -17,6 +17,7 @@ import torch
 from pydantic import Field
 from scipy.stats import rankdata
 
+from ppl.confidence import likeliest
 from ppl.confusion import confusion_matrix, miou
 from ppl.image_files import IGNORE, class_values, read_mask
 from ppl.image_set import DatasetInfo, Entry, ImageSet, mask_file, masked_ids
@@ -24,6 +25,7 @@ from ppl.inference import TestTimeSettings, predict
 from ppl.near_duplicates import describe, most_similar, near_duplicates
 from ppl.network import SegmentationNetwork
 from ppl.overlays import contact_sheet, write_picture
+from ppl.resize import ImageSettings
 from ppl.scores import BACKGROUND
 from ppl.settings import Settings
 
@@ -75,7 +77,7 @@ def read_scores(file: Path) -> dict[str, float]:
 def disagreements(
     final: SegmentationNetwork,
     images: ImageSet,
-    size: tuple[int, int],
+    image: ImageSettings,
     test_time: TestTimeSettings,
     reliable_masks: Path,
     hard_masks: Path,
@@ -86,7 +88,7 @@ def disagreements(
     0 where they are the same, 1 where they share nothing. Only the numbers stay in memory.
 
     Args:
-        size: (height, width) in pixels of the network's input.
+        image: the size of the network's input and how an image gets there.
         reliable_masks, hard_masks: folders of pseudo-masks; each image has one in one of them.
 
     Raises:
@@ -94,10 +96,10 @@ def disagreements(
     """
     reliable = set(masked_ids(reliable_masks))
     found = {}
-    for entry, [prob] in predict([final], images, size, test_time, what="annotate next"):
+    for entry, [prob] in predict([final], images, image, test_time, what="annotate next"):
         folder = reliable_masks if entry.id in reliable else hard_masks
         taught = read_mask(mask_file(folder, entry.id))
-        matrix = confusion_matrix(prob.argmax(dim=0).cpu(), taught, classes)
+        matrix = confusion_matrix(likeliest(prob).cpu(), taught, classes)
         # rounded as the ranking rounds, so that machines agree on the order
         found[entry.id] = round(1 - miou(matrix), 8)
     return found

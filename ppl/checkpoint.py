@@ -19,6 +19,7 @@ from typing import Any
 import filelock
 import torch
 
+from ppl import processes
 from ppl.declared import declared, digest
 from ppl.only_run import SCRATCH
 
@@ -53,8 +54,8 @@ class Checkpoint:
 
     @property
     def due(self) -> bool:
-        """Whether it is time for the next one; asked after every step."""
-        return time.monotonic() - self._last >= self._wait
+        """Whether it is time for the next one, for the one process that writes it."""
+        return processes.is_first() and time.monotonic() - self._last >= self._wait
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the file: after a power loss the old or the new state is there, never half."""
@@ -78,14 +79,21 @@ def checkpoint_of(stage: str) -> Iterator[Checkpoint]:
 
     The environment's PPL_CHECKPOINT_SECONDS (10) is the least time between two of its states.
     Inside, no other run with the same fingerprint goes on: a second one waits. After success the
-    checkpoint is deleted, after anything else it stays.
+    checkpoint is deleted, after anything else it stays. Of several processes at work together the
+    first one writes, and all go on from what it wrote.
     """
     # queued runs work in copies of the project that are deleted; DVC_ROOT is where they came from
     scratch = Path(os.environ.get("DVC_ROOT", ".")) / SCRATCH
     scratch.mkdir(parents=True, exist_ok=True)
     file = scratch / f"{stage}-{fingerprint(stage)}.pt"
+    checkpoint = Checkpoint(file, seconds=float(os.environ.get("PPL_CHECKPOINT_SECONDS", "10")))
+    if not processes.is_first():
+        processes.wait()
+        yield checkpoint
+        return
     with filelock.FileLock(file.with_suffix(".lock")):
-        yield Checkpoint(file, seconds=float(os.environ.get("PPL_CHECKPOINT_SECONDS", "10")))
+        processes.wait()
+        yield checkpoint
         file.unlink(missing_ok=True)
         file.with_suffix(".half").unlink(missing_ok=True)
 
@@ -101,5 +109,6 @@ def fingerprint(stage: str) -> str:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
         # sums are split over threads, and a sum's last bits depend on the order of its terms
         "threads": torch.get_num_threads(),
+        "processes": processes.count(),
     }
     return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -5,12 +5,14 @@ Axes: B batch, C channels, H height, W width.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
+from torch import device as Device
 
 from ppl.errors import InputError
 from ppl.settings import Settings
@@ -40,13 +42,11 @@ class CutMixSettings(Settings):
         return self
 
 
-def box_masks(
-    count: int, height: int, width: int, settings: CutMixSettings, generator: Generator
-) -> Tensor:
-    """(count, H, W) bool, true inside an image's boxes; see `draw_boxes`."""
-    edges = torch.tensor([draw_boxes(height, width, settings, generator) for _ in range(count)])
-    top, left, bottom, right = edges.view(count, settings.boxes, 4, 1).unbind(dim=2)
-    rows, columns = torch.arange(height), torch.arange(width)
+def box_masks(boxes: Sequence[Sequence[Box]], size: tuple[int, int], device: Device) -> Tensor:
+    """(B, *size) bool on `device`, true inside an image's boxes; all images have as many."""
+    edges = torch.tensor(boxes).view(len(boxes), -1, 4, 1).to(device, non_blocking=True)
+    top, left, bottom, right = edges.unbind(dim=2)
+    rows, columns = (torch.arange(side, device=device) for side in size)
     inside_rows = (rows >= top) & (rows < bottom)
     inside_columns = (columns >= left) & (columns < right)
     return (inside_rows[:, :, :, None] & inside_columns[:, :, None, :]).any(dim=1)
@@ -107,36 +107,74 @@ def paste(
     return image, torch.where(where_BHW, above_mask, below_mask)
 
 
+@dataclass(frozen=True)
+class CutMixDraws:
+    """What one unlabeled image draws."""
+
+    luck: float
+    """In [0, 1): labels are pasted in where it is below 1 - confidence."""
+    pasted: Sequence[Box]
+    """M1: where they are pasted."""
+    mixed: Sequence[Box]
+    """M2: where the image shows its neighbour."""
+
+
+def draw_cutmix(
+    count: int, size: tuple[int, int], settings: CutMixSettings, generator: Generator
+) -> list[CutMixDraws]:
+    """Draws of a batch of `count` images of `size` (height, width).
+
+    Raises:
+        InputError: as `draw_boxes`.
+    """
+    luck = torch.rand(count, generator=generator).tolist()
+    boxes = [draw_boxes(*size, settings, generator) for _ in range(2 * count)]
+    return [CutMixDraws(*one) for one in zip(luck, boxes[:count], boxes[count:], strict=True)]
+
+
 def label_efficient_cutmix(
     unlabeled: tuple[Tensor, Tensor],
     labeled: tuple[Tensor, Tensor],
     confidence_B: Tensor,
-    settings: CutMixSettings,
-    generator: Generator,
+    draws: Sequence[CutMixDraws],
+    *,
+    partners: Sequence[int] | None = None,
+    neighbours: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Mix a batch of pseudo-labeled images with labeled ones, then with each other.
 
     With probability 1 - c_i, u1_i = u_i outside M1 and l_i inside, else u1_i = u_i. Then
-    u2_i = u_i outside M2 and u1_{(i+1) mod B} inside. M1 and M2 are `box_masks` of their own
-    for every image. Source: Wu et al., TNNLS 2024, Def-UP.
+    u2_i = u_i outside M2 and u1_{(i+1) mod B} inside. M1 and M2 are boxes of their own for every
+    image. Source: Wu et al., TNNLS 2024, Def-UP.
 
     Args:
-        unlabeled: images (B, 3, H, W) float32 in [0, 1] and pseudo-masks (B, H, W) int64.
-        labeled: the same with true masks; fewer than B are used in turn.
+        unlabeled: images (B, C, H, W) float32 in [0, 1] and pseudo-masks (B, H, W) int64.
+        labeled: the same with true masks.
         confidence_B: (B,) in [0, 1], see `confidence`.
+        draws: of each unlabeled image.
+        partners: which labeled image is l_i; unless given, they are used in turn.
+        neighbours: which image is i + 1; unless given, the next, and the first for the last. With
+            fewer than B of them, only the first images are mixed and returned.
 
     Returns:
         u2: images and masks of the unlabeled batch's shapes.
     """
     images = unlabeled[0]
-    batch, _, height, width = images.shape
-    turns = torch.arange(batch) % len(labeled[0])
-    labeled = (labeled[0][turns], labeled[1][turns])
+    device, size = images.device, (images.shape[2], images.shape[3])
+    batch = range(len(images))
+    partners = [i % len(labeled[0]) for i in batch] if partners is None else partners
+    neighbours = [(i + 1) % len(batch) for i in batch] if neighbours is None else neighbours
 
-    unsure = torch.rand(batch, generator=generator) < 1 - confidence_B.cpu()
-    boxes = box_masks(2 * batch, height, width, settings, generator).to(images.device)
-    first, second = boxes[:batch], boxes[batch:]
+    def where(indices: Sequence[int]) -> Tensor:
+        return torch.tensor(indices).to(device, non_blocking=True)
 
-    pasted = paste(unlabeled, labeled, first & unsure.to(images.device)[:, None, None])
-    neighbour = (pasted[0].roll(-1, dims=0), pasted[1].roll(-1, dims=0))
-    return paste(unlabeled, neighbour, second)
+    luck = torch.tensor([one.luck for one in draws]).to(device, non_blocking=True)
+    unsure = luck < 1 - confidence_B.float()
+    pasted_in = box_masks([one.pasted for one in draws], size, device) & unsure[:, None, None]
+    partner, neighbour = where(partners), where(neighbours)
+    pasted = paste(unlabeled, (labeled[0][partner], labeled[1][partner]), pasted_in)
+
+    own = len(neighbours)
+    mixed_in = box_masks([one.mixed for one in draws[:own]], size, device)
+    below = unlabeled[0][:own], unlabeled[1][:own]
+    return paste(below, (pasted[0][neighbour], pasted[1][neighbour]), mixed_in)

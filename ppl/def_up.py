@@ -3,20 +3,22 @@
 Source: Wu et al., TNNLS 2024; the steps are numbered as in the paper's algorithm.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
+from ppl import processes
 from ppl.confidence import confidence
-from ppl.cutmix import CutMixSettings, label_efficient_cutmix
+from ppl.cutmix import CutMixSettings, draw_cutmix, label_efficient_cutmix
 from ppl.loss import LossSettings, cross_entropy
-from ppl.network import SegmentationNetwork
 from ppl.settings import Settings
-from ppl.strong_augment import StrongAugmentSettings, strong_augment
-from ppl.training_images import BatchStream
+from ppl.shared_layers import part_of_batch
+from ppl.strong_augment import StrongAugmentSettings, draw_strong, strong_augment
+from ppl.training_images import BatchStream, join
 
 
 class RetrainSettings(Settings):
@@ -28,36 +30,91 @@ class RetrainSettings(Settings):
     unlabeled_batch: Annotated[int, Field(ge=1)]
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which images of a step's batch, [labeled; unlabeled], one process computes.
+
+    It needs more than it computes: to each unlabeled image its right neighbour, which is mixed in,
+    and to that a labeled one, which may be pasted in.
+    """
+
+    labeled: Sequence[int]
+    """Positions of the labeled images needed, own ones first."""
+    own_labeled: int
+    unlabeled: Sequence[int]
+    """Positions of the unlabeled images needed, own ones first."""
+    partners: Sequence[int]
+    """To each needed unlabeled image its labeled one: an index into `labeled`."""
+    neighbours: Sequence[int]
+    """To each own unlabeled image its neighbour: an index into `unlabeled`."""
+
+
+def share_of_batch(budget: RetrainSettings, images: range) -> Share:
+    """What a process needs that computes `images` of a step's batch."""
+    labeled, unlabeled = budget.labeled_batch, budget.unlabeled_batch
+    own_labeled = [i for i in images if i < labeled]
+    own = [i - labeled for i in images if i >= labeled]
+    following = [(i + 1) % unlabeled for i in own]
+    needed = own + [i for i in following if i not in own]
+    pasted = [i % labeled for i in needed]
+    both = own_labeled + sorted(set(pasted) - set(own_labeled))
+    return Share(
+        labeled=both,
+        own_labeled=len(own_labeled),
+        unlabeled=needed,
+        partners=[both.index(i) for i in pasted],
+        neighbours=[needed.index(i) for i in following],
+    )
+
+
 def perturb(
-    network: SegmentationNetwork,
+    network: nn.Module,
     labeled: tuple[Tensor, Tensor],
     unlabeled: tuple[Tensor, Tensor],
     strong: StrongAugmentSettings,
     cutmix: CutMixSettings,
+    share: Share,
+    batch: int,
     *,
     strong_draws: Generator,
     cutmix_draws: Generator,
 ) -> tuple[Tensor, Tensor]:
     """The unlabeled half of a batch after strong augmentation and label-efficient CutMix.
 
-    Both batches are weakly augmented images (B, 3, H, W) in [0, 1] and masks (B, H, W); the
-    result has the unlabeled batch's shapes. The network is left in the mode it was in.
+    Both halves are weakly augmented images (B, C, H, W) in [0, 1] and masks (B, H, W), those that
+    `share` needs; the result has the shapes of its own unlabeled ones. Drawn is for all `batch`
+    unlabeled images. The network is left in the mode it was in.
     """
     images, masks = unlabeled
+    size = (images.shape[2], images.shape[3])
+    of_strong = draw_strong(batch, strong, strong_draws)
+    of_strong = [of_strong[i] for i in share.unlabeled]
+    own = len(share.neighbours)
     if not cutmix.enabled:
-        return strong_augment(images, strong, strong_draws), masks
+        return strong_augment(images[:own], of_strong[:own]), masks[:own]
+    of_cutmix = draw_cutmix(batch, size, cutmix, cutmix_draws)
+    if not own:
+        return images, masks
     sureness = network_confidence(network, images)
     if cutmix.order == "after_strong":
-        images = strong_augment(images, strong, strong_draws)
-    images, masks = label_efficient_cutmix((images, masks), labeled, sureness, cutmix, cutmix_draws)
+        images = strong_augment(images, of_strong)
+    images, masks = label_efficient_cutmix(
+        (images, masks),
+        labeled,
+        sureness,
+        [of_cutmix[i] for i in share.unlabeled],
+        partners=share.partners,
+        neighbours=share.neighbours,
+    )
     if cutmix.order == "before_strong":
-        images = strong_augment(images, strong, strong_draws)
+        images = strong_augment(images, of_strong[:own])
     return images, masks
 
 
 @torch.no_grad()
-def network_confidence(network: SegmentationNetwork, images_BCHW: Tensor) -> Tensor:
+def network_confidence(network: nn.Module, images_BCHW: Tensor) -> Tensor:
     """(B,) `confidence` of the network being trained, in eval mode, without gradients."""
+    network = processes.bare(network)
     was_training = network.training
     network.eval()
     result = confidence(network(images_BCHW).softmax(dim=1))
@@ -71,25 +128,35 @@ def def_up_loss(
     strong: StrongAugmentSettings,
     cutmix: CutMixSettings,
     loss: LossSettings,
+    budget: RetrainSettings,
     *,
     strong_draws: Generator,
     cutmix_draws: Generator,
-    device: torch.device,
-) -> Callable[[SegmentationNetwork], Tensor]:
-    """A training step's loss: one cross-entropy over [labeled; perturbed unlabeled]."""
+) -> Callable[[nn.Module], Tensor]:
+    """A training step's loss: one cross-entropy over [labeled; perturbed unlabeled].
 
-    def batch_loss(network: SegmentationNetwork) -> Tensor:
-        labeled_batch, unlabeled_batch = labeled.next(device), unlabeled.next(device)
+    The streams give the images that this process's share needs.
+    """
+    whole = budget.labeled_batch + budget.unlabeled_batch
+    mine = processes.own(whole)
+    share = share_of_batch(budget, mine)
+
+    def batch_loss(network: nn.Module) -> Tensor:
+        labeled_batch, unlabeled_batch = labeled.next(), unlabeled.next()
         images, masks = perturb(
             network,
             labeled_batch,
             unlabeled_batch,
             strong,
             cutmix,
+            share,
+            budget.unlabeled_batch,
             strong_draws=strong_draws,
             cutmix_draws=cutmix_draws,
         )
-        logits = network(torch.cat([labeled_batch[0], images]))
-        return cross_entropy(logits, torch.cat([labeled_batch[1], masks]), loss)
+        given = labeled_batch[0][: share.own_labeled], labeled_batch[1][: share.own_labeled]
+        with part_of_batch(mine, whole):
+            logits = network(join(given[0], images))
+        return cross_entropy(logits, torch.cat([given[1], masks]), loss)
 
     return batch_loss

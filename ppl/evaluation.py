@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ppl.calibration import CalibrationBins, calibration_bins
+from ppl.confidence import likeliest
 from ppl.confusion import confusion_matrix, miou
 from ppl.defects import DefectCounts, defect_counts
 from ppl.image_detection import evidence
@@ -29,6 +30,7 @@ from ppl.overlays import (
     overlay_row,
     write_picture,
 )
+from ppl.resize import ImageSettings
 from ppl.scores import BACKGROUND, DetectionCounts, detection, scores
 
 TEACHER, STUDENT_1, FINAL = "teacher", "student_1", "final"
@@ -48,13 +50,13 @@ def evaluate_models(
     models: Mapping[str, SegmentationNetwork],
     test: ImageSet,
     classes: int,
-    size: tuple[int, int],
+    image: ImageSettings,
     settings: EvaluateSettings,
 ) -> dict[str, ModelResult]:
     """Predict every test image with every model in one pass and count at the images' own size."""
     counts = {name: _Counts(len(test), classes) for name in models}
     defective = torch.zeros(len(test), dtype=torch.bool)
-    predictions = predict(list(models.values()), test, size, settings, what="evaluate")
+    predictions = predict(list(models.values()), test, image, settings, what="evaluate")
     for index, (entry, probabilities) in enumerate(predictions):
         truth = test.mask(entry)
         defective[index] = bool(((truth != BACKGROUND) & (truth != IGNORE)).any())
@@ -75,7 +77,7 @@ class _Counts:
         self.calibration = CalibrationBins.nothing(classes)
 
     def add(self, index: int, prob: Tensor, truth: Tensor, settings: EvaluateSettings) -> None:
-        predicted = prob.argmax(dim=0).to("cpu", torch.uint8)
+        predicted = likeliest(prob).to("cpu", torch.uint8)
         defect_prob = 1 - prob[BACKGROUND].cpu()
         fraction = settings.min_defect_fraction
         self.matrices[index] = confusion_matrix(predicted, truth, self.classes)
@@ -128,15 +130,15 @@ def teacher_on_hard_half(
     hard_masks: Path,
     hidden: Path,
     classes: int,
-    size: tuple[int, int],
+    image: ImageSettings,
     test_time: TestTimeSettings,
 ) -> PseudoMaskQuality:
     """What the teacher's pseudo-masks of the hard half would have been worth."""
     known = set(masked_ids(hidden))
     hard = unlabeled.subset([id for id in masked_ids(hard_masks) if id in known])
-    found = predict([teacher], hard, size, test_time, what="hard half by the teacher")
+    found = predict([teacher], hard, image, test_time, what="hard half by the teacher")
     return compare_with_hidden(
-        ((entry.id, prob.argmax(dim=0).to("cpu", torch.uint8)) for entry, [prob] in found),
+        ((entry.id, likeliest(prob).to("cpu", torch.uint8)) for entry, [prob] in found),
         hidden,
         classes,
     )
@@ -200,7 +202,7 @@ def write_overlays(
     test: ImageSet,
     id_of: Mapping[str, str],
     models: Mapping[str, SegmentationNetwork],
-    size: tuple[int, int],
+    image: ImageSettings,
     settings: EvaluateSettings,
     info: DatasetInfo,
 ) -> None:
@@ -211,9 +213,9 @@ def write_overlays(
     out.mkdir(parents=True, exist_ok=True)
     shown = test.subset(sorted(set(id_of.values())))
     found = {
-        entry.id: (entry, [prob.argmax(dim=0).cpu() for prob in probabilities])
+        entry.id: (entry, [likeliest(prob).cpu() for prob in probabilities])
         for entry, probabilities in predict(
-            [models[TEACHER], models[FINAL]], shown, size, settings, what="pictures"
+            [models[TEACHER], models[FINAL]], shown, image, settings, what="pictures"
         )
     }
     for name, id in id_of.items():

@@ -15,7 +15,7 @@ from ppl.errors import InputError
 from ppl.image_files import Colour, read_image, read_mask
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One image: its id (the relative path without suffix), file name below images/, own size."""
 

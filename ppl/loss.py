@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from ppl import processes
 from ppl.image_files import IGNORE
 from ppl.settings import Settings
 
@@ -19,6 +20,8 @@ class LossSettings(Settings):
 def cross_entropy(logits_BCHW: Tensor, mask_BHW: Tensor, settings: LossSettings) -> Tensor:
     """Weighted mean cross-entropy in nats over the pixels that are not 255; 0 where all are.
 
+    The mean is over the batch of all processes: the mean of their losses is that of the batch.
+
     A pixel of a defect class (mask value above 0) weighs `defect_weight`, background weighs 1; the
     paper weighs all alike. Where defects are a percent of the pixels, a short training with equal
     weights learns nothing but background.
@@ -30,4 +33,5 @@ def cross_entropy(logits_BCHW: Tensor, mask_BHW: Tensor, settings: LossSettings)
     weight_BHW = counted_BHW * (1 + (settings.defect_weight - 1) * (mask_BHW > 0).float())
     # PyTorch's own sum adds in no fixed order on CUDA; a sum of the pixels' losses does
     loss_BHW = F.cross_entropy(logits_BCHW, mask_BHW, ignore_index=IGNORE, reduction="none")
-    return (weight_BHW * loss_BHW).sum() / weight_BHW.sum().clamp(min=1)
+    share = (weight_BHW * loss_BHW).sum() / processes.total(weight_BHW.sum()).clamp(min=1)
+    return share * processes.count()

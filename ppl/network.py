@@ -29,6 +29,8 @@ TAKEN_OPTIONS = {
 }
 """Arguments of an architecture that follow from the data, or would change what its output means."""
 
+CPU = torch.device("cpu")
+
 STRIDE = 32
 """All encoders halve the image five times; inputs are padded to a multiple of this (pixels)."""
 
@@ -84,6 +86,8 @@ class SegmentationNetwork(nn.Module):
         self.classes = classes
         self.normalisation = {"mean": list(mean), "std": list(std)}
         self.options = options
+        self.precision = torch.float32
+        """Of the layers' products; training may lower it."""
         # convolutions run faster on this layout, on CPUs and on GPUs with tensor cores
         self.body = _smp_model(architecture, encoder, classes, options).to(
             memory_format=torch.channels_last
@@ -99,13 +103,15 @@ class SegmentationNetwork(nn.Module):
         return encoder
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """(B, 3, H, W) float32 in [0, 1] -> logits (B, C, H, W)."""
+        """(B, 3, H, W) float32 in [0, 1] -> logits (B, C, H, W); one channel serves for three."""
         height, width = image_BCHW.shape[-2:]
         padding = (0, -width % STRIDE, 0, -height % STRIDE)
         normalised = (image_BCHW - self.mean) / self.std
         padded = F.pad(normalised, padding, mode="replicate")
-        logits: Tensor = self.body(padded.contiguous(memory_format=torch.channels_last))
-        return logits[..., :height, :width]
+        lowered = self.precision != torch.float32
+        with torch.autocast(image_BCHW.device.type, dtype=self.precision, enabled=lowered):
+            logits: Tensor = self.body(padded.contiguous(memory_format=torch.channels_last))
+        return logits[..., :height, :width].float()
 
     def description(self) -> dict[str, object]:
         """What `load_network` needs to build the same network."""
@@ -204,7 +210,7 @@ def pick_device() -> torch.device:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else CPU
 
 
 def _smp_model(architecture: str, encoder: str, classes: int, options: dict[str, Any]) -> nn.Module:

@@ -4,6 +4,7 @@ A killed `dvc` leaves its stage working. The next `dvc repro` would start a seco
 both would write the same outputs.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
+import psutil
 
 from ppl.errors import InputError
 
@@ -46,14 +48,26 @@ def only_run(stage: str) -> Iterator[None]:
     try:
         holder.write_text(f"{os.getpid()}\n", encoding="utf-8", newline="\n")
         if "DVC_STAGE" in os.environ:
-            threading.Thread(target=_stop_when_orphaned, args=[os.getppid()], daemon=True).start()
+            threading.Thread(target=_stop_when_orphaned, args=[_parents()], daemon=True).start()
         yield
     finally:
         lock.release()
 
 
-def _stop_when_orphaned(parent: int) -> None:
-    while os.getppid() == parent:
+def _parents() -> list[int]:
+    """This process's parent and so on, up to `dvc`: torchrun and the launcher may lie between."""
+    parents = [os.getppid()]
+    with contextlib.suppress(psutil.Error):
+        if "LOCAL_RANK" in os.environ:
+            parents.append(psutil.Process(parents[-1]).ppid())
+            # of several machines, the launcher waits for the others
+            if "," in os.environ.get("PPL_HOSTS", ""):
+                parents.append(psutil.Process(parents[-1]).ppid())
+    return parents
+
+
+def _stop_when_orphaned(parents: list[int]) -> None:
+    while _parents() == parents:
         time.sleep(LOOK_EVERY)
     # at once, as if killed: whatever is written from now on, nobody would record
     os._exit(1)

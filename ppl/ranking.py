@@ -7,9 +7,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ppl import processes
 from ppl.image_set import ImageSet
 from ppl.inference import predict
 from ppl.network import SegmentationNetwork
+from ppl.resize import ImageSettings
 from ppl.settings import Settings
 from ppl.stability import reliability
 
@@ -24,18 +26,22 @@ class RankingSettings(Settings):
 def score_images(
     snapshots: Sequence[SegmentationNetwork],
     unlabeled: ImageSet,
-    size: tuple[int, int],
+    image: ImageSettings,
     settings: RankingSettings,
 ) -> dict[str, float]:
     """The reliability of every unlabeled image by id, in [0, 1], rounded to 8 digits.
 
+    Of several processes each scores its share, and all return the scores of all.
+
     Rounding keeps the order of nearly equal scores the same on machines that differ in the last
     bit of a float.
     """
-    return {
+    share = ImageSet(unlabeled.folder, tuple(processes.every(unlabeled.entries)))
+    scores = {
         entry.id: round(reliability(probabilities, use_confidence=settings.use_confidence), 8)
-        for entry, probabilities in predict(snapshots, unlabeled, size, what="rank")
+        for entry, probabilities in predict(snapshots, share, image, what="rank")
     }
+    return {id: score for part in processes.gathered(scores) for id, score in part.items()}
 
 
 def split_by_reliability(

@@ -1,27 +1,51 @@
 """The size at which the networks see an image, and the way there."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from ppl.settings import Settings
 
+WINDOW_STEP = 32
+"""Pixels; windows start at multiples of it, where the grids of all encoders coincide."""
+
 Side = Annotated[int, Field(ge=32, le=8192)]
 
 
 class ImageSettings(Settings):
-    """Section `image`: the size of the networks' input; the aspect ratio is not kept."""
+    """Section `image`: the size of the networks' input, and how an image gets there.
+
+    `fit: whole` resizes every image to that size; the aspect ratio is not kept. `fit: windows`
+    leaves it at its own resolution and looks at it through windows of that size: random ones in
+    training, in prediction all of them, each overlapping the next by `overlap` pixels.
+    """
 
     height: Side
     width: Side
+    fit: Literal["whole", "windows"]
+    overlap: Annotated[int, Field(ge=0, le=4096)]
+
+    @model_validator(mode="after")
+    def _windows_move_on(self) -> "ImageSettings":
+        side = min(self.height, self.width)
+        if self.fit == "windows" and side - self.overlap < WINDOW_STEP:
+            raise ValueError(
+                f"overlap is {self.overlap}, but a window of {side} pixels must move on by "
+                f"{WINDOW_STEP} at least; lower it, or raise height and width"
+            )
+        return self
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.height, self.width
+
+    def at_scale(self, own: tuple[int, int], scale: float) -> tuple[int, int]:
+        """The size in pixels of a whole image of size `own`, shown at `scale`."""
+        return scaled_size(self.size if self.fit == "whole" else own, scale)
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:

@@ -1,23 +1,27 @@
 """Phases 4 and 6: train a student on labeled and pseudo-labeled images with Def-UP."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from ppl import processes
 from ppl.checkpoint import Checkpoint
 from ppl.cutmix import CutMixSettings
-from ppl.def_up import RetrainSettings, def_up_loss
+from ppl.def_up import RetrainSettings, def_up_loss, share_of_batch
 from ppl.errors import InputError
 from ppl.image_files import read_mask
-from ppl.image_set import ImageSet, mask_file, masked_ids
+from ppl.image_set import Entry, ImageSet, mask_file, masked_ids
 from ppl.loss import LossSettings
+from ppl.machine import cache_bytes
 from ppl.network import SegmentationNetwork
 from ppl.resize import ImageSettings
 from ppl.seeds import StatefulGenerator, generator, global_draws
 from ppl.strong_augment import StrongAugmentSettings
-from ppl.training import OptimizerSettings, SelectionSettings, Training, train
-from ppl.training_images import BatchStream, TrainingImages, concatenate, load_training_images
+from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings, Training, train
+from ppl.training_images import BatchStream, Masked, TrainingImages
 from ppl.validation import validation_score
 from ppl.weak_augment import WeakAugmentSettings
 
@@ -36,6 +40,7 @@ def retrain(
     loss: LossSettings,
     optimizer: OptimizerSettings,
     selection: SelectionSettings,
+    compute: ComputeSettings,
     budget: RetrainSettings,
     seed: int,
     device: torch.device,
@@ -49,30 +54,45 @@ def retrain(
 
     Raises:
         InputError: no labeled or no pseudo-labeled image, or as `train` and
-            `load_training_images`.
+            `BatchStream`.
     """
-    teaching = _pseudo_labeled(unlabeled, mask_folders, image, weak, network.classes)
+    given, teaching = (
+        TrainingImages(parts, image, weak, network.classes)
+        for parts in (
+            [Masked(labeled, labeled.mask, "labeled")],
+            [_pseudo_labeled(unlabeled, folder) for folder in mask_folders],
+        )
+    )
     if not len(labeled) or not len(teaching):
         raise InputError(
             f"{name} has {len(labeled)} labeled and {len(teaching)} pseudo-labeled images, and "
             "needs one of each: raise split.labeled_fraction or ranking.reliable_fraction"
         )
-    given = load_training_images(
-        labeled, labeled.mask, image.size, weak, classes=network.classes, what="labeled"
-    )
+    whole = budget.labeled_batch + budget.unlabeled_batch
+    share = share_of_batch(budget, processes.own(whole))
+    memory = cache_bytes()
 
-    def stream(data: TrainingImages, batch: int, what: str) -> BatchStream:
+    def stream(
+        data: TrainingImages, batch: int, positions: Sequence[int], what: str, memory: int
+    ) -> BatchStream:
         return BatchStream(
             data,
             batch,
-            image.size,
-            weak,
             order=generator(seed, name, what, "order"),
             augment=generator(seed, name, what, "weak"),
+            positions=positions,
+            memory=memory,
+            device=device,
         )
 
-    labeled_stream = stream(given, budget.labeled_batch, "labeled")
-    unlabeled_stream = stream(teaching, budget.unlabeled_batch, "unlabeled")
+    labeled_stream = stream(given, budget.labeled_batch, share.labeled, "labeled", memory)
+    unlabeled_stream = stream(
+        teaching,
+        budget.unlabeled_batch,
+        share.unlabeled,
+        "unlabeled",
+        memory - labeled_stream.bytes_kept,
+    )
     strong_draws, cutmix_draws = generator(seed, name, "strong"), generator(seed, name, "cutmix")
     with global_draws(seed, name, "dropout"):
         return train(
@@ -83,14 +103,16 @@ def retrain(
                 strong,
                 cutmix,
                 loss,
+                budget,
                 strong_draws=strong_draws,
                 cutmix_draws=cutmix_draws,
-                device=device,
             ),
-            validation_score(validation, image.size, network.classes),
+            validation_score(validation, image, network.classes),
             iterations=budget.iterations,
+            batch=whole,
             optimizer=optimizer,
             selection=selection,
+            compute=compute,
             name=name,
             draws={
                 "labeled": labeled_stream,
@@ -98,29 +120,21 @@ def retrain(
                 "strong": StatefulGenerator(strong_draws),
                 "cutmix": StatefulGenerator(cutmix_draws),
             },
+            waited=lambda: labeled_stream.waited + unlabeled_stream.waited,
             checkpoint=checkpoint,
         )
 
 
-def _pseudo_labeled(
-    unlabeled: ImageSet,
-    mask_folders: Sequence[Path],
-    image: ImageSettings,
-    weak: WeakAugmentSettings,
-    classes: int,
-) -> TrainingImages:
-    parts = [
-        load_training_images(
-            unlabeled.subset(masked_ids(folder)),
-            lambda entry, folder=folder: read_mask(mask_file(folder, entry.id)),  # type: ignore[misc]
-            image.size,
-            weak,
-            classes=classes,
-            what=f"pseudo-labeled ({folder.name})",
-        )
-        for folder in mask_folders
-    ]
-    together = parts[0]
-    for part in parts[1:]:
-        together = concatenate(together, part)
-    return together
+@dataclass(frozen=True)
+class _PseudoMasks:
+    """Reads the pseudo-mask of an entry; unlike a function inside another, workers can have it."""
+
+    folder: Path
+
+    def __call__(self, entry: Entry) -> Tensor:
+        return read_mask(mask_file(self.folder, entry.id))
+
+
+def _pseudo_labeled(unlabeled: ImageSet, folder: Path) -> Masked:
+    images = unlabeled.subset(masked_ids(folder))
+    return Masked(images, _PseudoMasks(folder), f"pseudo-labeled ({folder.name})")

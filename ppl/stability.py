@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ppl.confidence import confidence
+from ppl.confidence import confidence, likeliest
 from ppl.confusion import confusion_matrix, miou
 
 
@@ -41,5 +41,5 @@ def reliability(prob_of_snapshots: Sequence[Tensor], *, use_confidence: bool) ->
         from 0 to 1.
     """
     last = prob_of_snapshots[-1]
-    score = stability([prob.argmax(dim=0) for prob in prob_of_snapshots], last.shape[0])
+    score = stability([likeliest(prob) for prob in prob_of_snapshots], last.shape[0])
     return score * confidence(last[None]).item() if use_confidence else score

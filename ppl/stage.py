@@ -3,11 +3,16 @@
 import argparse
 import errno
 import inspect
+import os
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
+import torch
+
 import ppl.errors
+from ppl import processes
 from ppl.errors import InputError
 from ppl.guard import Guard
 from ppl.only_run import only_run
@@ -18,7 +23,10 @@ def run(main: Callable[..., None]) -> None:
 
     `def main(*, labeled: Path, out: Path)` becomes `--labeled PATH --out PATH`. dvc.yaml is the
     only place where those paths stand. An `InputError` is printed alone and ends with status 1, as
-    does a full disk; DVC then records nothing.
+    does a full disk or memory; DVC then records nothing.
+
+    Of several processes started by torchrun, each calls `main`, and the first one alone prints,
+    holds the lock and watches over inputs.
     """
     name = Path(inspect.getfile(main)).stem
     parser = argparse.ArgumentParser(
@@ -31,12 +39,25 @@ def run(main: Callable[..., None]) -> None:
     arguments = vars(parser.parse_args())
     try:
         _stop_unless_code_is_local()
-        with only_run(name):
-            guard = Guard(name)
-            main(**arguments)
-            guard.stop_if_changed()
+        processes.start()
+        if processes.is_first():
+            with only_run(name):
+                guard = Guard(name)
+                main(**arguments)
+                processes.wait()
+                guard.stop_if_changed()
+        else:
+            with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
+                main(**arguments)
+            processes.wait()
+        processes.stop()
     except InputError as error:
         print(f"\n{name}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+        if not _memory_is_full(error):
+            raise
+        print(f"\n{name}: out of memory. {_LESS_MEMORY}\n({error})"[:2000], file=sys.stderr)
         sys.exit(1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -49,6 +70,20 @@ def run(main: Callable[..., None]) -> None:
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted. `dvc repro` goes on from here.", file=sys.stderr)
         sys.exit(130)
+
+
+_LESS_MEMORY = (
+    "Lower the images of a step (train_supervised.batch, labeled_batch and unlabeled_batch of "
+    "retrain_reliable and retrain_final) or image.height and image.width; on a GPU, "
+    "compute.precision: bfloat16 and PPL_GPU_CACHE_GIB=0 in the environment help too. "
+    "`dvc repro` goes on from the last stage that ended."
+)
+
+
+def _memory_is_full(error: BaseException) -> bool:
+    return isinstance(
+        error, torch.OutOfMemoryError | MemoryError
+    ) or "DefaultCPUAllocator: " in str(error)
 
 
 def _stop_unless_code_is_local() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ppl import processes
 from ppl.checkpoint import Checkpoint
 from ppl.cutmix import CutMixSettings
 from ppl.def_up import RetrainSettings
@@ -15,7 +16,7 @@ from ppl.retrain import retrain
 from ppl.seeds import derived_seed
 from ppl.settings import section
 from ppl.strong_augment import StrongAugmentSettings
-from ppl.training import OptimizerSettings, SelectionSettings
+from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings
 from ppl.training_curve import write_training_curve
 from ppl.weak_augment import WeakAugmentSettings
 
@@ -73,11 +74,13 @@ def train_student(
         loss=section("loss", LossSettings),
         optimizer=section("optimizer", OptimizerSettings),
         selection=section("selection", SelectionSettings),
+        compute=section("compute", ComputeSettings),
         budget=budget,
         seed=seed,
         device=device,
         name=name,
         checkpoint=checkpoint,
     )
-    save_network(student, network, training.kept, iteration=training.kept_iteration)
-    write_training_curve(curve, training, model=name)
+    if processes.is_first():
+        save_network(student, network, training.kept, iteration=training.kept_iteration)
+        write_training_curve(curve, training, model=name)

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
+from ppl import processes
 from ppl.checkpoint import Checkpoint
 from ppl.errors import InputError
 from ppl.image_set import ImageSet
@@ -14,8 +15,9 @@ from ppl.network import SegmentationNetwork
 from ppl.resize import ImageSettings
 from ppl.seeds import generator, global_draws
 from ppl.settings import Settings
-from ppl.training import OptimizerSettings, SelectionSettings, Training, train
-from ppl.training_images import BatchStream, load_training_images
+from ppl.shared_layers import part_of_batch
+from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings, Training, train
+from ppl.training_images import BatchStream, Masked, TrainingImages
 from ppl.validation import validation_score
 from ppl.weak_augment import WeakAugmentSettings
 
@@ -38,6 +40,7 @@ def train_supervised(
     loss: LossSettings,
     optimizer: OptimizerSettings,
     selection: SelectionSettings,
+    compute: ComputeSettings,
     supervised: SupervisedSettings,
     seed: int,
     device: torch.device,
@@ -46,38 +49,42 @@ def train_supervised(
     """Cross-entropy on weakly augmented labeled images.
 
     Raises:
-        InputError: no labeled image, or as `train` and `load_training_images`.
+        InputError: no labeled image, or as `train` and `BatchStream`.
     """
     if not len(labeled):
         raise InputError(
             "no labeled image is left for training: raise split.labeled_fraction or lower "
             "split.validation_fraction"
         )
+    mine = processes.own(supervised.batch)
     stream = BatchStream(
-        load_training_images(
-            labeled, labeled.mask, image.size, weak, classes=network.classes, what="labeled"
-        ),
+        TrainingImages([Masked(labeled, labeled.mask, "labeled")], image, weak, network.classes),
         supervised.batch,
-        image.size,
-        weak,
         order=generator(seed, "teacher", "order"),
         augment=generator(seed, "teacher", "weak"),
+        positions=mine,
+        device=device,
     )
 
-    def batch_loss(network: SegmentationNetwork) -> Tensor:
-        images, masks = stream.next(device)
-        return cross_entropy(network(images), masks, loss)
+    def batch_loss(network: nn.Module) -> Tensor:
+        images, masks = stream.next()
+        with part_of_batch(mine, supervised.batch):
+            logits = network(images)
+        return cross_entropy(logits, masks, loss)
 
     with global_draws(seed, "teacher", "dropout"):
         return train(
             network,
             batch_loss,
-            validation_score(validation, image.size, network.classes),
+            validation_score(validation, image, network.classes),
             iterations=supervised.iterations,
+            batch=supervised.batch,
             optimizer=optimizer,
             selection=selection,
+            compute=compute,
             snapshots=supervised.snapshots,
             name="teacher",
             draws={"labeled": stream},
+            waited=lambda: stream.waited,
             checkpoint=checkpoint,
         )

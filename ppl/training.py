@@ -4,6 +4,7 @@ What a step minimises is handed in as a function, so the loop knows nothing of p
 """
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
@@ -11,13 +12,15 @@ from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from pydantic import Field
-from torch import Tensor
-from tqdm import tqdm
+from torch import Tensor, nn
 
+from ppl import processes
 from ppl.checkpoint import Checkpoint
 from ppl.errors import InputError
 from ppl.network import SegmentationNetwork
+from ppl.progress import bar
 from ppl.settings import Settings
+from ppl.shared_layers import share_layers
 
 State = dict[str, Tensor]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -27,6 +30,9 @@ REMEDY = "lower optimizer.encoder_lr or optimizer.decoder_lr_multiple"
 
 CURVE_POINTS = 50
 """Points of the training curve; each is the mean loss since the point before."""
+
+LOOK_EVERY = {"cpu": 1, "cuda": 10}
+"""Steps between two looks at the loss. A GPU stands still while its result is waited for."""
 
 
 class OptimizerSettings(Settings):
@@ -44,6 +50,13 @@ class SelectionSettings(Settings):
 
     by: Literal["validation", "last"]
     every: PositiveInt
+
+
+class ComputeSettings(Settings):
+    """Section `compute`: how a training's steps are computed; each changes the result slightly."""
+
+    precision: Literal["float32", "bfloat16"]
+    compile: bool
 
 
 class Stateful(Protocol):
@@ -73,30 +86,37 @@ class Training:
 
 def train(
     network: SegmentationNetwork,
-    batch_loss: Callable[[SegmentationNetwork], Tensor],
+    batch_loss: Callable[[nn.Module], Tensor],
     validate: Callable[[SegmentationNetwork], float] | None,
     *,
     iterations: int,
+    batch: int,
     optimizer: OptimizerSettings,
     selection: SelectionSettings,
+    compute: ComputeSettings,
     snapshots: int = 0,
     name: str,
     draws: Mapping[str, Stateful] = MappingProxyType({}),
+    waited: Callable[[], float] = lambda: 0.0,
     checkpoint: Checkpoint | None = None,
 ) -> Training:
     """Train `network` in place for `iterations` steps of `batch_loss`.
 
+    Of several processes each computes its part of every batch, and all end with the same state.
+
     Args:
         batch_loss: draws a batch and returns its loss, a scalar with gradients.
         validate: the score to maximise, called in eval mode; None where no validation image is.
+        batch: images of a step, over all processes.
         snapshots: how many states to keep at equal distances, the last at the end.
         name: of the model, for the progress bar and for messages.
         draws: all that `batch_loss` draws from, by name, except torch's global generators.
+        waited: seconds that `batch_loss` has spent until now waiting for images.
         checkpoint: where to go on from, and where to leave the state from time to time.
 
     Raises:
-        InputError: selection by validation without validation images; a loss or weights that are
-            not finite (names the iteration).
+        InputError: selection by validation without validation images; more processes than images
+            in a batch; a loss or weights that are not finite (names the iteration).
     """
     if validate is None and selection.by == "validation":
         raise InputError(
@@ -105,43 +125,84 @@ def train(
         )
     if snapshots > iterations:
         raise InputError(f"{name}: {snapshots} snapshots do not fit into {iterations} iterations")
+    if processes.count() > batch:
+        raise InputError(
+            f"{name}: {processes.count()} processes, but a batch has {batch} images: start fewer, "
+            "or raise the batch"
+        )
     snapshot_at = {round((k + 1) * iterations / snapshots) for k in range(snapshots)}
     curve_every = max(1, iterations // CURVE_POINTS)
+    share_layers(network)
+    network.precision = getattr(torch, compute.precision)
     sgd = _sgd(network, optimizer)
     training = Training()
     saved = checkpoint.load() if checkpoint else None
     if saved is not None:
         training = _restore(saved, network, sgd, draws)
         print(f"{name} goes on from iteration {training.iteration} of {iterations}")
+    if compute.compile:
+        network.body.compile()
+    parallel = processes.together(network)
+    look_every = LOOK_EVERY.get(next(network.parameters()).device.type, 1)
+    unread: list[Tensor] = []
+    began, first_step = time.perf_counter(), training.iteration
 
-    with tqdm(
+    with bar(
         total=iterations, initial=training.iteration, desc=f"train {name}", unit="step"
     ) as progress:
         while training.iteration < iterations:
             iteration = training.iteration = training.iteration + 1
             decay = poly_decay(iteration - 1, iterations, optimizer.poly_power)
-            loss = train_step(network, batch_loss, sgd, decay)
-            if not math.isfinite(loss):
-                raise InputError(
-                    f"{name}: the loss is {loss} at iteration {iteration} of {iterations}: {REMEDY}"
-                )
-            training.losses.append(loss)
+            unread.append(train_step(parallel, batch_loss, sgd, decay))
             progress.update()
-            progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
 
             last = iteration == iterations
-            if iteration in snapshot_at:
+            validated = validate is not None and (last or iteration % selection.every == 0)
+            on_curve = last or validated or iteration % curve_every == 0
+            snapshot = iteration in snapshot_at
+            looked = on_curve or snapshot or len(unread) >= look_every
+            if looked:
+                _read(unread, training, name, iterations)
+                share = waited() / (time.perf_counter() - began)
+                progress.set_postfix_str(
+                    f"loss={training.losses[-1]:.3f}, waiting={share:.0%}", refresh=False
+                )
+            if snapshot:
                 training.snapshots.append((iteration, _copy(network, name, iteration)))
             score = None
-            if validate is not None and (last or iteration % selection.every == 0):
+            if validate is not None and validated:
                 network.eval()
                 score = validate(network)
             _keep(training, network, score, selection, name=name, last=last)
-            if last or score is not None or iteration % curve_every == 0:
+            if on_curve:
                 _add_to_curve(training, score)
-            if checkpoint and checkpoint.due:
+            if looked and checkpoint and checkpoint.due:
                 checkpoint.save(_state(training, network, sgd, draws))
+    seconds = time.perf_counter() - began
+    if training.iteration > first_step:
+        rate = (training.iteration - first_step) * batch / seconds
+        together = f"{processes.count()} processes, " if processes.count() > 1 else ""
+        print(
+            f"{name}: {together}{rate:.1f} images/s, {waited() / seconds:.1%} of the time waiting "
+            "for them"
+        )
     return training
+
+
+def _read(unread: list[Tensor], training: Training, name: str, iterations: int) -> None:
+    """Move the losses of the latest steps to `training`; those of all processes are averaged.
+
+    Raises:
+        InputError: one is not finite.
+    """
+    losses = (processes.total(torch.stack(unread)) / processes.count()).tolist()
+    for step, loss in enumerate(losses, start=training.iteration - len(losses) + 1):
+        if not math.isfinite(loss):
+            raise InputError(
+                f"{name}: the loss is {loss} at iteration {step} of {iterations}: {REMEDY}"
+            )
+    training.losses += losses
+    unread.clear()
 
 
 def _keep(
@@ -209,21 +270,23 @@ def _restore(
 
 
 def train_step(
-    network: SegmentationNetwork,
-    batch_loss: Callable[[SegmentationNetwork], Tensor],
+    network: nn.Module,
+    batch_loss: Callable[[nn.Module], Tensor],
     sgd: torch.optim.SGD,
     decay: float,
-) -> float:
-    """One step of SGD at `decay` times each group's own rate; returns the loss before it."""
+) -> Tensor:
+    """One step of SGD at `decay` times each group's own rate; returns the loss before it, ().
+
+    The loss stays on its device: to read it means to wait for the step.
+    """
     for group in sgd.param_groups:
         group["lr"] = group["initial_lr"] * decay
     network.train()
     loss = batch_loss(network)
-    value = loss.item()
     sgd.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     sgd.step()
-    return value
+    return loss.detach()
 
 
 def poly_decay(step: int, steps: int, power: float) -> float:

@@ -39,18 +39,18 @@ def main(
     """List the unlabeled images that are worth a person's time, the most doubtful first."""
     settings = section("annotate_next", AnnotateSettings)
     test_time = section("pseudo_label", PseudoLabelSettings)
-    size = section("image", ImageSettings).size
+    image = section("image", ImageSettings)
     info = read_dataset_info(dataset)
     images = read_image_set(unlabeled)
     parts = read_split_record(record).part_of(images.ids)
     network = load_network(final, pick_device())
     disagreement = disagreements(
-        network, images, size, test_time, reliable_masks, hard_masks, len(info.classes)
+        network, images, image, test_time, reliable_masks, hard_masks, len(info.classes)
     )
     ordered = doubts(images.entries, parts, read_scores(scores), disagreement)
     chosen = choose(ordered, images, settings)
     to_annotate = images.subset([doubt.image.id for doubt in chosen])
-    write_pseudo_masks(network, to_annotate, size, test_time, info, masks)
+    write_pseudo_masks(network, to_annotate, image, test_time, info, masks)
     write_table(table, chosen, ordered, masks, info)
     write_sheet(sheet, chosen, images, masks, info)
     print(f"{len(chosen)} of {len(images)} unlabeled images to annotate next: {table}")

@@ -52,7 +52,7 @@ def main(
 ) -> None:
     """Score the three models on test and the pseudo-masks against the hidden labels."""
     settings = section("evaluate", EvaluateSettings)
-    size = section("image", ImageSettings).size
+    image = section("image", ImageSettings)
     info = read_dataset_info(dataset)
     device = pick_device()
     models = {
@@ -62,7 +62,7 @@ def main(
     }
     test_set = read_image_set(test)
     parts = read_split_record(record).part_of(test_set.ids)
-    results = evaluate_models(models, test_set, len(info.classes), size, settings)
+    results = evaluate_models(models, test_set, len(info.classes), image, settings)
     metrics_of = metrics_of_models(
         results,
         parts,
@@ -81,7 +81,7 @@ def main(
         hard_masks,
         hidden_masks,
         len(info.classes),
-        size,
+        image,
         section("pseudo_label", PseudoLabelSettings),
     )
     quality = {
@@ -116,7 +116,7 @@ def main(
         for kind, ids in extremes(results[FINAL], test_set.ids, settings.extremes).items()
         for number, id in enumerate(ids, start=1)
     }
-    write_overlays(overlays, test_set, pictures, models, size, settings, info)
+    write_overlays(overlays, test_set, pictures, models, image, settings, info)
     for name, result in results.items():
         write_result(evaluation / f"{name}.safetensors", result)
     write_json(evaluation / "images.json", {"ids": test_set.ids, "parts": parts})

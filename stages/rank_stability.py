@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ppl import processes
 from ppl.image_set import read_image_set, write_json
 from ppl.network import load_network, pick_device
 from ppl.ranking import RankingSettings, score_images, split_by_reliability, write_ids
@@ -21,13 +22,14 @@ def main(
     score_of = score_images(
         [load_network(folder, device) for folder in folders],
         read_image_set(unlabeled),
-        section("image", ImageSettings).size,
+        section("image", ImageSettings),
         settings,
     )
     reliable, hard = split_by_reliability(score_of, settings.reliable_fraction)
-    write_json(scores, score_of)
-    write_ids(reliable_ids, reliable)
-    write_ids(hard_ids, hard)
+    if processes.is_first():
+        write_json(scores, score_of)
+        write_ids(reliable_ids, reliable)
+        write_ids(hard_ids, hard)
     print(f"{len(reliable)} reliable and {len(hard)} hard images")
 
 

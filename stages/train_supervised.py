@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ppl import processes
 from ppl.checkpoint import checkpoint_of
 from ppl.encoder_weights import start_from_encoder_weights
 from ppl.image_set import read_dataset_info, read_image_set
@@ -12,7 +13,7 @@ from ppl.seeds import derived_seed
 from ppl.settings import section
 from ppl.stage import run
 from ppl.supervised import SupervisedSettings, train_supervised
-from ppl.training import OptimizerSettings, SelectionSettings
+from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings
 from ppl.training_curve import write_training_curve
 from ppl.weak_augment import WeakAugmentSettings
 
@@ -46,11 +47,14 @@ def main(
             loss=section("loss", LossSettings),
             optimizer=section("optimizer", OptimizerSettings),
             selection=section("selection", SelectionSettings),
+            compute=section("compute", ComputeSettings),
             supervised=section("train_supervised", SupervisedSettings),
             seed=seed,
             device=device,
             checkpoint=checkpoint,
         )
+        if not processes.is_first():
+            return
         save_network(teacher, network, training.kept, iteration=training.kept_iteration)
         for number, (iteration, state) in enumerate(training.snapshots, start=1):
             save_network(snapshots / str(number), network, state, iteration=iteration)

@@ -11,10 +11,21 @@ from PIL import Image
 from ppl.image_files import write_mask
 from ppl.image_set import Entry, ImageSet, mask_file, read_image_set, write_index
 from ppl.network import NetworkSettings, SegmentationNetwork, new_network
+from ppl.resize import ImageSettings
 
 COLOURS = [(0, 0, 0), (230, 60, 60), (60, 60, 230)]
 
 MakeSet = Callable[..., ImageSet]
+
+
+def whole(height: int, width: int) -> ImageSettings:
+    """Images resized whole to that size."""
+    return ImageSettings(height=height, width=width, fit="whole", overlap=0)
+
+
+def windows(height: int, width: int, *, overlap: int = 0) -> ImageSettings:
+    """Images seen through windows of that size."""
+    return ImageSettings(height=height, width=width, fit="windows", overlap=overlap)
 
 
 @pytest.fixture(scope="session", autouse=True)

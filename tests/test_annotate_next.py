@@ -39,8 +39,8 @@ from ppl.inference import PLAIN, predict
 from ppl.near_duplicates import oriented
 from ppl.network import SegmentationNetwork
 from ppl.pseudo_label import PseudoLabelSettings
-from ppl.resize import ImageSettings
 from ppl.split_record import SplitRecord, write_split_record
+from tests.conftest import whole
 from tests.test_near_duplicates import photo_again, texture
 
 INFO = DatasetInfo("made", ("background", "dark", "bright"), ((0, 0, 0), (255, 0, 0), (0, 255, 0)))
@@ -152,13 +152,13 @@ def test_disagreement_is_what_the_final_model_contradicts(tmp_path: Path) -> Non
     write_mask(mask_file(tmp_path / "hard", "bright"), truth(128), INFO.colours)
     folders = (tmp_path / "reliable", tmp_path / "hard")
     network = ByBrightness()
-    found = disagreements(network, images, (64, 48), PLAIN, *folders, 3)  # type: ignore[arg-type]
+    found = disagreements(network, images, whole(64, 48), PLAIN, *folders, 3)  # type: ignore[arg-type]
     # the block is missed, the rest agrees; the class that neither sees is left out
     missed = 1 - (0 + (64 * 48 - 256) / (64 * 48)) / 2
     assert found == {"a/dark": 0, "bright": pytest.approx(missed, abs=1e-8)}
     mask_file(tmp_path / "hard", "bright").unlink()
     with pytest.raises(InputError, match=r"bright\.png does not exist"):
-        disagreements(network, images, (64, 48), PLAIN, *folders, 3)  # type: ignore[arg-type]
+        disagreements(network, images, whole(64, 48), PLAIN, *folders, 3)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def run_stage(
     sections = {
         "annotate_next": settings(count),
         "pseudo_label": PseudoLabelSettings(scales=[1.0], flip=True),
-        "image": ImageSettings(height=64, width=64),
+        "image": whole(64, 64),
     }
     monkeypatch.setattr(stages.annotate_next, "section", lambda name, _: sections[name])
     monkeypatch.setattr(stages.annotate_next, "load_network", lambda *_: ByBrightness())
@@ -287,7 +287,7 @@ def test_the_stage_leaves_the_predictions_of_the_chosen_images(
     assert read_mask(masks / "d.png").shape == (80, 64)
     network: SegmentationNetwork = ByBrightness()  # type: ignore[assignment]
     test_time = PseudoLabelSettings(scales=[1.0], flip=True)
-    for entry, [prob] in predict([network], found, (64, 64), test_time, what="again"):
+    for entry, [prob] in predict([network], found, whole(64, 64), test_time, what="again"):
         if entry.id in ("a", "d"):
             assert torch.equal(read_mask(mask_file(masks, entry.id)).long(), prob.argmax(dim=0))
     with Image.open(masks / "a.png") as mask:

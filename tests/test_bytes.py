@@ -1,6 +1,7 @@
 """The same bytes: from run to run, with any number of loader threads, on every platform."""
 
 import subprocess
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ import yaml
 
 import ppl.inference
 import ppl.training_images
-from ppl.inference import PLAIN, predict
+from ppl.inference import predict
+from ppl.machine import GIB
 from ppl.network import SegmentationNetwork
-from ppl.training_images import load_training_images
+from ppl.training_images import Masked, TrainingImages, keep
 from ppl.weak_augment import WeakAugmentSettings
-from tests.conftest import MakeSet
+from tests.conftest import MakeSet, whole
 from tests.project import ROOT, copy_project, dvc, git
 
 
@@ -40,9 +42,9 @@ def test_the_number_of_loader_threads_changes_nothing(
     weak = WeakAugmentSettings(scale_min=0.5, scale_max=2.0, flip_probability=0.5)
 
     def everything() -> list[torch.Tensor]:
-        loaded = load_training_images(images, images.mask, (32, 32), weak, classes=3, what="a set")
-        found = [prob for _, [prob] in predict([network], images, (32, 32), PLAIN, what="a set")]
-        return [loaded.images, loaded.masks, *found]
+        data = TrainingImages([Masked(images, images.mask, "a set")], whole(32, 32), weak, 3)
+        found = [prob for _, [prob] in predict([network], images, whole(32, 32), what="a set")]
+        return [*chain.from_iterable(keep(data, memory=GIB) or []), *found]
 
     before = everything()
     monkeypatch.setattr(ppl.training_images, "DECODERS", decoders)

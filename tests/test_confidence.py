@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppl.confidence import confidence
+from ppl.confidence import confidence, likeliest
 
 
 def softmax(*shape: int, sharpness: float = 2.0) -> Tensor:
@@ -62,3 +62,10 @@ def test_the_names_of_the_classes_do_not_matter() -> None:
 def test_sharper_predictions_are_surer() -> None:
     scores = [confidence(softmax(1, 4, 8, 8, sharpness=s)).item() for s in (0.5, 1.0, 2.0, 4.0)]
     assert scores == sorted(scores)
+
+
+def test_the_likeliest_class_is_the_argmax_and_of_equal_ones_the_first() -> None:
+    prob = torch.rand(5, 30, 40).softmax(dim=0)
+    assert torch.equal(likeliest(prob), prob.argmax(dim=0))
+    even = torch.full((3, 2, 2), 1 / 3)
+    assert (likeliest(even) == 0).all()

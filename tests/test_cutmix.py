@@ -6,12 +6,13 @@ from torch import Tensor
 
 from ppl.cutmix import (
     CutMixSettings,
-    box_masks,
     draw_boxes,
+    draw_cutmix,
     label_efficient_cutmix,
     paste,
     union_area,
 )
+from ppl.cutmix import box_masks as masks_of
 from ppl.errors import InputError
 from ppl.settings import check
 
@@ -24,6 +25,13 @@ LABELED = 100
 
 def draws(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def box_masks(
+    count: int, height: int, width: int, settings: CutMixSettings, generator: torch.Generator
+) -> Tensor:
+    boxes = [draw_boxes(height, width, settings, generator) for _ in range(count)]
+    return masks_of(boxes, (height, width), torch.device("cpu"))
 
 
 def traced(batch: int, *, first: int, size: tuple[int, int] = (40, 33)) -> tuple[Tensor, Tensor]:
@@ -40,8 +48,7 @@ def mix(
         traced(batch, first=0),
         traced(batch if labeled is None else labeled, first=LABELED),
         torch.tensor(confidence),
-        PAPER,
-        draws(seed),
+        draw_cutmix(batch, (40, 33), PAPER, draws(seed)),
     )
     # whatever was mixed, the label follows its image
     assert torch.equal((images * 255).round().long(), masks[:, None].expand(-1, 3, -1, -1))
@@ -190,7 +197,10 @@ def test_mixing_never_invents_a_class() -> None:
     images = torch.rand(6, 3, 33, 40)
     unlabeled, labeled = classes[torch.randint(4, (2, 6, 33, 40))]
     masks = label_efficient_cutmix(
-        (images, unlabeled), (images, labeled), torch.full((6,), 0.5), PAPER, draws()
+        (images, unlabeled),
+        (images, labeled),
+        torch.full((6,), 0.5),
+        draw_cutmix(6, (33, 40), PAPER, draws()),
     )[1]
     assert set(masks.unique().tolist()) <= set(classes.tolist())
     assert masks.dtype == torch.int64
@@ -201,7 +211,10 @@ def test_the_same_draws_mix_the_same_and_inputs_stay_as_they_were() -> None:
     unlabeled, labeled = traced(4, first=0), traced(4, first=LABELED)
     sureness = torch.full((4,), 0.5)
     first, second = (
-        label_efficient_cutmix(unlabeled, labeled, sureness, PAPER, draws()) for _ in range(2)
+        label_efficient_cutmix(
+            unlabeled, labeled, sureness, draw_cutmix(4, (40, 33), PAPER, draws())
+        )
+        for _ in range(2)
     )
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])

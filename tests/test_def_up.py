@@ -6,15 +6,22 @@ from torch import Tensor
 
 import ppl.def_up
 from ppl.confidence import confidence
-from ppl.cutmix import CutMixSettings, label_efficient_cutmix
-from ppl.def_up import def_up_loss, network_confidence, perturb
+from ppl.cutmix import CutMixDraws, CutMixSettings, draw_cutmix, label_efficient_cutmix
+from ppl.def_up import (
+    RetrainSettings,
+    def_up_loss,
+    network_confidence,
+    perturb,
+    share_of_batch,
+)
 from ppl.loss import LossSettings, cross_entropy
 from ppl.network import SegmentationNetwork
-from ppl.strong_augment import StrongAugmentSettings, strong_augment
-from ppl.training_images import BatchStream, TrainingImages
+from ppl.strong_augment import StrongAugmentSettings, draw_strong, strong_augment
+from ppl.training_images import BatchStream
 from ppl.weak_augment import WeakAugmentSettings
+from tests.test_training_images import numbered
+from tests.test_training_images import stream as stream_of
 
-CPU = torch.device("cpu")
 STRONG = StrongAugmentSettings(
     jitter_probability=1.0,
     brightness=0.5,
@@ -41,18 +48,50 @@ def batch(seed: int, size: int = 4) -> tuple[Tensor, Tensor]:
     return images, torch.randint(3, (size, 32, 32), generator=draws(seed))
 
 
-def perturbed(network: SegmentationNetwork, mix: CutMixSettings) -> tuple[Tensor, Tensor]:
-    return perturb(
-        network, batch(0), batch(1), STRONG, mix, strong_draws=draws(2), cutmix_draws=draws(3)
+def budget(labeled: int, unlabeled: int) -> RetrainSettings:
+    return RetrainSettings(
+        start="fresh", iterations=1, labeled_batch=labeled, unlabeled_batch=unlabeled
     )
+
+
+def perturbed(
+    network: SegmentationNetwork,
+    mix: CutMixSettings,
+    given: tuple[Tensor, Tensor] | None = None,
+    other: tuple[Tensor, Tensor] | None = None,
+    images: range | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What the process makes of the unlabeled images that computes `images` of the batch."""
+    given, other = given or batch(0), other or batch(1)
+    labeled, unlabeled = len(given[0]), len(other[0])
+    share = share_of_batch(budget(labeled, unlabeled), images or range(labeled + unlabeled))
+    return perturb(
+        network,
+        (given[0][list(share.labeled)], given[1][list(share.labeled)]),
+        (other[0][list(share.unlabeled)], other[1][list(share.unlabeled)]),
+        STRONG,
+        mix,
+        share,
+        unlabeled,
+        strong_draws=draws(2),
+        cutmix_draws=draws(3),
+    )
+
+
+def strongly(images: Tensor, seed: int = 2) -> Tensor:
+    return strong_augment(images, draw_strong(len(images), STRONG, draws(seed)))
+
+
+def mix_draws(seed: int = 3) -> list[CutMixDraws]:
+    return draw_cutmix(4, (32, 32), MIX, draws(seed))
 
 
 def test_labels_are_mixed_into_strongly_augmented_images(network: SegmentationNetwork) -> None:
     """Steps 1 to 4 by hand: confidence of the weak images, strong augmentation, then CutMix."""
     images, masks = batch(1)
     sureness = confidence(network(images).detach().softmax(1))
-    strong = strong_augment(images, STRONG, draws(2))
-    expected = label_efficient_cutmix((strong, masks), batch(0), sureness, MIX, draws(3))
+    strong = strongly(images)
+    expected = label_efficient_cutmix((strong, masks), batch(0), sureness, mix_draws())
     found = perturbed(network, MIX)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
@@ -62,9 +101,9 @@ def test_the_other_order_augments_what_was_mixed(network: SegmentationNetwork) -
     mix = MIX.model_copy(update={"order": "before_strong"})
     images, masks = batch(1)
     sureness = confidence(network(images).detach().softmax(1))
-    mixed, masks = label_efficient_cutmix((images, masks), batch(0), sureness, MIX, draws(3))
+    mixed, masks = label_efficient_cutmix((images, masks), batch(0), sureness, mix_draws())
     found = perturbed(network, mix)
-    assert torch.equal(found[0], strong_augment(mixed, STRONG, draws(2)))
+    assert torch.equal(found[0], strongly(mixed))
     assert torch.equal(found[1], masks)
 
 
@@ -74,7 +113,7 @@ def test_without_cutmix_masks_stay_and_the_network_is_not_asked(
     monkeypatch.setattr(ppl.def_up, "network_confidence", None)
     images, masks = perturbed(network, MIX.model_copy(update={"enabled": False}))
     assert torch.equal(masks, batch(1)[1])
-    assert torch.equal(images, strong_augment(batch(1)[0], STRONG, draws(2)))
+    assert torch.equal(images, strongly(batch(1)[0]))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -92,11 +131,40 @@ def test_asking_for_confidence_leaves_no_trace_in_the_network(
     torch.testing.assert_close(found, confidence(network(batch(1)[0]).softmax(1)).detach())
 
 
+@pytest.mark.parametrize("order", ["after_strong", "before_strong"])
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize(("labeled", "unlabeled"), [(4, 4), (1, 5), (6, 2), (5, 1), (3, 4)])
+@pytest.mark.parametrize("parts", [1, 2, 3, 5])
+def test_processes_that_share_a_batch_make_the_same_of_it(
+    network: SegmentationNetwork,
+    labeled: int,
+    unlabeled: int,
+    parts: int,
+    order: str,
+    enabled: bool,
+) -> None:
+    mix = MIX.model_copy(update={"order": order, "enabled": enabled})
+    given, other = batch(0, labeled), batch(1, unlabeled)
+    whole = perturbed(network, mix, given, other)
+    total = labeled + unlabeled
+    found = [
+        perturbed(network, mix, given, other, range(total * k // parts, total * (k + 1) // parts))
+        for k in range(parts)
+    ]
+    torch.testing.assert_close(torch.cat([images for images, _ in found]), whole[0])
+    assert torch.equal(torch.cat([masks for _, masks in found]), whole[1])
+
+
+def test_a_share_asks_for_no_more_images_than_it_needs() -> None:
+    share = share_of_batch(budget(4, 4), range(4, 6))
+    assert (list(share.labeled), list(share.unlabeled)) == ([0, 1, 2], [0, 1, 2])
+    share = share_of_batch(budget(4, 4), range(4))
+    assert (list(share.labeled), list(share.unlabeled)) == ([0, 1, 2, 3], [])
+
+
 def stream(seed: int, size: int) -> BatchStream:
-    images, masks = batch(seed, 5)
-    data = TrainingImages((images * 255).byte(), masks.byte())
     weak = WeakAugmentSettings(scale_min=1.0, scale_max=1.0, flip_probability=0.5)
-    return BatchStream(data, size, (32, 32), weak, order=draws(seed), augment=draws(seed + 9))
+    return stream_of(numbered(5, 0, weak, classes=3), size, seed=seed)
 
 
 @pytest.mark.parametrize(("labeled", "unlabeled"), [(4, 4), (2, 3), (1, 4), (3, 1)])
@@ -109,14 +177,12 @@ def test_the_loss_is_one_cross_entropy_over_both_halves(
         STRONG,
         MIX,
         EVEN,
+        budget(labeled, unlabeled),
         strong_draws=draws(2),
         cutmix_draws=draws(3),
-        device=CPU,
     )
-    given, other = stream(0, labeled).next(CPU), stream(1, unlabeled).next(CPU)
-    images, masks = perturb(
-        network, given, other, STRONG, MIX, strong_draws=draws(2), cutmix_draws=draws(3)
-    )
+    given, other = stream(0, labeled).next(), stream(1, unlabeled).next()
+    images, masks = perturbed(network, MIX, given, other)
     expected = cross_entropy(
         network(torch.cat([given[0], images])), torch.cat([given[1], masks]), EVEN
     )
@@ -131,6 +197,16 @@ def test_cutmix_shifts_no_draw_of_the_strong_augmentation(
 ) -> None:
     found, expected = draws(2), draws(2)
     mix = MIX.model_copy(update={"enabled": enabled})
-    perturb(network, batch(0), batch(1), STRONG, mix, strong_draws=found, cutmix_draws=draws(3))
-    strong_augment(batch(1)[0], STRONG, expected)
+    perturb(
+        network,
+        batch(0),
+        batch(1),
+        STRONG,
+        mix,
+        share_of_batch(budget(4, 4), range(8)),
+        4,
+        strong_draws=found,
+        cutmix_draws=draws(3),
+    )
+    draw_strong(4, STRONG, expected)
     assert torch.equal(found.get_state(), expected.get_state())

@@ -26,6 +26,7 @@ from ppl.inference import TestTimeSettings
 from ppl.model_metrics import model_metrics
 from ppl.model_result import ModelResult
 from ppl.scores import DetectionCounts
+from tests.conftest import whole
 
 INFO = DatasetInfo("made", ("background", "dark", "bright"), ((0, 0, 0), (255, 0, 0), (0, 255, 0)))
 SETTINGS = EvaluateSettings(
@@ -92,7 +93,7 @@ def made(tmp_path: Path) -> ImageSet:
 
 def test_a_perfect_model_scores_one_and_a_blind_one_misses_every_defect(made: ImageSet) -> None:
     models = {"perfect": ByBrightness(), "blind": ByBrightness(blind=True)}
-    results = evaluate_models(models, made, 3, (64, 48), SETTINGS)  # type: ignore[arg-type]
+    results = evaluate_models(models, made, 3, whole(64, 48), SETTINGS)  # type: ignore[arg-type]
     groups = ["one", "two", "two"]
     perfect = metrics(results["perfect"], groups)
     assert perfect["miou"] == 1.0
@@ -114,7 +115,7 @@ def test_a_perfect_model_scores_one_and_a_blind_one_misses_every_defect(made: Im
 
 def test_every_pixel_of_the_images_own_size_is_counted(made: ImageSet) -> None:
     models = {"any": ByBrightness()}
-    results = evaluate_models(models, made, 3, (32, 32), SETTINGS)  # type: ignore[arg-type]
+    results = evaluate_models(models, made, 3, whole(32, 32), SETTINGS)  # type: ignore[arg-type]
     assert int(results["any"].matrix.sum()) == 3 * 64 * 48
 
 
@@ -147,7 +148,7 @@ def test_the_teacher_is_judged_on_the_images_of_the_hard_half_alone(
         hard,
         made.folder / "masks",
         3,
-        (64, 48),
+        whole(64, 48),
         TestTimeSettings(scales=[1.0], flip=True),
     )
     assert found.miou_of == {"a/dark": 1.0}
@@ -163,7 +164,7 @@ def test_pictures_have_fixed_names_and_show_the_chosen_images(
         made,
         names,
         models,  # type: ignore[arg-type]
-        (64, 48),
+        whole(64, 48),
         SETTINGS,
         INFO,
     )
@@ -175,7 +176,7 @@ def test_pictures_have_fixed_names_and_show_the_chosen_images(
 
 def test_zero_pictures_still_leave_the_folder(made: ImageSet, tmp_path: Path) -> None:
     models = {"teacher": ByBrightness(), "final": ByBrightness()}
-    write_overlays(tmp_path / "overlays", made, {}, models, (64, 48), SETTINGS, INFO)  # type: ignore[arg-type]
+    write_overlays(tmp_path / "overlays", made, {}, models, whole(64, 48), SETTINGS, INFO)  # type: ignore[arg-type]
     assert list((tmp_path / "overlays").iterdir()) == []
 
 

@@ -1,13 +1,14 @@
 """The launcher sets malloc up, leaves what the user set, and is otherwise not there."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ppl.launch import MEMORY, memory_settings
+from ppl.launch import MEMORY, commands, memory_settings
 from tests.project import module
 
 ECHO = """
@@ -80,3 +81,102 @@ def test_glibc_takes_the_settings() -> None:
         for env in (clean, clean | MEMORY)
     ]
     assert resident[0] < 64 <= resident[1]
+
+
+SOLO = [sys.executable, "-m", "stages.retrain_final", "--out", "a b"]
+
+
+def started(stage: str = "retrain_final", **given: str) -> tuple[list[str], list[list[str]]]:
+    return commands(stage, ["--out", "a b"], given)
+
+
+def test_one_process_is_started_plainly() -> None:
+    assert started() == (SOLO, [])
+    assert started(PPL_PROCESSES="1", PPL_HOSTS="here") == (SOLO, [])
+
+
+def test_stages_that_are_not_shared_take_one_process() -> None:
+    assert started("prepare", PPL_PROCESSES="8")[0] == [*SOLO[:2], "stages.prepare", *SOLO[3:]]
+
+
+def test_several_processes_are_started_by_torchrun() -> None:
+    here, elsewhere = started(PPL_PROCESSES="8")
+    assert elsewhere == []
+    assert here[1:6] == ["-m", "torch.distributed.run", "--nproc-per-node", "8", "--standalone"]
+    assert here[6:] == SOLO[1:]
+
+
+def test_each_machine_gets_its_part_of_the_same_command() -> None:
+    here, [there] = started(
+        PPL_PROCESSES="4", PPL_HOSTS="one, two", PPL_REMOTE="srun -w {host} sh -c"
+    )
+    for option, value in {"--nnodes": "2", "--node-rank": "0", "--master-addr": "one"}.items():
+        assert here[here.index(option) + 1] == value
+    assert there[:5] == ["srun", "-w", "two", "sh", "-c"]
+    assert f"cd {os.getcwd()} && exec env " in there[5]  # noqa: PTH109
+    assert "--node-rank 1" in there[5]
+    assert "PPL_PROCESSES=4" in there[5]
+    assert there[5].endswith("-m stages.retrain_final --out 'a b'")
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "two", ""])
+def test_a_number_of_processes_that_is_none_is_refused(number: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ppl.launch", "echo"],
+        cwd=workspace(tmp_path),
+        env=os.environ | {"PPL_PROCESSES": number},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"\nPPL_PROCESSES is {number!r}; expected a number of processes, 1 or more\n"
+    )
+
+
+TALK = """
+import os, sys
+from ppl import processes
+processes.start()
+import torch
+rank, total = processes.rank(), processes.total(torch.tensor(1.0)).item()
+if rank == int(sys.argv[2]) and int(sys.argv[1]):
+    sys.exit(int(sys.argv[1]))
+sys.stdout.write(f"rank {rank} {total} {sys.argv[1:]}\\n")
+processes.wait()
+processes.stop()
+"""
+
+
+@pytest.mark.parametrize(("status", "where"), [(0, 0), (3, 1)])
+def test_two_machines_work_together_and_a_failure_on_one_ends_both(
+    tmp_path: Path, status: int, where: int
+) -> None:
+    """The second machine is this one again, by a shell instead of ssh."""
+    folder = workspace(tmp_path)
+    (folder / "stages" / "retrain_final.py").write_text(TALK, encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {
+        "PPL_HOSTS": "127.0.0.1,other",
+        "PPL_REMOTE": "sh -c",
+        "PPL_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(folder),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "ppl.launch", "retrain_final", str(status), str(where)],
+        cwd=folder,
+        env=os.environ | own,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode != 0) == (status != 0), done.stderr
+    if status == 0:
+        assert sorted(line for line in done.stdout.splitlines() if line.startswith("rank")) == [
+            f"rank {rank} 2.0 ['0', '0']" for rank in (0, 1)
+        ]

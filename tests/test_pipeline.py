@@ -183,6 +183,7 @@ EDITS: dict[str, object] = {
     "loss": {"defect_weight": 1.0},
     "optimizer": {"momentum": 0.8},
     "selection": {"every": 3},
+    "compute": {"precision": "bfloat16"},
     "train_supervised": {"snapshots": 2},
     "ranking": {"reliable_fraction": 0.4},
     "pseudo_label": {"scales": [1.0, 1.5]},

@@ -13,9 +13,9 @@ from ppl.image_set import DatasetInfo, mask_file, masked_ids, write_dataset_info
 from ppl.inference import predict
 from ppl.network import SegmentationNetwork, save_network
 from ppl.pseudo_label import PseudoLabelSettings, pseudo_label, write_pseudo_masks
-from tests.conftest import COLOURS, MakeSet
+from tests.conftest import COLOURS, MakeSet, whole
 
-SIZE = (32, 32)
+SIZE = whole(32, 32)
 PLAIN = PseudoLabelSettings(scales=[1.0], flip=True)
 INFO = DatasetInfo("tiles", ("background", "crack", "stain"), tuple(COLOURS))
 IDS = ["a/x", "a/x.1", "a.b/c d", "b/x", "x\u2028y"]
@@ -57,7 +57,7 @@ def test_only_the_named_images_are_labeled_and_no_mask_of_theirs_is_read(
     chosen = sorted(IDS)[1:]
     with (tmp_path / "ids.txt").open("w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(f"{id}\n" for id in chosen)
-    params = {"image": {"height": 32, "width": 32}, "pseudo_label": PLAIN.model_dump()}
+    params = {"image": SIZE.model_dump(), "pseudo_label": PLAIN.model_dump()}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     monkeypatch.chdir(tmp_path)
     pseudo_label(

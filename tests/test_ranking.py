@@ -10,7 +10,7 @@ from ppl.inference import predict
 from ppl.network import NetworkSettings, new_network
 from ppl.ranking import RankingSettings, score_images, split_by_reliability, write_ids
 from ppl.stability import reliability
-from tests.conftest import MakeSet
+from tests.conftest import MakeSet, whole
 
 SCORES = {"a": 0.2, "b.1/c d": 0.9, "c": 0.5, "d": 0.5, "e": 0.1}
 
@@ -70,9 +70,9 @@ def test_scores_are_those_of_single_predictions(
     unlabeled = make_set(["a", "b/x.1", "c"], sizes=[(32, 32), (20, 41), (50, 33)], masks=False)
     snapshots = [new_network(network_settings, 3, seed=seed).eval() for seed in range(3)]
     settings = RankingSettings(reliable_fraction=0.5, use_confidence=use_confidence)
-    scores = score_images(snapshots, unlabeled, (32, 32), settings)
+    scores = score_images(snapshots, unlabeled, whole(32, 32), settings)
     assert list(scores) == unlabeled.ids
-    single = [predict([snapshot], unlabeled, (32, 32), what="one") for snapshot in snapshots]
+    single = [predict([snapshot], unlabeled, whole(32, 32), what="one") for snapshot in snapshots]
     for id, *found in zip(unlabeled.ids, *single, strict=True):
         expected = reliability([prob for _, [prob] in found], use_confidence=use_confidence)
         assert scores[id] == pytest.approx(expected, abs=1e-6)
@@ -85,4 +85,4 @@ def test_a_set_without_images_has_no_scores(
     write_index(tmp_path, [])
     settings = RankingSettings(reliable_fraction=0.5, use_confidence=True)
     network = new_network(network_settings, 3, seed=0).eval()
-    assert score_images([network] * 3, read_image_set(tmp_path), (32, 32), settings) == {}
+    assert score_images([network] * 3, read_image_set(tmp_path), whole(32, 32), settings) == {}

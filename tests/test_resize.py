@@ -6,6 +6,7 @@ import torch
 from ppl.errors import InputError
 from ppl.resize import ImageSettings, resize_image, resize_mask, scaled_size
 from ppl.settings import check
+from tests.conftest import whole, windows
 
 SIZES = [(1, 1), (5, 9), (32, 32), (33, 70), (64, 16), (200, 1)]
 
@@ -62,10 +63,15 @@ def test_a_scaled_size_has_at_least_one_pixel() -> None:
 
 
 def test_size_is_height_then_width() -> None:
-    assert check("image", {"height": 40, "width": 50}, ImageSettings).size == (40, 50)
+    assert check("image", whole(40, 50).model_dump(), ImageSettings).size == (40, 50)
+
+
+def test_a_whole_image_takes_the_networks_size_and_one_behind_windows_its_own() -> None:
+    assert whole(40, 50).at_scale((300, 200), 2.0) == (80, 100)
+    assert windows(40, 50).at_scale((300, 200), 0.5) == (150, 100)
 
 
 @pytest.mark.parametrize("height", [0, 31, 9000, 64.0])
 def test_an_impossible_side_is_refused(height: float) -> None:
     with pytest.raises(InputError, match=r"image\.height: got"):
-        check("image", {"height": height, "width": 50}, ImageSettings)
+        check("image", whole(40, 50).model_dump() | {"height": height}, ImageSettings)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from ppl.errors import InputError
 from ppl.stage import run
@@ -65,6 +66,35 @@ def test_a_full_disk_is_said_in_a_line(
     message = capsys.readouterr().err.strip()
     assert message.startswith("test_stage: no space left on the disk")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("where", ["cpu", "gpu"])
+def test_too_little_memory_names_the_settings_to_lower(
+    where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(*, out: Path) -> None:
+        if where == "gpu":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        torch.empty(1 << 60)
+
+    call(monkeypatch, "--out", "o")
+    with pytest.raises(SystemExit) as ended:
+        run(main)
+    assert ended.value.code == 1
+    message = capsys.readouterr().err
+    assert "test_stage: out of memory. Lower the images of a step" in message
+    for setting in ("train_supervised.batch", "labeled_batch", "image.height", "PPL_GPU_CACHE_GIB"):
+        assert setting in message
+    assert "llocate" in message
+
+
+def test_other_errors_of_pytorch_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def main(*, out: Path) -> None:
+        torch.zeros(2) @ torch.zeros(3)
+
+    call(monkeypatch, "--out", "o")
+    with pytest.raises(RuntimeError, match="size"):
+        run(main)
 
 
 def test_our_own_mistakes_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

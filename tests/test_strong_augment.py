@@ -6,7 +6,8 @@ from torchvision.transforms import v2
 
 from ppl.errors import InputError
 from ppl.settings import check
-from ppl.strong_augment import StrongAugmentSettings, strong_augment
+from ppl.strong_augment import StrongAugmentSettings, draw_strong
+from ppl.strong_augment import strong_augment as apply_draws
 
 PAPER = StrongAugmentSettings(
     jitter_probability=0.8,
@@ -30,6 +31,12 @@ def images(batch: int = 4, height: int = 12, width: int = 17) -> torch.Tensor:
 
 def draws(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def strong_augment(
+    images: torch.Tensor, settings: StrongAugmentSettings, generator: torch.Generator
+) -> torch.Tensor:
+    return apply_draws(images, draw_strong(len(images), settings, generator))
 
 
 def with_(**changes: float) -> StrongAugmentSettings:

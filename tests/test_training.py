@@ -16,11 +16,11 @@ from ppl.image_files import write_mask
 from ppl.image_set import ImageSet, mask_file
 from ppl.loss import LossSettings, cross_entropy
 from ppl.network import NetworkSettings, SegmentationNetwork, new_network, save_network
-from ppl.resize import ImageSettings
 from ppl.retrain import retrain
 from ppl.strong_augment import StrongAugmentSettings
 from ppl.supervised import SupervisedSettings, train_supervised
 from ppl.training import (
+    ComputeSettings,
     OptimizerSettings,
     SelectionSettings,
     Training,
@@ -32,14 +32,15 @@ from ppl.training import _sgd as sgd_of
 from ppl.training_curve import write_training_curve
 from ppl.validation import validation_score
 from ppl.weak_augment import WeakAugmentSettings
-from tests.conftest import COLOURS, MakeSet
+from tests.conftest import COLOURS, MakeSet, whole
 
 CPU = torch.device("cpu")
 OPTIMIZER = OptimizerSettings(
     encoder_lr=0.01, decoder_lr_multiple=10.0, momentum=0.9, weight_decay=1e-4, poly_power=0.9
 )
 EVEN = LossSettings(defect_weight=1.0)
-IMAGE = ImageSettings(height=32, width=32)
+IMAGE = whole(32, 32)
+PLAINLY = ComputeSettings(precision="float32", compile=False)
 WEAK = WeakAugmentSettings(scale_min=0.8, scale_max=1.25, flip_probability=0.5)
 STRONG = StrongAugmentSettings(
     jitter_probability=0.8,
@@ -61,7 +62,7 @@ def by(what: str, every: int = 2) -> SelectionSettings:
     return SelectionSettings.model_validate({"by": what, "every": every})
 
 
-def fixed_loss(network: SegmentationNetwork) -> Tensor:
+def fixed_loss(network: torch.nn.Module) -> Tensor:
     """The same two random images at every step."""
     draws = torch.Generator().manual_seed(0)
     images = torch.rand(2, 3, 32, 32, generator=draws)
@@ -77,7 +78,9 @@ def scores(values: list[float]) -> Callable[[SegmentationNetwork], float]:
 def run(network: SegmentationNetwork, validate: Any = None, **changes: Any) -> Training:
     settings: dict[str, Any] = {
         "iterations": 6,
+        "batch": 2,
         "optimizer": OPTIMIZER,
+        "compute": PLAINLY,
         "selection": by("last"),
         "name": "teacher",
     }
@@ -183,7 +186,7 @@ def test_validation_sees_the_network_in_eval_mode_and_training_goes_on_in_traini
 ) -> None:
     modes = []
 
-    def loss(network: SegmentationNetwork) -> Tensor:
+    def loss(network: torch.nn.Module) -> Tensor:
         modes.append(network.training)
         return fixed_loss(network)
 
@@ -196,7 +199,9 @@ def test_validation_sees_the_network_in_eval_mode_and_training_goes_on_in_traini
         loss,
         validate,
         iterations=3,
+        batch=2,
         optimizer=OPTIMIZER,
+        compute=PLAINLY,
         selection=by("last", 2),
         name="x",
     )
@@ -216,13 +221,21 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_iteration(
 ) -> None:
     calls = []
 
-    def loss(network: SegmentationNetwork) -> Tensor:
+    def loss(network: torch.nn.Module) -> Tensor:
         calls.append(1)
         return fixed_loss(network) * (value if len(calls) == 4 else 1.0)
 
     with pytest.raises(InputError, match=rf"x: the loss is {value} at iteration 4 of 6"):
         train(
-            network, loss, None, iterations=6, optimizer=OPTIMIZER, selection=by("last"), name="x"
+            network,
+            loss,
+            None,
+            iterations=6,
+            batch=2,
+            optimizer=OPTIMIZER,
+            compute=PLAINLY,
+            selection=by("last"),
+            name="x",
         )
 
 
@@ -265,6 +278,7 @@ def teacher(
         loss=EVEN,
         optimizer=OPTIMIZER,
         selection=by("validation"),
+        compute=PLAINLY,
         supervised=budget,
         seed=seed,
         device=CPU,
@@ -303,7 +317,7 @@ def test_a_teacher_learns_a_few_images_by_heart(
     # pure background scores 0.3
     assert training.curve[-1]["validation_miou"] > 0.6
     network.load_state_dict(training.kept)
-    score = validation_score(labeled, (32, 32), 3)
+    score = validation_score(labeled, whole(32, 32), 3)
     assert score is not None
     best = max(point["validation_miou"] or 0 for point in training.curve)
     assert score(network.eval()) == pytest.approx(best, abs=1e-6)
@@ -325,7 +339,7 @@ def test_validation_images_that_count_no_pixel_are_none(make_set: MakeSet, ids: 
     for id in ids:
         ignored = torch.full((32, 32), 255)
         write_mask(mask_file(validation.folder / "masks", id), ignored, COLOURS)
-    assert validation_score(validation, (32, 32), 3) is None
+    assert validation_score(validation, whole(32, 32), 3) is None
 
 
 def student(
@@ -349,6 +363,7 @@ def student(
         cutmix=MIX,
         optimizer=OPTIMIZER,
         selection=by("validation"),
+        compute=PLAINLY,
         budget=RetrainSettings(start="fresh", iterations=3, labeled_batch=2, unlabeled_batch=2),
         seed=0,
         device=CPU,

@@ -1,0 +1,472 @@
+"""How near every stage comes to what the network alone could do.
+
+    python -m benchmarks.stages --out stages.json                         # 2 cores: 10 minutes
+    python -m benchmarks.stages --size 512 --batch 64 --steps 200 --out stages.json    # a GPU
+
+On generated images, with the real stages' code, each measurement in a process of its own started
+as ppl.launch does:
+
+trainings    steps of the stage and of the bare network in turn (forward, backward, optimizer on
+             one batch that never changes), the confidence pass of CutMix by itself
+predictions  the stage's images a second against the bare network's forward passes
+growth       ranking and pseudo-labels with a network of one layer, on 100 to 10,000 images
+processes    images a second of the final training with 1 and with 2 processes on the same cores
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import ppl.def_up
+import ppl.training
+from benchmarks.network_step import CLASSES, attainable, flops_of, hardware, network_of, peak_memory
+from ppl import processes
+from ppl.cutmix import CutMixSettings
+from ppl.def_up import RetrainSettings, network_confidence
+from ppl.evaluation import EvaluateSettings, evaluate_models
+from ppl.image_files import write_mask
+from ppl.image_set import DatasetInfo, Entry, ImageSet, mask_file, read_image_set, write_index
+from ppl.launch import memory_settings
+from ppl.loss import LossSettings, cross_entropy
+from ppl.network import SegmentationNetwork, pick_device
+from ppl.pseudo_label import PseudoLabelSettings, write_pseudo_masks
+from ppl.ranking import RankingSettings, score_images
+from ppl.resize import ImageSettings
+from ppl.retrain import retrain
+from ppl.strong_augment import StrongAugmentSettings
+from ppl.supervised import SupervisedSettings, train_supervised
+from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings
+from ppl.weak_augment import WeakAugmentSettings
+
+DIFFERENT = 64
+"""Images that differ; more are links to these."""
+
+COLOURS = [(40 * k, 200 - 30 * k, 30 * k) for k in range(CLASSES)]
+
+# params.yaml's own values, or the paper's where those are for tiny pictures
+WEAK = WeakAugmentSettings(scale_min=1.0, scale_max=1.0, flip_probability=0.5)
+SCALED = WeakAugmentSettings(scale_min=0.5, scale_max=2.0, flip_probability=0.5)
+STRONG = StrongAugmentSettings(
+    jitter_probability=0.8,
+    brightness=0.5,
+    contrast=0.5,
+    saturation=0.5,
+    hue=0.25,
+    grayscale_probability=0.2,
+    blur_probability=0.5,
+    blur_sigma_min=0.1,
+    blur_sigma_max=2.0,
+)
+CUTMIX = CutMixSettings(
+    enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
+)
+LOSS = LossSettings(defect_weight=4.0)
+OPTIMIZER = OptimizerSettings(
+    encoder_lr=0.001, decoder_lr_multiple=10.0, momentum=0.9, weight_decay=1e-4, poly_power=0.9
+)
+
+
+class Given(argparse.Namespace):
+    """The command line."""
+
+    size: int
+    batch: int
+    architecture: str
+    encoder: str
+    steps: int
+    images: int
+    colour: bool
+    precision: str
+    compile: bool
+    only: list[str] | None
+    out: Path | None
+    one: str | None
+    folder: Path | None
+
+
+def make_images(folder: Path, count: int, size: int, *, colour: bool) -> ImageSet:
+    """A set of `count` images a quarter larger than `size`, each with a mask, most by links."""
+    draws = np.random.default_rng(0)
+    side = size * 5 // 4
+    entries = []
+    for number in range(count):
+        id = f"{number // 1000}/{number:06}"
+        image, mask = folder / "images" / f"{id}.png", mask_file(folder / "masks", id)
+        image.parent.mkdir(parents=True, exist_ok=True)
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        if number < DIFFERENT:
+            coarse = draws.integers(0, 256, (8, 8, 3 if colour else 1), dtype=np.uint8)
+            picture = Image.fromarray(coarse if colour else coarse[:, :, 0])
+            noisy = np.asarray(picture.resize((side, side))) // 2
+            noisy = noisy + draws.integers(0, 60, noisy.shape, dtype=np.uint8)
+            Image.fromarray(noisy).save(image)
+            classes = torch.from_numpy(draws.integers(0, CLASSES, (6, 6)))
+            rows, columns = (torch.arange(side) * 6 // side for _ in range(2))
+            write_mask(mask, classes[rows][:, columns], COLOURS)
+        else:
+            twin = f"0/{number % DIFFERENT:06}"
+            os.link(folder / "images" / f"{twin}.png", image)
+            os.link(mask_file(folder / "masks", twin), mask)
+        entries.append(Entry(id, f"{id}.png", side, side))
+    write_index(folder, entries)
+    return read_image_set(folder)
+
+
+def image_settings(given: Given) -> ImageSettings:
+    return ImageSettings(height=given.size, width=given.size, fit="whole", overlap=0)
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+class InTurn:
+    """Takes the place of `train_step`: blocks of the stage's steps, of bare ones, of confidence."""
+
+    def __init__(self, given: Given, device: torch.device, unlabeled: int) -> None:
+        self._device = device
+        self._block = 20 if device.type == "cuda" else 1
+        self._network = network_of(given.architecture, given.encoder).to(device).train()
+        self._network.precision = getattr(torch, given.precision)
+        if given.compile:
+            self._network.body.compile()
+        self._images = torch.rand(given.batch, 3, given.size, given.size, device=device)
+        self._masks = torch.randint(CLASSES, (given.batch, given.size, given.size), device=device)
+        self._sgd = torch.optim.SGD(self._network.parameters(), lr=0.001, momentum=0.9)
+        self._unlabeled = unlabeled
+        self._real = ppl.training.train_step
+        self._steps = 0
+        self._began = 0.0
+        self.seconds: dict[str, list[float]] = {"stage": [], "bare": [], "confidence": []}
+        """Of one step each."""
+
+    def __call__(self, *arguments: Any) -> Tensor:
+        loss = self._real(*arguments)
+        self._steps += 1
+        if self._steps % self._block == 0:
+            synchronize(self._device)
+            self.seconds["stage"].append((time.perf_counter() - self._began) / self._block)
+            self._time("bare", self._bare_step)
+            if self._unlabeled:
+                self._time("confidence", self._confidence)
+            self._began = time.perf_counter()
+        return loss
+
+    def _time(self, what: str, work: Callable[[], object]) -> None:
+        began = time.perf_counter()
+        for _ in range(self._block):
+            work()
+        synchronize(self._device)
+        self.seconds[what].append((time.perf_counter() - began) / self._block)
+
+    def _bare_step(self) -> None:
+        self._sgd.zero_grad(set_to_none=True)
+        cross_entropy(self._network(self._images), self._masks, LOSS).backward()  # type: ignore[no-untyped-call]
+        self._sgd.step()
+
+    def _confidence(self) -> None:
+        network_confidence(self._network, self._images[: self._unlabeled])
+
+    def medians(self) -> dict[str, float]:
+        """Without the first two blocks, in which memory is fetched and plans are made."""
+        return {k: statistics.median(v[2:]) if v[2:] else 0.0 for k, v in self.seconds.items()}
+
+
+def training(given: Given, folder: Path, *, student: bool, weak: WeakAugmentSettings) -> Any:
+    """Rates of one training; `student`: with pseudo-labels, half of the batch each."""
+    device = pick_device()
+    torch.manual_seed(0)
+    images = make_images(folder, given.images, given.size, colour=given.colour)
+    nothing = images.subset([])
+    network = network_of(given.architecture, given.encoder).to(device)
+    flops = flops_of(network, torch.rand(given.batch, 3, given.size, given.size, device=device))
+    half = given.batch // 2 if student else 0
+    in_turn = InTurn(given, device, half)
+    ppl.training.train_step = in_turn  # type: ignore[assignment]
+    common: dict[str, Any] = {
+        "image": image_settings(given),
+        "weak": weak,
+        "loss": LOSS,
+        "optimizer": OPTIMIZER,
+        "selection": SelectionSettings(by="last", every=10**9),
+        "compute": ComputeSettings.model_validate(
+            {"precision": given.precision, "compile": given.compile}
+        ),
+        "seed": 0,
+        "device": device,
+    }
+    if student:
+        budget = RetrainSettings(
+            start="fresh",
+            iterations=given.steps,
+            labeled_batch=given.batch - half,
+            unlabeled_batch=half,
+        )
+        retrain(
+            network,
+            images,
+            nothing,
+            images,
+            [folder / "masks"],
+            strong=STRONG,
+            cutmix=CUTMIX,
+            budget=budget,
+            name="student",
+            **common,
+        )
+    else:
+        supervised = SupervisedSettings(iterations=given.steps, batch=given.batch, snapshots=3)
+        train_supervised(network, images, nothing, supervised=supervised, **common)
+    seconds = in_turn.medians()
+    limit = attainable(device, 3)
+    without_confidence = seconds["stage"] - seconds["confidence"]
+    return {
+        "images_per_second": round(given.batch / seconds["stage"], 2),
+        "ms_per_image": {k: round(1000 * s / given.batch, 2) for k, s in seconds.items()},
+        "share_of_bare_step": round(seconds["bare"] / without_confidence, 3),
+        "gflops": round(flops / seconds["stage"] / 1e9, 1),
+        "attainable_gflops": round(limit / 1e9, 1),
+        "share_of_attainable": round(flops / seconds["stage"] / limit, 3),
+        "peak_memory_mib": round(peak_memory(device) / 2**20),
+    }
+
+
+class OneLayer(nn.Module):
+    """In place of a network, to see what is around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, CLASSES, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.layer(images)
+        return result
+
+
+def prediction(
+    given: Given, folder: Path, stage: str, networks: list[Any], count: int
+) -> dict[str, Any]:
+    """Images a second of a stage that predicts `count` images."""
+    images = make_images(folder, count, given.size, colour=given.colour)
+    image = image_settings(given)
+    began = time.perf_counter()
+    if stage == "rank_stability":
+        score_images(
+            networks, images, image, RankingSettings(reliable_fraction=0.5, use_confidence=True)
+        )
+    elif stage == "pseudo_label":
+        write_pseudo_masks(
+            networks[0],
+            images,
+            image,
+            PseudoLabelSettings(scales=[1.0], flip=False),
+            DatasetInfo("x", tuple(map(str, range(CLASSES))), tuple(COLOURS)),
+            folder / "out",
+        )
+    else:
+        settings = EvaluateSettings(
+            scales=[1.0],
+            flip=False,
+            min_defect_fraction=0.001,
+            false_alarm_rate=0.05,
+            defect_overlap=0.25,
+            overlays=0,
+            extremes=0,
+        )
+        evaluate_models(
+            {str(k): network for k, network in enumerate(networks)},
+            images,
+            CLASSES,
+            image,
+            settings,
+        )
+    seconds = time.perf_counter() - began
+    return {
+        "images": count,
+        "networks": len(networks),
+        "images_per_second": round(count / seconds, 1),
+        "peak_memory_mib": round(peak_memory(pick_device()) / 2**20),
+    }
+
+
+@torch.no_grad()
+def prediction_against_bare(given: Given, folder: Path, stage: str) -> dict[str, Any]:
+    device = pick_device()
+    number = {"rank_stability": 3, "pseudo_label": 1, "evaluate": 3}[stage]
+    networks = [
+        network_of(given.architecture, given.encoder).to(device).eval() for _ in range(number)
+    ]
+    found = prediction(given, folder, stage, networks, given.images)
+    step = 32 if device.type == "cuda" else 8
+    batch = torch.rand(step, 3, given.size, given.size, device=device)
+    times = []
+    for _ in range(6):
+        began = time.perf_counter()
+        for network in networks:
+            network(batch)
+        synchronize(device)
+        times.append(time.perf_counter() - began)
+    bare = step / statistics.median(times[1:])
+    return found | {
+        "bare_images_per_second": round(bare, 1),
+        "share_of_bare": round(found["images_per_second"] / bare, 3),
+    }
+
+
+def growth(given: Given, folder: Path, stage: str, count: int) -> dict[str, Any]:
+    networks: list[Any] = [OneLayer().to(pick_device()).eval() for _ in range(3)]
+    small = argparse.Namespace(**vars(given) | {"size": 64})
+    return prediction(small, folder, stage, networks, count)  # type: ignore[arg-type]
+
+
+def several(given: Given, folder: Path) -> dict[str, Any]:
+    """The final training's rate as these processes together reach it."""
+    processes.start()
+    mine = folder / str(processes.rank())
+    images = make_images(mine, given.images, given.size, colour=given.colour)
+    device = pick_device()
+    torch.manual_seed(0)
+    network: SegmentationNetwork = network_of(given.architecture, given.encoder).to(device)
+    stamps: list[float] = []
+    real = ppl.training.train_step
+
+    def step(*arguments: Any) -> Tensor:
+        synchronize(device)
+        stamps.append(time.perf_counter())
+        return real(*arguments)
+
+    ppl.training.train_step = step  # type: ignore[assignment]
+    half = given.batch // 2
+    retrain(
+        network,
+        images,
+        images.subset([]),
+        images,
+        [mine / "masks"],
+        image=image_settings(given),
+        weak=WEAK,
+        strong=STRONG,
+        cutmix=CUTMIX,
+        loss=LOSS,
+        optimizer=OPTIMIZER,
+        selection=SelectionSettings(by="last", every=10**9),
+        compute=ComputeSettings(precision="float32", compile=False),
+        budget=RetrainSettings(
+            start="fresh",
+            iterations=given.steps,
+            labeled_batch=given.batch - half,
+            unlabeled_batch=half,
+        ),
+        seed=0,
+        device=device,
+        name="student",
+    )
+    count = processes.count()
+    processes.stop()
+    intervals = [b - a for a, b in itertools.pairwise(stamps[2:])]
+    return {
+        "processes": count,
+        "threads_each": torch.get_num_threads(),
+        "images_per_second": round(given.batch / statistics.median(intervals), 2),
+    }
+
+
+def measurements(given: Given) -> dict[str, Callable[[Path], Any]]:
+    """All of them by name."""
+    found: dict[str, Callable[[Path], Any]] = {
+        "train_supervised": lambda at: training(given, at, student=False, weak=WEAK),
+        "train_supervised, scales 0.5-2": lambda at: training(
+            given, at, student=False, weak=SCALED
+        ),
+        "retrain_final": lambda at: training(given, at, student=True, weak=WEAK),
+    }
+    for stage in ("rank_stability", "pseudo_label", "evaluate"):
+        found[stage] = lambda at, stage=stage: prediction_against_bare(given, at, stage)  # type: ignore[misc]
+    for stage in ("rank_stability", "pseudo_label"):
+        for count in (100, 1000, 10000):
+            found[f"growth: {stage}, {count} images"] = (
+                lambda at, stage=stage, count=count: growth(given, at, stage, count)  # type: ignore[misc]
+            )
+    for count in (1, 2):
+        found[f"processes: {count}"] = lambda at: several(given, at)
+    return found
+
+
+def run_alone(name: str, given: Given, arguments: list[str]) -> Any:
+    """One measurement in a process of its own, or in several."""
+    start, environment = [sys.executable], os.environ | memory_settings(os.environ)
+    if name == "processes: 2":
+        start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        environment["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // 2))
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [*start, "-m", "benchmarks.stages", "--one", name, "--folder", folder, *arguments],
+            env=environment | {"TQDM_DISABLE": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    return json.loads(next(x for x in reversed(done.stdout.splitlines()) if x.startswith("{")))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--size", type=int, default=128, help="pixels a side")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--architecture", default="DeepLabV3Plus")
+    parser.add_argument("--encoder", default="resnet18")
+    parser.add_argument("--steps", type=int, default=20, help="of each training")
+    parser.add_argument("--images", type=int, default=256, help="of each set but for the growth")
+    parser.add_argument("--colour", action="store_true", help="instead of grey images")
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--only", nargs="+", help="measurements whose name begins so")
+    parser.add_argument("--out", type=Path, help="JSON; printed without it")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args(namespace=Given())
+    known = measurements(given)
+    if given.one:
+        assert given.folder is not None
+        found = known[given.one](given.folder)
+        if os.environ.get("RANK", "0") == "0":
+            print("\n" + json.dumps(found))
+        return
+    result: dict[str, Any] = {
+        "hardware": hardware(),
+        "what": {k: v for k, v in vars(given).items() if k not in ("out", "one", "folder", "only")},
+    }
+    gpus = torch.cuda.device_count()
+    for name in known:
+        if given.only and not name.startswith(tuple(given.only)):
+            continue
+        if name == "processes: 2" and gpus == 1:
+            result[name] = "one GPU here"
+            continue
+        began = time.perf_counter()
+        result[name] = run_alone(name, given, sys.argv[1:])
+        print(f"{name} ({time.perf_counter() - began:.0f} s): {result[name]}", file=sys.stderr)
+    text = json.dumps(result, indent=1) + "\n"
+    if given.out:
+        given.out.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Several processes: they share a batch, train the same model as one, and fail with a word."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from ppl import processes
+from ppl.launch import PARALLEL
+from ppl.shared_layers import SharedDropout, part_of_batch, share_layers
+from tests.conftest import MakeSet
+from tests.project import ROOT, copy_project, dvc, environment
+
+# what each process does; the first writes what came out
+WORK = """
+import json, sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from ppl import processes
+from ppl.checkpoint import Checkpoint
+from ppl.errors import InputError
+from ppl.image_set import read_image_set
+from ppl.network import new_network
+from ppl.pseudo_label import PseudoLabelSettings, write_pseudo_masks
+from ppl.image_set import DatasetInfo
+from ppl.ranking import RankingSettings, score_images
+from tests import test_training as t
+from tests.conftest import COLOURS, whole
+from ppl.network import NetworkSettings
+
+out, batch, architecture, encoder, options = sys.argv[1:6]
+out = Path(out)
+torch.set_num_threads(1)
+processes.start()
+settings = NetworkSettings(architecture=architecture, encoder=encoder, options=json.loads(options),
+    encoder_weights=None, mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3])
+labeled, unlabeled = read_image_set(out.parent / "labeled"), read_image_set(out.parent / "set")
+try:
+    network, teacher = t.teacher(labeled, labeled, settings, iterations=3, batch=int(batch))
+    network.load_state_dict(teacher.kept)
+    info = DatasetInfo("x", ("0", "1", "2"), tuple(COLOURS))
+    write_pseudo_masks(network.eval(), unlabeled, whole(32, 32),
+        PseudoLabelSettings(scales=[1.0], flip=False), info, out / "masks")
+    processes.wait()
+    ranked = score_images([network] * 2, unlabeled, whole(32, 32),
+        RankingSettings(reliable_fraction=0.5, use_confidence=True))
+    student = t.student(labeled, unlabeled, [out / "masks"], settings)
+except InputError as error:
+    sys.exit(str(error))
+if processes.is_first():
+    for name, training in {"teacher": teacher, "student": student}.items():
+        state = {key: tensor.contiguous() for key, tensor in training.kept.items()}
+        save_file(state, out / f"{name}.safetensors")
+    (out / "found.json").write_text(json.dumps({"ranked": ranked, "processes": processes.count(),
+        "curves": [teacher.curve, student.curve]}))
+processes.wait()
+processes.stop()
+"""
+
+
+def work(folder: Path, count: int, batch: int, *network: str) -> subprocess.CompletedProcess[str]:
+    out = folder / f"by_{count}"
+    out.mkdir()
+    script = folder / "work.py"
+    script.write_text(WORK, encoding="utf-8")
+    start = [sys.executable]
+    if count > 1:
+        start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    return subprocess.run(
+        [*start, str(script), str(out), str(batch), *network],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_set: MakeSet) -> Path:
+    make_set(["a", "b", "c", "d"], folder="labeled")
+    make_set([f"u{k}" for k in range(5)], sizes=[(32, 32 + k) for k in range(5)], masks=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "options"),
+    [
+        # dropout, batch normalisation by PyTorch and by timm, parameters that are never used
+        ("DeepLabV3Plus", "tu-test_resnet", {}),
+        ("Unet", "resnet18", {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}),
+        ("Linknet", "tu-test_efficientnet", {}),
+    ],
+)
+def test_two_processes_train_the_models_that_one_trains(
+    folder: Path, architecture: str, encoder: str, options: dict[str, Any]
+) -> None:
+    for count in (1, 2):
+        done = work(folder, count, 5, architecture, encoder, json.dumps(options))
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (json.loads((folder / f"by_{n}" / "found.json").read_text()) for n in (1, 2))
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert two["ranked"] == pytest.approx(one["ranked"], abs=2e-3)
+    for model in ("teacher", "student"):
+        alone, shared = (load_file(folder / f"by_{n}" / f"{model}.safetensors") for n in (1, 2))
+        assert alone.keys() == shared.keys()
+        for name, tensor in alone.items():
+            torch.testing.assert_close(shared[name], tensor, atol=2e-3, rtol=2e-3, msg=name)
+    for curve, other in zip(one["curves"], two["curves"], strict=True):
+        for point, twin in zip(curve, other, strict=True):
+            assert twin["training_loss"] == pytest.approx(point["training_loss"], abs=1e-3)
+
+
+def test_more_processes_than_images_in_a_batch_are_refused(folder: Path) -> None:
+    done = work(folder, 3, 2, "Linknet", "tu-test_resnet", "{}")
+    assert done.returncode != 0
+    assert "teacher: 3 processes, but a batch has 2 images" in done.stderr
+
+
+def test_alone_nothing_is_shared() -> None:
+    assert (processes.count(), processes.rank(), processes.is_first()) == (1, 0, True)
+    assert list(processes.own(5)) == [0, 1, 2, 3, 4]
+    assert processes.every([1, 2, 3]) == [1, 2, 3]
+    assert processes.gathered("x") == ["x"]
+    network = nn.Linear(2, 2)
+    assert processes.together(network) is network
+    assert processes.bare(network) is network
+
+
+@pytest.mark.parametrize("kind", [nn.Dropout, nn.Dropout2d])
+def test_parts_of_a_batch_drop_what_the_whole_drops(kind: type[nn.Module]) -> None:
+    network = nn.Sequential(nn.Conv2d(2, 2, 1), kind(0.4))
+    share_layers(network)
+    dropout = network[1]
+    assert isinstance(dropout, SharedDropout)
+    images = torch.rand(5, 2, 6, 7)
+    torch.manual_seed(1)
+    whole = dropout(images)
+    found = []
+    for part in (range(2), range(2, 5)):
+        torch.manual_seed(1)
+        with part_of_batch(part, 5):
+            found.append(dropout(images[part.start : part.stop]))
+    assert torch.equal(torch.cat(found), whole)
+    assert 0 < (whole == 0).float().mean() < 1
+    # what is left is scaled, so that the mean stays
+    torch.testing.assert_close(whole[whole != 0], images[whole != 0] / 0.6)
+    assert torch.equal(dropout.eval()(images), images)
+
+
+def test_whole_channels_fall_together() -> None:
+    dropout = SharedDropout(0.5, channels=True)
+    kept = dropout(torch.ones(20, 8, 3, 3)).flatten(2)
+    assert ((kept == 0).all(dim=2) | (kept != 0).all(dim=2)).all()
+
+
+def test_every_stage_that_is_shared_exists() -> None:
+    assert all((ROOT / "stages" / f"{stage}.py").is_file() for stage in PARALLEL)
+
+
+@pytest.mark.long
+def test_the_whole_pipeline_by_two_processes_is_that_by_one(tmp_path: Path) -> None:
+    scores, models = [], []
+    for count in ("1", "2"):
+        folder = copy_project(tmp_path / count)
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", "repro"],
+            cwd=folder,
+            env=environment() | {"PPL_PROCESSES": count},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"final: {count} processes" in done.stdout or count == "1"
+        scores.append(json.loads((folder / "data/ranking/scores.json").read_text()))
+        models.append(load_file(folder / "data/models/teacher/model.safetensors"))
+        assert dvc(folder, "status").stdout.strip() == "Data and pipelines are up to date."
+    assert scores[1] == pytest.approx(scores[0], abs=0.02)
+    for name, tensor in models[0].items():
+        torch.testing.assert_close(models[1][name], tensor, atol=2e-3, rtol=2e-3, msg=name)
