@@ -45,8 +45,11 @@ class Checkpoint:
         self._last = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state; None where there is none. No code is run from the file."""
-        if not self._file.is_file():
+        """The saved state; None where there is none. No code is run from the file.
+
+        None also for all but the first of several processes.
+        """
+        if not processes.is_first() or not self._file.is_file():
             return None
         with self._file.open("rb") as stream:
             state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
@@ -80,7 +83,7 @@ def checkpoint_of(stage: str) -> Iterator[Checkpoint]:
     The environment's PPL_CHECKPOINT_SECONDS (10) is the least time between two of its states.
     Inside, no other run with the same fingerprint goes on: a second one waits. After success the
     checkpoint is deleted, after anything else it stays. Of several processes at work together the
-    first one writes, and all go on from what it wrote.
+    first one reads and writes it.
     """
     # queued runs work in copies of the project that are deleted; DVC_ROOT is where they came from
     scratch = Path(os.environ.get("DVC_ROOT", ".")) / SCRATCH
@@ -88,11 +91,9 @@ def checkpoint_of(stage: str) -> Iterator[Checkpoint]:
     file = scratch / f"{stage}-{fingerprint(stage)}.pt"
     checkpoint = Checkpoint(file, seconds=float(os.environ.get("PPL_CHECKPOINT_SECONDS", "10")))
     if not processes.is_first():
-        processes.wait()
         yield checkpoint
         return
     with filelock.FileLock(file.with_suffix(".lock")):
-        processes.wait()
         yield checkpoint
         file.unlink(missing_ok=True)
         file.with_suffix(".half").unlink(missing_ok=True)

@@ -6,7 +6,7 @@ FOLDER/masks/ID.png       class indices, 255 is ignore; absent in the unlabeled 
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -61,7 +61,7 @@ class ImageSet:
         if strangers:
             raise InputError(f"{self.folder} holds no image {strangers[0]} ({len(strangers)} such)")
         wanted = set(ids)
-        return ImageSet(self.folder, tuple(entry for entry in self.entries if entry.id in wanted))
+        return replace(self, entries=tuple(entry for entry in self.entries if entry.id in wanted))
 
 
 @dataclass(frozen=True)

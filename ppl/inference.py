@@ -64,7 +64,8 @@ def predict(
         entry and the probabilities, float32 on the networks' device, in the networks' order.
     """
     device = next(networks[0].parameters()).device
-    step = at_once(device)
+    # a large image is a batch of windows by itself
+    step = 1 if image.fit == "windows" else at_once(device)
     batches = [image_set.entries[start : start + step] for start in range(0, len(image_set), step)]
 
     def load(entry: Entry) -> list[Tensor]:

@@ -28,6 +28,11 @@ MEMORY = {
 }
 """Variables of glibc's malloc, in bytes; it reads them once, when a process starts."""
 
+TORCHRUN = "torch.distributed.run"
+
+SHARED_VARIABLES = ("PPL_", "OMP_", "NCCL_", "GLOO_", "DVC_")
+"""How those variables begin that count on every machine."""
+
 PARALLEL = {
     "train_supervised",
     "rank_stability",
@@ -59,7 +64,7 @@ def commands(
     hosts = [host.strip() for host in given.get("PPL_HOSTS", "").split(",") if host.strip()]
     if stage not in PARALLEL or (int(number) == 1 and len(hosts) < 2):
         return alone, []
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", number]
+    torchrun = [sys.executable, "-m", TORCHRUN, "--nproc-per-node", number]
     if len(hosts) < 2:
         return [*torchrun, "--standalone", *alone[1:]], []
     meet = ["--master-addr", hosts[0], "--master-port", given.get("PPL_PORT", "29500")]
@@ -76,7 +81,7 @@ def commands(
 
 def _elsewhere(command: Sequence[str], given: Mapping[str, str]) -> str:
     """`command` for the shell of another machine, in the same folder with the same settings."""
-    own = {name: value for name, value in given.items() if name.startswith(("PPL_", "OMP_"))}
+    own = {name: value for name, value in given.items() if name.startswith(SHARED_VARIABLES)}
     settings = [f"{name}={value}" for name, value in (own | MEMORY).items()]
     return f"cd {shlex.quote(os.getcwd())} && exec {shlex.join(['env', *settings, *command])}"  # noqa: PTH109
 
@@ -89,14 +94,14 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"\n{error}")
     settings = memory_settings(os.environ) if sys.platform == "linux" else {}
-    if "torch.distributed.run" in here:
+    if TORCHRUN in here:
         cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
         threads = max(1, cores // int(os.environ.get("PPL_PROCESSES", "1")))
         settings = {"OMP_NUM_THREADS": str(threads)} | settings
         settings = {k: v for k, v in settings.items() if k not in os.environ}
-    if elsewhere:
+    if elsewhere or (sys.platform == "win32" and TORCHRUN in here):
         sys.exit(_run_with_others(here, elsewhere, os.environ | settings))
-    if sys.platform == "linux" or "torch.distributed.run" in here:
+    if sys.platform == "linux" or TORCHRUN in here:
         # in place of this process: signals, exit status and parent stay as DVC knows them
         os.execve(sys.executable, here, os.environ | settings)
     module = f"stages.{stage}"

@@ -23,8 +23,8 @@ SCRATCH = Path(".scratch")
 LOOK_EVERY = 1.0
 """Seconds between two looks at whether `dvc` is still there."""
 
-WAIT = 5.0
-"""Seconds in which an orphan is expected to have stopped."""
+WAIT = 15.0
+"""Seconds in which an orphan is expected to have stopped, and the processes that read for it."""
 
 
 @contextmanager

@@ -81,6 +81,16 @@ def gathered(part: T) -> list[T]:
     return parts
 
 
+def from_first(what: T) -> T:
+    """What the first process has, on each of them. Pickled among themselves alone."""
+    if count() == 1:
+        return what
+    whole: list[Any] = [what]
+    dist.broadcast_object_list(whole)
+    only: T = whole[0]
+    return only
+
+
 def together(network: nn.Module) -> nn.Module:
     """`network` as the processes train it together: gradients averaged as they are computed."""
     if count() == 1:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -36,7 +37,7 @@ def write_pseudo_masks(
     Of several processes each writes its share.
     """
     out.mkdir(parents=True, exist_ok=True)
-    share = ImageSet(images.folder, tuple(processes.every(images.entries)))
+    share = replace(images, entries=tuple(processes.every(images.entries)))
     with ThreadPoolExecutor(WRITERS) as pool:
         writing: deque[Future[None]] = deque()
         for entry, [prob] in predict([network], share, image, settings, what="pseudo-label"):

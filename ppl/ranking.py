@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,7 @@ def score_images(
     Rounding keeps the order of nearly equal scores the same on machines that differ in the last
     bit of a float.
     """
-    share = ImageSet(unlabeled.folder, tuple(processes.every(unlabeled.entries)))
+    share = replace(unlabeled, entries=tuple(processes.every(unlabeled.entries)))
     scores = {
         entry.id: round(reliability(probabilities, use_confidence=settings.use_confidence), 8)
         for entry, probabilities in predict(snapshots, share, image, what="rank")

@@ -43,10 +43,12 @@ def run(main: Callable[..., None]) -> None:
         if processes.is_first():
             with only_run(name):
                 guard = Guard(name)
+                processes.wait()
                 main(**arguments)
                 processes.wait()
                 guard.stop_if_changed()
         else:
+            processes.wait()
             with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
                 main(**arguments)
             processes.wait()

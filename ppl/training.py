@@ -136,7 +136,7 @@ def train(
     network.precision = getattr(torch, compute.precision)
     sgd = _sgd(network, optimizer)
     training = Training()
-    saved = checkpoint.load() if checkpoint else None
+    saved = processes.from_first(checkpoint.load() if checkpoint else None)
     if saved is not None:
         training = _restore(saved, network, sgd, draws)
         print(f"{name} goes on from iteration {training.iteration} of {iterations}")

@@ -45,6 +45,15 @@ settings = NetworkSettings(architecture=architecture, encoder=encoder, options=j
 labeled, unlabeled = read_image_set(out.parent / "labeled"), read_image_set(out.parent / "set")
 try:
     network, teacher = t.teacher(labeled, labeled, settings, iterations=3, batch=int(batch))
+    file = out.parent / "checkpoint.pt"
+    if processes.count() == 1:
+        try:
+            t.teacher(labeled, labeled, settings, iterations=3, batch=int(batch),
+                checkpoint=t.Interrupted(file, after=1))
+        except KeyboardInterrupt:
+            pass
+    _, resumed = t.teacher(labeled, labeled, settings, iterations=3, batch=int(batch),
+        checkpoint=Checkpoint(file, seconds=600))
     network.load_state_dict(teacher.kept)
     info = DatasetInfo("x", ("0", "1", "2"), tuple(COLOURS))
     write_pseudo_masks(network.eval(), unlabeled, whole(32, 32),
@@ -56,7 +65,7 @@ try:
 except InputError as error:
     sys.exit(str(error))
 if processes.is_first():
-    for name, training in {"teacher": teacher, "student": student}.items():
+    for name, training in {"teacher": teacher, "resumed": resumed, "student": student}.items():
         state = {key: tensor.contiguous() for key, tensor in training.kept.items()}
         save_file(state, out / f"{name}.safetensors")
     (out / "found.json").write_text(json.dumps({"ranked": ranked, "processes": processes.count(),
@@ -109,9 +118,11 @@ def test_two_processes_train_the_models_that_one_trains(
     one, two = (json.loads((folder / f"by_{n}" / "found.json").read_text()) for n in (1, 2))
     assert (one["processes"], two["processes"]) == (1, 2)
     assert two["ranked"] == pytest.approx(one["ranked"], abs=2e-3)
-    for model in ("teacher", "student"):
+    for model in ("teacher", "resumed", "student"):
         alone, shared = (load_file(folder / f"by_{n}" / f"{model}.safetensors") for n in (1, 2))
         assert alone.keys() == shared.keys()
+        if model == "resumed":
+            alone = load_file(folder / "by_1" / "teacher.safetensors")
         for name, tensor in alone.items():
             torch.testing.assert_close(shared[name], tensor, atol=2e-3, rtol=2e-3, msg=name)
     for curve, other in zip(one["curves"], two["curves"], strict=True):
