@@ -114,7 +114,7 @@ def test_two_predictions_meet_in_small_steps() -> None:
     assert found[0] == 0
     assert found[-1] == 1
     assert (found.diff() >= 0).all()
-    assert found.diff().max() <= 2 / 17 + 1e-6
+    assert found.diff().max() <= 1 / 16
 
 
 def test_predictions_sum_to_one(network: SegmentationNetwork, make_set: MakeSet) -> None:
