@@ -8,7 +8,6 @@ number.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 import ppl.pseudo_label
-from benchmarks.network_step import CLASSES, hardware, peak_memory
+from benchmarks.network_step import CLASSES, hardware, peak_memory, write_result
 from benchmarks.stages import COLOURS, OneLayer
 from ppl.image_files import write_mask
 from ppl.image_set import DatasetInfo, Entry, ImageSet, read_image_set, write_index, write_json
@@ -91,11 +90,7 @@ def main() -> None:
         settings = PseudoLabelSettings(scales=[1.0], flip=False)
         write_pseudo_masks(networks[0], half, image, settings, info, folder / "out")
         note("pseudo-label half of them")
-    text = json.dumps(result, indent=1) + "\n"
-    if given.out:
-        given.out.write_text(text, encoding="utf-8")
-    else:
-        print(text, end="")
+    write_result(result, given.out)
 
 
 if __name__ == "__main__":

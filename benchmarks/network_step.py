@@ -127,6 +127,15 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def write_result(result: dict[str, Any], out: Path | None) -> None:
+    """As JSON into a file, or to be seen."""
+    text = json.dumps(result, indent=1) + "\n"
+    if out:
+        out.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--size", type=int, default=128, help="pixels a side")
@@ -167,11 +176,7 @@ def main() -> None:
         "runs": found,
         "times_as_fast": round(default / launched, 2),
     }
-    text = json.dumps(result, indent=1) + "\n"
-    if given.out:
-        given.out.write_text(text, encoding="utf-8")
-    else:
-        print(text, end="")
+    write_result(result, given.out)
 
 
 if __name__ == "__main__":

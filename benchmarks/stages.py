@@ -33,7 +33,15 @@ from torch import Tensor, nn
 
 import ppl.def_up
 import ppl.training
-from benchmarks.network_step import CLASSES, attainable, flops_of, hardware, network_of, peak_memory
+from benchmarks.network_step import (
+    CLASSES,
+    attainable,
+    flops_of,
+    hardware,
+    network_of,
+    peak_memory,
+    write_result,
+)
 from ppl import processes
 from ppl.cutmix import CutMixSettings
 from ppl.def_up import RetrainSettings, network_confidence
@@ -461,11 +469,7 @@ def main() -> None:
         began = time.perf_counter()
         result[name] = run_alone(name, given, sys.argv[1:])
         print(f"{name} ({time.perf_counter() - began:.0f} s): {result[name]}", file=sys.stderr)
-    text = json.dumps(result, indent=1) + "\n"
-    if given.out:
-        given.out.write_text(text, encoding="utf-8")
-    else:
-        print(text, end="")
+    write_result(result, given.out)
 
 
 if __name__ == "__main__":
