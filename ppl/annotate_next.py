@@ -9,7 +9,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +17,7 @@ import torch
 from pydantic import Field
 from scipy.stats import rankdata
 
+from ppl import processes
 from ppl.confidence import likeliest
 from ppl.confusion import confusion_matrix, miou
 from ppl.image_files import IGNORE, class_values, read_mask
@@ -85,7 +86,8 @@ def disagreements(
 ) -> dict[str, float]:
     """By id, 1 - mIoU of the final model's prediction and the pseudo-mask that taught it.
 
-    0 where they are the same, 1 where they share nothing. Only the numbers stay in memory.
+    0 where they are the same, 1 where they share nothing. Only the numbers stay in memory. Of
+    several processes each compares its share, and all return the numbers of all.
 
     Args:
         image: the size of the network's input and how an image gets there.
@@ -95,14 +97,15 @@ def disagreements(
         InputError: an image has no pseudo-mask.
     """
     reliable = set(masked_ids(reliable_masks))
+    share = replace(images, entries=tuple(processes.every(images.entries)))
     found = {}
-    for entry, [prob] in predict([final], images, image, test_time, what="annotate next"):
+    for entry, [prob] in predict([final], share, image, test_time, what="annotate next"):
         folder = reliable_masks if entry.id in reliable else hard_masks
         taught = read_mask(mask_file(folder, entry.id))
         matrix = confusion_matrix(likeliest(prob).cpu(), taught, classes)
         # rounded as the ranking rounds, so that machines agree on the order
         found[entry.id] = round(1 - miou(matrix), 8)
-    return found
+    return {id: value for part in processes.gathered(found) for id, value in part.items()}
 
 
 def doubts(

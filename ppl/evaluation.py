@@ -6,7 +6,7 @@ Nothing else reads the hidden labels of the unlabeled images, and only the audit
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ppl import processes
 from ppl.calibration import CalibrationBins, calibration_bins
 from ppl.confidence import likeliest
 from ppl.confusion import confusion_matrix, miou
@@ -22,7 +23,7 @@ from ppl.image_detection import evidence
 from ppl.image_files import IGNORE, read_mask
 from ppl.image_set import DatasetInfo, ImageSet, mask_file, masked_ids
 from ppl.inference import TestTimeSettings, predict
-from ppl.model_result import ModelResult
+from ppl.model_result import ModelResult, pooled
 from ppl.network import SegmentationNetwork
 from ppl.overlays import (
     Candidate,
@@ -53,16 +54,23 @@ def evaluate_models(
     image: ImageSettings,
     settings: EvaluateSettings,
 ) -> dict[str, ModelResult]:
-    """Predict every test image with every model in one pass and count at the images' own size."""
-    counts = {name: _Counts(len(test), classes) for name in models}
-    defective = torch.zeros(len(test), dtype=torch.bool)
-    predictions = predict(list(models.values()), test, image, settings, what="evaluate")
+    """Predict every test image with every model in one pass and count at the images' own size.
+
+    Of several processes each counts its share, and all return the counts of all.
+    """
+    own = processes.own(len(test))
+    share = replace(test, entries=test.entries[own.start : own.stop])
+    counts = {name: _Counts(len(share), classes) for name in models}
+    defective = torch.zeros(len(share), dtype=torch.bool)
+    predictions = predict(list(models.values()), share, image, settings, what="evaluate")
     for index, (entry, probabilities) in enumerate(predictions):
-        truth = test.mask(entry)
+        truth = share.mask(entry)
         defective[index] = bool(((truth != BACKGROUND) & (truth != IGNORE)).any())
         for found, prob in zip(counts.values(), probabilities, strict=True):
             found.add(index, prob, truth, settings)
-    return {name: found.result(defective) for name, found in counts.items()}
+    results = {name: found.result(defective) for name, found in counts.items()}
+    parts = processes.gathered(results)
+    return {name: pooled([part[name] for part in parts]) for name in models}
 
 
 class _Counts:
@@ -105,14 +113,21 @@ class PseudoMaskQuality:
 def compare_with_hidden(
     predictions: Iterable[tuple[str, Tensor]], hidden: Path, classes: int
 ) -> PseudoMaskQuality:
-    """Count (id, (H, W) class indices) pairs against the mask of the same id in `hidden`."""
+    """Count (id, (H, W) class indices) pairs against the mask of the same id in `hidden`.
+
+    Of several processes each gives the pairs of its share, and all return the counts of all.
+    """
     matrix = torch.zeros((classes, classes), dtype=torch.int64)
     miou_of = {}
     for id, predicted in predictions:
         one = confusion_matrix(predicted, read_mask(mask_file(hidden, id)), classes)
         matrix += one
         miou_of[id] = miou(one)
-    return PseudoMaskQuality(matrix, miou_of)
+    parts = processes.gathered(PseudoMaskQuality(matrix, miou_of))
+    return PseudoMaskQuality(
+        torch.stack([part.matrix for part in parts]).sum(dim=0),
+        {id: value for part in parts for id, value in part.miou_of.items()},
+    )
 
 
 def pseudo_mask_quality(masks: Path, hidden: Path, classes: int) -> PseudoMaskQuality:
@@ -120,7 +135,7 @@ def pseudo_mask_quality(masks: Path, hidden: Path, classes: int) -> PseudoMaskQu
     known = set(masked_ids(hidden))
     both = [id for id in masked_ids(masks) if id in known]
     return compare_with_hidden(
-        ((id, read_mask(mask_file(masks, id))) for id in both), hidden, classes
+        ((id, read_mask(mask_file(masks, id))) for id in processes.every(both)), hidden, classes
     )
 
 
@@ -135,7 +150,8 @@ def teacher_on_hard_half(
 ) -> PseudoMaskQuality:
     """What the teacher's pseudo-masks of the hard half would have been worth."""
     known = set(masked_ids(hidden))
-    hard = unlabeled.subset([id for id in masked_ids(hard_masks) if id in known])
+    both = [id for id in masked_ids(hard_masks) if id in known]
+    hard = unlabeled.subset(processes.every(both))
     found = predict([teacher], hard, image, test_time, what="hard half by the teacher")
     return compare_with_hidden(
         ((entry.id, likeliest(prob).to("cpu", torch.uint8)) for entry, [prob] in found),

@@ -6,6 +6,7 @@ FOLDER/masks/ID.png       class indices, 255 is ignore; absent in the unlabeled 
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -50,7 +51,7 @@ class ImageSet:
         """(H, W) uint8 class indices at the image's own size."""
         return read_mask(mask_file(self.folder / "masks", entry.id))
 
-    def subset(self, ids: list[str]) -> "ImageSet":
+    def subset(self, ids: Sequence[str]) -> "ImageSet":
         """The entries with these ids, in the set's own order.
 
         Raises:

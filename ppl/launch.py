@@ -40,6 +40,8 @@ PARALLEL = {
     "retrain_reliable",
     "pseudo_label_hard",
     "retrain_final",
+    "evaluate",
+    "annotate_next",
 }
 """Stages that several processes share; the others take one."""
 

@@ -7,6 +7,7 @@ process, nothing here does anything.
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
 
+PATIENCE = timedelta(hours=2)
+"""How long one may wait for the others; those who predict a share end at different times."""
+
 
 def start() -> None:
     """Join the processes of this stage, if it was started with several."""
@@ -23,7 +27,7 @@ def start() -> None:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
 
 
 def wait() -> None:

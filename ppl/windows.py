@@ -73,7 +73,7 @@ def blended_windows(
             torch.stack([_part(image_CHW, row[0], column[0], window) for row, column in some])
         )
         if result is None:
-            result = found.new_zeros(found.shape[1], *size)
+            result = found.new_zeros(found.shape[1], *size, dtype=torch.float32)
         for prob, (row, column) in zip(found, some, strict=True):
             _add(result, prob, row, column)
     assert result is not None

@@ -5,6 +5,7 @@ No label is read: neither test's nor a hidden one.
 
 from pathlib import Path
 
+from ppl import processes
 from ppl.annotate_next import (
     AnnotateSettings,
     choose,
@@ -48,11 +49,14 @@ def main(
         network, images, image, test_time, reliable_masks, hard_masks, len(info.classes)
     )
     ordered = doubts(images.entries, parts, read_scores(scores), disagreement)
-    chosen = choose(ordered, images, settings)
+    # the first process alone reads the files that it compares
+    chosen = processes.from_first(choose(ordered, images, settings) if processes.is_first() else [])
     to_annotate = images.subset([doubt.image.id for doubt in chosen])
     write_pseudo_masks(network, to_annotate, image, test_time, info, masks)
-    write_table(table, chosen, ordered, masks, info)
-    write_sheet(sheet, chosen, images, masks, info)
+    processes.wait()
+    if processes.is_first():
+        write_table(table, chosen, ordered, masks, info)
+        write_sheet(sheet, chosen, images, masks, info)
     print(f"{len(chosen)} of {len(images)} unlabeled images to annotate next: {table}")
 
 

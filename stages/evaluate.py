@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ppl import processes
 from ppl.bootstrap import IntervalSettings
 from ppl.calibration import reliability_rows
 from ppl.evaluation import (
@@ -61,17 +62,7 @@ def main(
         FINAL: load_network(final, device),
     }
     test_set = read_image_set(test)
-    parts = read_split_record(record).part_of(test_set.ids)
     results = evaluate_models(models, test_set, len(info.classes), image, settings)
-    metrics_of = metrics_of_models(
-        results,
-        parts,
-        info.classes,
-        section("intervals", IntervalSettings),
-        false_alarm_rate=settings.false_alarm_rate,
-        teacher=TEACHER,
-    )
-
     hidden_masks = hidden / "masks"
     easy = pseudo_mask_quality(reliable_masks, hidden_masks, len(info.classes))
     hard_by_student = pseudo_mask_quality(hard_masks, hidden_masks, len(info.classes))
@@ -89,6 +80,18 @@ def main(
         "hard_by_teacher": hard_by_teacher,
         "hard_by_student_1": hard_by_student,
     }
+    if not processes.is_first():
+        return
+
+    parts = read_split_record(record).part_of(test_set.ids)
+    metrics_of = metrics_of_models(
+        results,
+        parts,
+        info.classes,
+        section("intervals", IntervalSettings),
+        false_alarm_rate=settings.false_alarm_rate,
+        teacher=TEACHER,
+    )
 
     for name, content in metrics_of.items():
         write_json(metrics / f"{name}.json", content, sort=False)

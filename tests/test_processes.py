@@ -32,7 +32,11 @@ from ppl.network import new_network
 from ppl.pseudo_label import PseudoLabelSettings, write_pseudo_masks
 from ppl.image_set import DatasetInfo
 from ppl.ranking import RankingSettings, score_images
-from tests import test_training as t
+from ppl.annotate_next import disagreements
+from ppl.evaluation import evaluate_models, pseudo_mask_quality, teacher_on_hard_half
+from ppl.inference import PLAIN
+from ppl.model_result import write_result
+from tests import test_evaluation as e, test_training as t
 from tests.conftest import COLOURS, whole
 from ppl.network import NetworkSettings
 
@@ -62,14 +66,27 @@ try:
     ranked = score_images([network] * 2, unlabeled, whole(32, 32),
         RankingSettings(reliable_fraction=0.5, use_confidence=True))
     student = t.student(labeled, unlabeled, [out / "masks"], settings)
+    plain = e.ByBrightness()
+    models = {"right": plain, "blind": e.ByBrightness(blind=True)}
+    tested = read_image_set(out.parent / "test")
+    counted = evaluate_models(models, tested, 3, whole(32, 32), e.SETTINGS)
+    pairs = [out / "masks", out.parent / "test" / "masks"]
+    quality = [
+        pseudo_mask_quality(*pairs, 3),
+        teacher_on_hard_half(plain, tested, *pairs[::-1], 3, whole(32, 32), PLAIN),
+    ]
+    doubtful = disagreements(plain, unlabeled, whole(32, 32), PLAIN, out / "masks", out, 3)
 except InputError as error:
     sys.exit(str(error))
 if processes.is_first():
     for name, training in {"teacher": teacher, "resumed": resumed, "student": student}.items():
         state = {key: tensor.contiguous() for key, tensor in training.kept.items()}
         save_file(state, out / f"{name}.safetensors")
+    for name, result in counted.items():
+        write_result(out / f"{name}.safetensors", result)
     (out / "found.json").write_text(json.dumps({"ranked": ranked, "processes": processes.count(),
-        "curves": [teacher.curve, student.curve]}))
+        "curves": [teacher.curve, student.curve],
+        "quality": [[q.matrix.tolist(), q.miou_of] for q in quality], "doubtful": doubtful}))
 processes.wait()
 processes.stop()
 """
@@ -97,6 +114,8 @@ def work(folder: Path, count: int, batch: int, *network: str) -> subprocess.Comp
 def folder(tmp_path: Path, make_set: MakeSet) -> Path:
     make_set(["a", "b", "c", "d"], folder="labeled")
     make_set([f"u{k}" for k in range(5)], sizes=[(32, 32 + k) for k in range(5)], masks=False)
+    sizes = [(32, 32 + k) for k in range(5)]
+    make_set([f"u{k}" for k in range(5)], folder="test", sizes=sizes)
     return tmp_path
 
 
@@ -128,6 +147,17 @@ def test_two_processes_train_the_models_that_one_trains(
     for curve, other in zip(one["curves"], two["curves"], strict=True):
         for point, twin in zip(curve, other, strict=True):
             assert twin["training_loss"] == pytest.approx(point["training_loss"], abs=1e-3)
+    for model in ("right", "blind"):
+        alone, shared = (load_file(folder / f"by_{n}" / f"{model}.safetensors") for n in (1, 2))
+        assert len(alone["matrices"]) == 5
+        for name, tensor in alone.items():
+            torch.testing.assert_close(shared[name], tensor, equal_nan=True, msg=name)
+    [_, by_masks], [_, by_network] = one["quality"]
+    assert len(by_masks) == len(by_network) == 5
+    # the pseudo-masks are those of the trained networks, which differ by rounding
+    assert two["quality"][0][1] == pytest.approx(by_masks, abs=2e-3)
+    assert two["doubtful"] == pytest.approx(one["doubtful"], abs=2e-3)
+    assert len(one["doubtful"]) == 5
 
 
 def test_more_processes_than_images_in_a_batch_are_refused(folder: Path) -> None:
@@ -179,7 +209,7 @@ def test_every_stage_that_is_shared_exists() -> None:
 
 @pytest.mark.long
 def test_the_whole_pipeline_by_two_processes_is_that_by_one(tmp_path: Path) -> None:
-    scores, models = [], []
+    scores, models, metrics, listed = [], [], [], []
     for count in ("1", "2"):
         folder = copy_project(tmp_path / count)
         done = subprocess.run(
@@ -194,7 +224,11 @@ def test_the_whole_pipeline_by_two_processes_is_that_by_one(tmp_path: Path) -> N
         assert f"final: {count} processes" in done.stdout or count == "1"
         scores.append(json.loads((folder / "data/ranking/scores.json").read_text()))
         models.append(load_file(folder / "data/models/teacher/model.safetensors"))
+        metrics.append(json.loads((folder / "metrics/teacher.json").read_text()))
+        listed.append((folder / "data/annotate_next/list.csv").read_text().count("\n"))
         assert dvc(folder, "status").stdout.strip() == "Data and pipelines are up to date."
     assert scores[1] == pytest.approx(scores[0], abs=0.02)
+    assert metrics[1]["miou"] == pytest.approx(metrics[0]["miou"], abs=0.02)
+    assert listed[1] == listed[0] > 1
     for name, tensor in models[0].items():
         torch.testing.assert_close(models[1][name], tensor, atol=2e-3, rtol=2e-3, msg=name)

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ppl.errors import InputError
@@ -25,6 +26,7 @@ def test_windows_cover_every_pixel_and_overlap(length: int, window: int, overlap
     assert starts[-1] + window >= length
     assert starts[-1] < length
     assert all(start % WINDOW_STEP == 0 for start in starts)
+    assert starts == [0] or length > window
     assert all(a + window - b >= overlap for a, b in itertools.pairwise(starts))
     total = torch.zeros(starts[-1] + window)
     for start in starts:
@@ -101,6 +103,43 @@ def test_windows_equal_the_whole_image_where_the_network_sees_less_than_they_ove
     if size != (96, 96):
         seams = blended_windows(predict_batch, image, (96, 96), 0, at_once=4)
         assert not torch.allclose(seams, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(150, 200), (97, 130), (321, 100)])
+@pytest.mark.parametrize("window", [(96, 96), (160, 96)])
+def test_any_size_is_exact_against_the_image_continued_to_the_last_windows_end(
+    size: tuple[int, int], window: tuple[int, int]
+) -> None:
+    network, overlap = convolutions(), 48
+
+    @torch.no_grad()
+    def predict_batch(images: Tensor) -> Tensor:
+        result: Tensor = network(images.float() / 255)
+        return result
+
+    image = torch.randint(256, (3, *size), dtype=torch.uint8)
+    ends = [
+        window_starts(length, side, overlap)[-1] + side
+        for length, side in zip(size, window, strict=True)
+    ]
+    # zeros that convolutions pad with must begin at the same pixel
+    missing = (0, ends[1] - size[1], 0, ends[0] - size[0])
+    continued = F.pad(image[None].float(), missing, mode="replicate").byte()
+    expected = predict_batch(continued)[0, :, : size[0], : size[1]]
+    found = blended_windows(predict_batch, image, window, overlap, at_once=4)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_the_mean_is_kept_in_float32(dtype: torch.dtype) -> None:
+    def predict_batch(images: Tensor) -> Tensor:
+        return pixelwise(images).to(dtype)
+
+    image = torch.randint(256, (3, 150, 200), dtype=torch.uint8)
+    found = blended_windows(predict_batch, image, (96, 96), 48, at_once=4)
+    assert found.dtype == torch.float32
+    expected = predict_batch(image[None])[0].float()
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
 def test_two_predictions_meet_in_small_steps() -> None:
