@@ -15,6 +15,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 
 MEMORY = {
@@ -32,6 +33,9 @@ TORCHRUN = "torch.distributed.run"
 
 SHARED_VARIABLES = ("PPL_", "OMP_", "NCCL_", "GLOO_", "DVC_")
 """How those variables begin that count on every machine."""
+
+LOOK_SECONDS = 0.2
+"""Between two looks at whether a machine's part has ended."""
 
 PARALLEL = {
     "train_supervised",
@@ -115,18 +119,22 @@ def _run_with_others(
     here: Sequence[str], elsewhere: Sequence[Sequence[str]], environment: Mapping[str, str]
 ) -> int:
     """Run this machine's part and the others'; the first part that fails ends them all."""
-    running = [subprocess.Popen(command, env=environment) for command in (*elsewhere, here)]
+    running = [subprocess.Popen(command, env=environment) for command in (here, *elsewhere)]
     try:
-        status = running[-1].wait()
-        for other in running[:-1]:
-            status = other.wait(timeout=60) or status
-    except (KeyboardInterrupt, subprocess.TimeoutExpired):
-        status = 130
+        while True:
+            states = [one.poll() for one in running]
+            failed = next((state for state in states if state), 0)
+            if failed or None not in states:
+                return failed
+            time.sleep(LOOK_SECONDS)
+    except KeyboardInterrupt:
+        return 130
     finally:
-        for one in running:
-            if one.poll() is None:
-                one.terminate()
-    return status
+        alive = [one for one in running if one.poll() is None]
+        for one in alive:
+            one.terminate()
+        for one in alive:
+            one.wait()
 
 
 if __name__ == "__main__":

@@ -180,3 +180,16 @@ def test_two_machines_work_together_and_a_failure_on_one_ends_both(
         assert sorted(line for line in done.stdout.splitlines() if line.startswith("rank")) == [
             f"rank {rank} 2.0 ['0', '0']" for rank in (0, 1)
         ]
+
+
+def test_a_machine_that_cannot_be_reached_ends_the_waiting_for_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ppl.launch", "retrain_final"],
+        cwd=workspace(tmp_path),
+        env=os.environ | {"PPL_HOSTS": "127.0.0.1,other", "PPL_REMOTE": "sh -c 'exit 5'"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,  # torchrun by itself would wait 15 minutes for the other
+    )
+    assert done.returncode == 5
