@@ -21,14 +21,17 @@ from torch import Tensor
 import ppl.pseudo_label
 from benchmarks.network_step import CLASSES, hardware, peak_memory, write_result
 from benchmarks.stages import COLOURS, OneLayer
+from ppl import ranking
 from ppl.image_files import write_mask
 from ppl.image_set import DatasetInfo, Entry, ImageSet, read_image_set, write_index, write_json
 from ppl.network import CPU
 from ppl.pseudo_label import PseudoLabelSettings, write_pseudo_masks
-from ppl.ranking import RankingSettings, score_images, split_by_reliability, write_ids
+from ppl.ranking import score_images, split_by_reliability, write_ids
 from ppl.resize import ImageSettings
 
 SIDE = 32
+
+PER_CLASS = ranking.PAPER.model_copy(update={"foreground": True, "per_class": True})
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,10 @@ def main() -> None:
         note("write index")
         images = MadeUp(folder, read_image_set(folder).entries)
         note("read index")
-        scores = score_images(
-            networks, images, image, RankingSettings(reliable_fraction=0.5, use_confidence=True)
-        )
+        scores = score_images(networks, images, image, PER_CLASS)
         note("rank")
-        reliable, hard = split_by_reliability(scores, 0.5)
-        write_json(folder / "scores.json", scores)
+        reliable, hard = split_by_reliability(scores, PER_CLASS)
+        write_json(folder / "scores.json", {id: found.reliability for id, found in scores.items()})
         write_ids(folder / "reliable.txt", reliable)
         write_ids(folder / "hard.txt", hard)
         note("split and write")

@@ -42,19 +42,20 @@ from benchmarks.network_step import (
     peak_memory,
     write_result,
 )
-from ppl import processes
+from ppl import processes, ranking
 from ppl.cutmix import CutMixSettings
 from ppl.def_up import RetrainSettings, network_confidence
 from ppl.evaluation import EvaluateSettings, evaluate_models
 from ppl.image_files import write_mask
 from ppl.image_set import DatasetInfo, Entry, ImageSet, mask_file, read_image_set, write_index
 from ppl.launch import memory_settings
-from ppl.loss import LossSettings, cross_entropy
+from ppl.loss import PAPER, segmentation_loss
 from ppl.network import SegmentationNetwork, pick_device
 from ppl.pseudo_label import PseudoLabelSettings, write_pseudo_masks
-from ppl.ranking import RankingSettings, score_images
+from ppl.ranking import score_images
 from ppl.resize import ImageSettings
 from ppl.retrain import retrain
+from ppl.sampling import SamplingSettings
 from ppl.strong_augment import StrongAugmentSettings
 from ppl.supervised import SupervisedSettings, train_supervised
 from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings
@@ -66,8 +67,12 @@ DIFFERENT = 64
 COLOURS = [(40 * k, 200 - 30 * k, 30 * k) for k in range(CLASSES)]
 
 # params.yaml's own values, or the paper's where those are for tiny pictures
-WEAK = WeakAugmentSettings(scale_min=1.0, scale_max=1.0, flip_probability=0.5)
-SCALED = WeakAugmentSettings(scale_min=0.5, scale_max=2.0, flip_probability=0.5)
+WEAK = WeakAugmentSettings(
+    scale_min=1.0, scale_max=1.0, flip_probability=0.5, vertical_flip_probability=0.0
+)
+SCALED = WeakAugmentSettings(
+    scale_min=0.5, scale_max=2.0, flip_probability=0.5, vertical_flip_probability=0.0
+)
 STRONG = StrongAugmentSettings(
     jitter_probability=0.8,
     brightness=0.5,
@@ -82,7 +87,7 @@ STRONG = StrongAugmentSettings(
 CUTMIX = CutMixSettings(
     enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
 )
-LOSS = LossSettings(defect_weight=4.0)
+LOSS = PAPER.model_copy(update={"defect_weight": 4.0, "tversky_weight": 1.0})
 OPTIMIZER = OptimizerSettings(
     encoder_lr=0.001, decoder_lr_multiple=10.0, momentum=0.9, weight_decay=1e-4, poly_power=0.9
 )
@@ -184,7 +189,7 @@ class InTurn:
 
     def _bare_step(self) -> None:
         self._sgd.zero_grad(set_to_none=True)
-        cross_entropy(self._network(self._images), self._masks, LOSS).backward()  # type: ignore[no-untyped-call]
+        segmentation_loss(self._network(self._images), self._masks, LOSS).backward()  # type: ignore[no-untyped-call]
         self._sgd.step()
 
     def _confidence(self) -> None:
@@ -274,9 +279,7 @@ def prediction(
     image = image_settings(given)
     began = time.perf_counter()
     if stage == "rank_stability":
-        score_images(
-            networks, images, image, RankingSettings(reliable_fraction=0.5, use_confidence=True)
-        )
+        score_images(networks, images, image, ranking.PAPER)
     elif stage == "pseudo_label":
         write_pseudo_masks(
             networks[0],
@@ -370,6 +373,7 @@ def several(given: Given, folder: Path) -> dict[str, Any]:
         weak=WEAK,
         strong=STRONG,
         cutmix=CUTMIX,
+        sampling=SamplingSettings(repeat_below=0.0),
         loss=LOSS,
         optimizer=OPTIMIZER,
         selection=SelectionSettings(by="last", every=10**9),

@@ -18,6 +18,7 @@ from ppl.network import NetworkSettings
 from ppl.pseudo_label import PseudoLabelSettings
 from ppl.ranking import RankingSettings
 from ppl.resize import ImageSettings
+from ppl.sampling import SamplingSettings
 from ppl.settings import PARAMS_FILE, check, read_params, section
 from ppl.splits import SplitSettings
 from ppl.strong_augment import StrongAugmentSettings
@@ -35,6 +36,7 @@ SECTIONS: dict[str, type] = {
     "model": NetworkSettings,
     "image": ImageSettings,
     "weak_augment": WeakAugmentSettings,
+    "sampling": SamplingSettings,
     "loss": LossSettings,
     "optimizer": OptimizerSettings,
     "selection": SelectionSettings,

@@ -20,10 +20,14 @@ def confidence(prob_BCHW: Tensor) -> Tensor:
     Returns:
         (B,) float in [0, 1].
     """
-    classes = prob_BCHW.shape[1]
+    return certainty(prob_BCHW).mean(dim=(1, 2)).clamp(0, 1)
+
+
+def certainty(prob_BCHW: Tensor) -> Tensor:
+    """(B, H, W) of each pixel (1 - H(p) / ln C) * max_c p, from 0 to 1 but for rounding."""
     entropy_BHW = torch.special.entr(prob_BCHW).sum(dim=1)
-    certainty_BHW: Tensor = (1 - entropy_BHW / math.log(classes)) * prob_BCHW.amax(dim=1)
-    return certainty_BHW.mean(dim=(1, 2)).clamp(0, 1)
+    sure_BHW: Tensor = (1 - entropy_BHW / math.log(prob_BCHW.shape[1])) * prob_BCHW.amax(dim=1)
+    return sure_BHW
 
 
 def likeliest(prob_CHW: Tensor) -> Tensor:

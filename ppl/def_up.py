@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from ppl import processes
 from ppl.confidence import confidence
 from ppl.cutmix import CutMixSettings, draw_cutmix, label_efficient_cutmix
-from ppl.loss import LossSettings, cross_entropy
+from ppl.loss import LossSettings, segmentation_loss
 from ppl.settings import Settings
 from ppl.shared_layers import part_of_batch
 from ppl.strong_augment import StrongAugmentSettings, draw_strong, strong_augment
@@ -133,7 +133,7 @@ def def_up_loss(
     strong_draws: Generator,
     cutmix_draws: Generator,
 ) -> Callable[[nn.Module], Tensor]:
-    """A training step's loss: one cross-entropy over [labeled; perturbed unlabeled].
+    """A training step's loss: one `segmentation_loss` over [labeled; perturbed unlabeled].
 
     The streams give the images that this process's share needs.
     """
@@ -157,6 +157,6 @@ def def_up_loss(
         given = labeled_batch[0][: share.own_labeled], labeled_batch[1][: share.own_labeled]
         with part_of_batch(mine, whole):
             logits = network(join(given[0], images))
-        return cross_entropy(logits, torch.cat([given[1], masks]), loss)
+        return segmentation_loss(logits, torch.cat([given[1], masks]), loss)
 
     return batch_loss

@@ -1,10 +1,11 @@
 """Sort the unlabeled images by reliability and cut them into an easy and a hard half."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
@@ -14,7 +15,16 @@ from ppl.inference import predict
 from ppl.network import SegmentationNetwork
 from ppl.resize import ImageSettings
 from ppl.settings import Settings
-from ppl.stability import reliability
+from ppl.stability import predicted_defects, reliability
+
+REMEDY = (
+    "Unlabeled images teach the students nothing of what the teacher does not see: raise "
+    "train_supervised.iterations, loss.defect_weight or loss.tversky_weight, or annotate more"
+)
+"""Against a teacher that does not see a class."""
+
+DEFECT_FREE = 0
+"""The stratum of images that the teacher sees as defect-free; the others have their class."""
 
 
 class RankingSettings(Settings):
@@ -22,6 +32,27 @@ class RankingSettings(Settings):
 
     reliable_fraction: Annotated[float, Field(gt=0, le=1)]
     use_confidence: bool
+    foreground: bool
+    per_class: bool
+
+
+PAPER = RankingSettings(
+    reliable_fraction=0.5, use_confidence=True, foreground=False, per_class=False
+)
+"""Stability times confidence of the whole image, over all images."""
+
+
+class Ranked(NamedTuple):
+    """What is known of an unlabeled image."""
+
+    reliability: float
+    """In [0, 1], rounded to 8 digits.
+
+    Rounding keeps the order of nearly equal scores the same on machines that differ in the last
+    bit of a float.
+    """
+    defects: tuple[int, ...]
+    """The defect classes that the teacher sees, ascending."""
 
 
 def score_images(
@@ -29,32 +60,89 @@ def score_images(
     unlabeled: ImageSet,
     image: ImageSettings,
     settings: RankingSettings,
-) -> dict[str, float]:
-    """The reliability of every unlabeled image by id, in [0, 1], rounded to 8 digits.
+) -> dict[str, Ranked]:
+    """The reliability and the predicted classes of every unlabeled image by id.
 
     Of several processes each scores its share, and all return the scores of all.
-
-    Rounding keeps the order of nearly equal scores the same on machines that differ in the last
-    bit of a float.
     """
     share = replace(unlabeled, entries=tuple(processes.every(unlabeled.entries)))
     scores = {
-        entry.id: round(reliability(probabilities, use_confidence=settings.use_confidence), 8)
+        entry.id: Ranked(
+            round(
+                reliability(
+                    probabilities,
+                    use_confidence=settings.use_confidence,
+                    foreground=settings.foreground,
+                ),
+                8,
+            ),
+            predicted_defects(probabilities[-1]),
+        )
         for entry, probabilities in predict(snapshots, share, image, what="rank")
     }
     return {id: score for part in processes.gathered(scores) for id, score in part.items()}
 
 
+def strata(ranked: Mapping[str, Ranked]) -> dict[str, int]:
+    """To each image the rarest defect class that is predicted in it, or `DEFECT_FREE`.
+
+    Rare is a class that is predicted in few images; of equally rare ones the smaller index.
+    """
+    images = Counter(c for _, defects in ranked.values() for c in defects)
+    return {
+        id: min(found.defects, key=lambda c: (images[c], c), default=DEFECT_FREE)
+        for id, found in ranked.items()
+    }
+
+
 def split_by_reliability(
-    scores: dict[str, float], reliable_fraction: float
+    ranked: Mapping[str, Ranked], settings: RankingSettings
 ) -> tuple[list[str], list[str]]:
     """(reliable ids, hard ids), each sorted by id; of equal scores the smaller id is reliable.
 
-    The reliable half has ceil(n * reliable_fraction) images, so that it is never empty.
+    The reliable half has ceil(n * reliable_fraction) images, so that it is never empty. With
+    `per_class`, n is each stratum's number of images instead of that of all: a class of which
+    the teacher is less sure than of sound parts has its share in the reliable half, too.
     """
-    ranked = sorted(scores, key=lambda image: (-scores[image], image))
-    count = math.ceil(len(ranked) * reliable_fraction - 1e-9)
-    return sorted(ranked[:count]), sorted(ranked[count:])
+    of_image = strata(ranked) if settings.per_class else dict.fromkeys(ranked, DEFECT_FREE)
+    groups: dict[int, list[str]] = {}
+    for id in sorted(ranked, key=lambda image: (-ranked[image].reliability, image)):
+        groups.setdefault(of_image[id], []).append(id)
+    counts = {
+        stratum: math.ceil(len(ids) * settings.reliable_fraction - 1e-9)
+        for stratum, ids in groups.items()
+    }
+    reliable = [id for stratum, ids in groups.items() for id in ids[: counts[stratum]]]
+    hard = [id for stratum, ids in groups.items() for id in ids[counts[stratum] :]]
+    return sorted(reliable), sorted(hard)
+
+
+def summary(ranked: Mapping[str, Ranked], reliable: Sequence[str], classes: Sequence[str]) -> str:
+    """What the user should know of the ranking: which classes teach, and if none does.
+
+    Args:
+        reliable: ids of the reliable half.
+        classes: names by index.
+    """
+    of_image = strata(ranked)
+    every, chosen = Counter(of_image.values()), Counter(of_image[id] for id in reliable)
+    lines = [f"{len(reliable)} reliable and {len(ranked) - len(reliable)} hard images"]
+    lines += [
+        f"  {'defect-free' if stratum == DEFECT_FREE else classes[stratum]}: "
+        f"{chosen[stratum]} of {every[stratum]}"
+        for stratum in sorted(every)
+    ]
+    unseen = [classes[c] for c in range(1, len(classes)) if not every[c]]
+    if ranked and not every.keys() - {DEFECT_FREE}:
+        lines.append(f"The teacher sees a defect in none of {len(ranked)} images. {REMEDY}")
+    elif not any(chosen[c] for c in every if c != DEFECT_FREE):
+        lines.append(
+            "No reliable image shows a defect: student 1 could unlearn them. Set "
+            "ranking.per_class: true"
+        )
+    elif unseen:
+        lines.append(f"The teacher labels nothing as {', '.join(unseen)}. {REMEDY}")
+    return "\n".join(lines)
 
 
 def write_ids(file: Path, ids: Sequence[str]) -> None:

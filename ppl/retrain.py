@@ -18,6 +18,7 @@ from ppl.loss import LossSettings
 from ppl.machine import cache_bytes
 from ppl.network import SegmentationNetwork
 from ppl.resize import ImageSettings
+from ppl.sampling import SamplingSettings, labeled_repeats
 from ppl.seeds import StatefulGenerator, generator, global_draws
 from ppl.strong_augment import StrongAugmentSettings
 from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings, Training, train
@@ -37,6 +38,7 @@ def retrain(
     weak: WeakAugmentSettings,
     strong: StrongAugmentSettings,
     cutmix: CutMixSettings,
+    sampling: SamplingSettings,
     loss: LossSettings,
     optimizer: OptimizerSettings,
     selection: SelectionSettings,
@@ -73,7 +75,12 @@ def retrain(
     memory = cache_bytes()
 
     def stream(
-        data: TrainingImages, batch: int, positions: Sequence[int], what: str, memory: int
+        data: TrainingImages,
+        batch: int,
+        positions: Sequence[int],
+        what: str,
+        memory: int,
+        repeats: Sequence[float] | None = None,
     ) -> BatchStream:
         return BatchStream(
             data,
@@ -81,11 +88,19 @@ def retrain(
             order=generator(seed, name, what, "order"),
             augment=generator(seed, name, what, "weak"),
             positions=positions,
+            repeats=repeats,
             memory=memory,
             device=device,
         )
 
-    labeled_stream = stream(given, budget.labeled_batch, share.labeled, "labeled", memory)
+    labeled_stream = stream(
+        given,
+        budget.labeled_batch,
+        share.labeled,
+        "labeled",
+        memory,
+        labeled_repeats(labeled, sampling),
+    )
     unlabeled_stream = stream(
         teaching,
         budget.unlabeled_batch,

@@ -13,6 +13,7 @@ from ppl.loss import LossSettings
 from ppl.network import NetworkSettings, load_network, new_network, pick_device, save_network
 from ppl.resize import ImageSettings
 from ppl.retrain import retrain
+from ppl.sampling import SamplingSettings
 from ppl.seeds import derived_seed
 from ppl.settings import section
 from ppl.strong_augment import StrongAugmentSettings
@@ -71,6 +72,7 @@ def train_student(
         weak=section("weak_augment", WeakAugmentSettings),
         strong=section("strong_augment", StrongAugmentSettings),
         cutmix=section("cutmix", CutMixSettings),
+        sampling=section("sampling", SamplingSettings),
         loss=section("loss", LossSettings),
         optimizer=section("optimizer", OptimizerSettings),
         selection=section("selection", SelectionSettings),

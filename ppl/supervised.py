@@ -10,9 +10,10 @@ from ppl import processes
 from ppl.checkpoint import Checkpoint
 from ppl.errors import InputError
 from ppl.image_set import ImageSet
-from ppl.loss import LossSettings, cross_entropy
+from ppl.loss import LossSettings, segmentation_loss
 from ppl.network import SegmentationNetwork
 from ppl.resize import ImageSettings
+from ppl.sampling import SamplingSettings, labeled_repeats
 from ppl.seeds import generator, global_draws
 from ppl.settings import Settings
 from ppl.shared_layers import part_of_batch
@@ -37,6 +38,7 @@ def train_supervised(
     *,
     image: ImageSettings,
     weak: WeakAugmentSettings,
+    sampling: SamplingSettings,
     loss: LossSettings,
     optimizer: OptimizerSettings,
     selection: SelectionSettings,
@@ -46,7 +48,7 @@ def train_supervised(
     device: torch.device,
     checkpoint: Checkpoint | None = None,
 ) -> Training:
-    """Cross-entropy on weakly augmented labeled images.
+    """`segmentation_loss` on weakly augmented labeled images.
 
     Raises:
         InputError: no labeled image, or as `train` and `BatchStream`.
@@ -63,6 +65,7 @@ def train_supervised(
         order=generator(seed, "teacher", "order"),
         augment=generator(seed, "teacher", "weak"),
         positions=mine,
+        repeats=labeled_repeats(labeled, sampling),
         device=device,
     )
 
@@ -70,7 +73,7 @@ def train_supervised(
         images, masks = stream.next()
         with part_of_batch(mine, supervised.batch):
             logits = network(images)
-        return cross_entropy(logits, masks, loss)
+        return segmentation_loss(logits, masks, loss)
 
     with global_draws(seed, "teacher", "dropout"):
         return train(

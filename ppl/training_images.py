@@ -125,7 +125,7 @@ def keep(data: TrainingImages, *, memory: int) -> list[Pair] | None:
 
 
 class BatchStream:
-    """Endless weakly augmented batches: reshuffled at each pass, every image once a pass.
+    """Endless weakly augmented batches: reshuffled at each pass, every image as often as asked.
 
     A batch may span passes, so that no image is dropped and all batches are of one size: with
     fewer images than a batch holds, it shows an image several times, each augmented for itself.
@@ -134,6 +134,8 @@ class BatchStream:
         batch: images of a batch.
         positions: which of them to compute, for where each process has its own; all unless given.
         order, augment: what is drawn from, always for the whole batch.
+        repeats: how often a pass shows each image, on average: 2.3 is twice, and in three of ten
+            passes once more. None: once.
         memory: bytes that decoded images may take here.
     """
 
@@ -145,6 +147,7 @@ class BatchStream:
         order: Generator,
         augment: Generator,
         positions: Sequence[int] | None = None,
+        repeats: Sequence[float] | None = None,
         memory: int | None = None,
         device: torch.device,
     ) -> None:
@@ -153,6 +156,7 @@ class BatchStream:
         self._batch = batch
         self._positions = range(batch) if positions is None else positions
         self._order = order
+        self._repeats = None if repeats is None else torch.tensor(repeats)
         self._augment = augment
         self._device = device
         self._waiting: deque[int] = deque()
@@ -197,9 +201,19 @@ class BatchStream:
     def _draw(self) -> tuple[list[int], Tensor]:
         """The next batch: which images, and the numbers (B, `DRAWS`) that their views take."""
         while len(self._waiting) < self._batch:
-            self._waiting += torch.randperm(len(self._data), generator=self._order).tolist()
+            self._waiting += self._pass()
         chosen = [self._waiting.popleft() for _ in range(self._batch)]
         return chosen, torch.rand(self._batch, DRAWS, generator=self._augment)
+
+    def _pass(self) -> list[int]:
+        """The images of a pass in random order."""
+        if self._repeats is None:
+            return torch.randperm(len(self._data), generator=self._order).tolist()
+        luck = torch.rand(len(self._data), generator=self._order)
+        times = (self._repeats + luck).floor().long()
+        images = torch.arange(len(self._data)).repeat_interleave(times)
+        chosen: list[int] = images[torch.randperm(len(images), generator=self._order)].tolist()
+        return chosen
 
     def _views(self, images: Sequence[int], draws: Tensor) -> list[tuple[int, View]]:
         size, weak = self._data.image.size, self._data.weak

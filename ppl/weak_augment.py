@@ -1,4 +1,4 @@
-"""The weak augmentation that every training image gets: random scale, crop, horizontal flip.
+"""The weak augmentation that every training image gets: random scale, crop, flips.
 
 Draws come first, one `View` an image; `cut` takes from the image what its view needs, and
 `show` computes all views of a batch at once, on the device that holds it.
@@ -30,6 +30,7 @@ class WeakAugmentSettings(Settings):
     scale_min: Annotated[float, Field(ge=0.1, le=8)]
     scale_max: Annotated[float, Field(ge=0.1, le=8)]
     flip_probability: Annotated[float, Field(ge=0, le=1)]
+    vertical_flip_probability: Annotated[float, Field(ge=0, le=1)]
 
     @model_validator(mode="after")
     def _ordered(self) -> "WeakAugmentSettings":
@@ -40,13 +41,13 @@ class WeakAugmentSettings(Settings):
         return self
 
 
-DRAWS = 4
+DRAWS = 5
 """Numbers in [0, 1) that a view takes, whatever the settings: one's luck shifts no other's."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What a batch shows of an image: a window into its scaled self, mirrored or not; pixels."""
+    """What a batch shows of an image: a window into its scaled self, flipped or not; pixels."""
 
     stored: Size
     """Of the image as it is kept."""
@@ -55,12 +56,13 @@ class View:
     top: int
     left: int
     flipped: bool
+    flipped_vertically: bool
 
 
 def draw_view(
     stored: Size, reference: Size, size: Size, settings: WeakAugmentSettings, draws: Sequence[float]
 ) -> View:
-    """Scale to a random multiple of `reference`, then place a window of `size`; maybe mirror.
+    """Scale to a random multiple of `reference`, then place a window of `size`; maybe flip.
 
     Args:
         stored: of the image as it is kept.
@@ -68,7 +70,7 @@ def draw_view(
         size: of the view.
         draws: `DRAWS` numbers in [0, 1).
     """
-    scale_draw, top_draw, left_draw, flip_draw = draws
+    scale_draw, top_draw, left_draw, flip_draw, vertical_draw = draws
     scale = settings.scale_min + scale_draw * (settings.scale_max - settings.scale_min)
     scaled = scaled_size(reference, scale)
     return View(
@@ -77,6 +79,7 @@ def draw_view(
         top=int(top_draw * (max(0, scaled[0] - size[0]) + 1)),
         left=int(left_draw * (max(0, scaled[1] - size[1]) + 1)),
         flipped=flip_draw < settings.flip_probability,
+        flipped_vertically=vertical_draw < settings.vertical_flip_probability,
     )
 
 
@@ -120,10 +123,15 @@ def show(
     masks = masks_BHW
     if any(view.scaled != view.stored for view in views):
         images, masks = _resampled(images, masks, views, size)
-    mirror = torch.tensor([view.flipped for view in views], dtype=torch.bool)
-    flipped = mirror.to(device, non_blocking=True)
-    images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
-    return images, torch.where(flipped[:, None, None], masks.flip(-1), masks).long()
+    for axis, flips in (
+        (-1, [view.flipped for view in views]),
+        (-2, [view.flipped_vertically for view in views]),
+    ):
+        if any(flips):
+            flipped = torch.tensor(flips).to(device, non_blocking=True)
+            images = torch.where(flipped[:, None, None, None], images.flip(axis), images)
+            masks = torch.where(flipped[:, None, None], masks.flip(axis), masks)
+    return images, masks.long()
 
 
 def _resampled(

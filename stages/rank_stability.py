@@ -3,34 +3,40 @@
 from pathlib import Path
 
 from ppl import processes
-from ppl.image_set import read_image_set, write_json
+from ppl.image_set import read_dataset_info, read_image_set, write_json
 from ppl.network import load_network, pick_device
-from ppl.ranking import RankingSettings, score_images, split_by_reliability, write_ids
+from ppl.ranking import RankingSettings, score_images, split_by_reliability, summary, write_ids
 from ppl.resize import ImageSettings
 from ppl.settings import section
 from ppl.stage import run
 
 
 def main(
-    *, snapshots: Path, unlabeled: Path, scores: Path, reliable_ids: Path, hard_ids: Path
+    *,
+    snapshots: Path,
+    unlabeled: Path,
+    dataset: Path,
+    scores: Path,
+    reliable_ids: Path,
+    hard_ids: Path,
 ) -> None:
     """Rank the unlabeled images by how stable and confident the snapshots' predictions are."""
     settings = section("ranking", RankingSettings)
     device = pick_device()
     # snapshots are numbered 1, 2, ...: sorted as numbers, the last is the reference
     folders = sorted(snapshots.iterdir(), key=lambda folder: int(folder.name))
-    score_of = score_images(
+    ranked = score_images(
         [load_network(folder, device) for folder in folders],
         read_image_set(unlabeled),
         section("image", ImageSettings),
         settings,
     )
-    reliable, hard = split_by_reliability(score_of, settings.reliable_fraction)
+    reliable, hard = split_by_reliability(ranked, settings)
     if processes.is_first():
-        write_json(scores, score_of)
+        write_json(scores, {id: found.reliability for id, found in ranked.items()})
         write_ids(reliable_ids, reliable)
         write_ids(hard_ids, hard)
-    print(f"{len(reliable)} reliable and {len(hard)} hard images")
+        print(summary(ranked, reliable, read_dataset_info(dataset).classes))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from ppl.image_set import read_dataset_info, read_image_set
 from ppl.loss import LossSettings
 from ppl.network import NetworkSettings, new_network, pick_device, save_network
 from ppl.resize import ImageSettings
+from ppl.sampling import SamplingSettings
 from ppl.seeds import derived_seed
 from ppl.settings import section
 from ppl.stage import run
@@ -44,6 +45,7 @@ def main(
             read_image_set(validation),
             image=section("image", ImageSettings),
             weak=section("weak_augment", WeakAugmentSettings),
+            sampling=section("sampling", SamplingSettings),
             loss=section("loss", LossSettings),
             optimizer=section("optimizer", OptimizerSettings),
             selection=section("selection", SelectionSettings),

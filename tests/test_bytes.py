@@ -39,7 +39,9 @@ def test_the_number_of_loader_threads_changes_nothing(
     decoders: int,
 ) -> None:
     images = make_set([f"{number:02}" for number in range(19)], sizes=[(40, 30)] * 19)
-    weak = WeakAugmentSettings(scale_min=0.5, scale_max=2.0, flip_probability=0.5)
+    weak = WeakAugmentSettings(
+        scale_min=0.5, scale_max=2.0, flip_probability=0.5, vertical_flip_probability=0.0
+    )
 
     def everything() -> list[torch.Tensor]:
         data = TrainingImages([Masked(images, images.mask, "a set")], whole(32, 32), weak, 3)

@@ -14,7 +14,7 @@ from ppl.def_up import (
     perturb,
     share_of_batch,
 )
-from ppl.loss import LossSettings, cross_entropy
+from ppl.loss import PAPER, cross_entropy
 from ppl.network import SegmentationNetwork
 from ppl.strong_augment import StrongAugmentSettings, draw_strong, strong_augment
 from ppl.training_images import BatchStream
@@ -33,7 +33,6 @@ STRONG = StrongAugmentSettings(
     blur_sigma_min=0.1,
     blur_sigma_max=2.0,
 )
-EVEN = LossSettings(defect_weight=1.0)
 MIX = CutMixSettings(
     enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
 )
@@ -163,7 +162,9 @@ def test_a_share_asks_for_no_more_images_than_it_needs() -> None:
 
 
 def stream(seed: int, size: int) -> BatchStream:
-    weak = WeakAugmentSettings(scale_min=1.0, scale_max=1.0, flip_probability=0.5)
+    weak = WeakAugmentSettings(
+        scale_min=1.0, scale_max=1.0, flip_probability=0.5, vertical_flip_probability=0.0
+    )
     return stream_of(numbered(5, 0, weak, classes=3), size, seed=seed)
 
 
@@ -176,7 +177,7 @@ def test_the_loss_is_one_cross_entropy_over_both_halves(
         stream(1, unlabeled),
         STRONG,
         MIX,
-        EVEN,
+        PAPER,
         budget(labeled, unlabeled),
         strong_draws=draws(2),
         cutmix_draws=draws(3),
@@ -184,7 +185,7 @@ def test_the_loss_is_one_cross_entropy_over_both_halves(
     given, other = stream(0, labeled).next(), stream(1, unlabeled).next()
     images, masks = perturbed(network, MIX, given, other)
     expected = cross_entropy(
-        network(torch.cat([given[0], images])), torch.cat([given[1], masks]), EVEN
+        network(torch.cat([given[0], images])), torch.cat([given[1], masks]), PAPER
     )
     loss = step(network)
     assert loss.requires_grad

@@ -31,7 +31,7 @@ from ppl.image_set import read_image_set
 from ppl.network import new_network
 from ppl.pseudo_label import PseudoLabelSettings, write_pseudo_masks
 from ppl.image_set import DatasetInfo
-from ppl.ranking import RankingSettings, score_images
+from ppl.ranking import PAPER, score_images
 from ppl.annotate_next import disagreements
 from ppl.evaluation import evaluate_models, pseudo_mask_quality, teacher_on_hard_half
 from ppl.inference import PLAIN
@@ -63,8 +63,8 @@ try:
     write_pseudo_masks(network.eval(), unlabeled, whole(32, 32),
         PseudoLabelSettings(scales=[1.0], flip=False), info, out / "masks")
     processes.wait()
-    ranked = score_images([network] * 2, unlabeled, whole(32, 32),
-        RankingSettings(reliable_fraction=0.5, use_confidence=True))
+    ranked = {id: found.reliability for id, found in score_images([network] * 2, unlabeled,
+        whole(32, 32), PAPER.model_copy(update={"foreground": True})).items()}
     student = t.student(labeled, unlabeled, [out / "masks"], settings)
     plain = e.ByBrightness()
     models = {"right": plain, "blind": e.ByBrightness(blind=True)}

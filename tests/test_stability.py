@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppl.confidence import confidence
-from ppl.stability import reliability, stability
+from ppl.confidence import certainty, confidence
+from ppl.stability import predicted_defects, reliability, stability
 
 
 def predictions(seed: int, *, snapshots: int = 3, classes: int = 4) -> list[Tensor]:
@@ -77,3 +77,61 @@ def test_a_stable_but_unsure_image_is_less_reliable_than_a_stable_and_sure_one()
         for sharpness in (1.0, 10.0)
     )
     assert 0 < unsure < sure <= 1
+
+
+def one_hot(prediction: Tensor, sharpness: float = 20.0) -> Tensor:
+    return (sharpness * torch.nn.functional.one_hot(prediction, 4).permute(2, 0, 1)).softmax(0)
+
+
+def defect(start: int, value: int = 1, size: int = 50) -> Tensor:
+    """A prediction of background with one row of a defect."""
+    prediction = torch.zeros(size, size, dtype=torch.long)
+    prediction[3, start : start + 4] = value
+    return prediction
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stability_of_the_foreground_leaves_background_out(seed: int) -> None:
+    first, second, last = predictions(seed)
+
+    def defects_miou(first: Tensor, second: Tensor) -> float:
+        scores = []
+        for k in (1, 2, 3):
+            a, b = first == k, second == k
+            if (a | b).any():
+                scores.append((a & b).sum().item() / (a | b).sum().item())
+        return sum(scores) / len(scores)
+
+    expected = (defects_miou(first, last) + defects_miou(second, last)) / 2
+    found = stability([first, second, last], 4, foreground=True)
+    assert found == pytest.approx(expected)
+
+
+def test_a_defect_that_moves_is_reliable_as_a_whole_image_and_not_as_foreground() -> None:
+    moving = [one_hot(defect(start)) for start in (0, 3, 6)]
+    steady = [one_hot(defect(6))] * 3
+    for use_confidence in (True, False):
+        kind = {"use_confidence": use_confidence, "foreground": True}
+        assert reliability(moving, **kind) < 0.1
+        assert reliability(steady, **kind) > 0.99
+        assert reliability(moving, use_confidence=use_confidence) > 0.4
+
+
+def test_the_foregrounds_confidence_is_that_of_the_last_snapshots_defects() -> None:
+    unsure = one_hot(defect(6), sharpness=2.0)
+    unsure[:, 10:] = one_hot(torch.zeros(40, 50, dtype=torch.long))
+    expected = certainty(unsure[None])[0][defect(6) > 0].mean().item()
+    found = reliability([unsure] * 3, use_confidence=True, foreground=True)
+    assert found == pytest.approx(expected)
+    assert found < reliability([unsure] * 3, use_confidence=True)
+
+
+def test_without_a_predicted_defect_the_foreground_is_the_whole_image() -> None:
+    probabilities = [one_hot(defect(3)), one_hot(defect(0, value=0))]
+    whole = reliability(probabilities, use_confidence=True)
+    assert reliability(probabilities, use_confidence=True, foreground=True) == whole
+
+
+def test_predicted_defects_are_named_without_background() -> None:
+    assert predicted_defects(one_hot(defect(0, value=0))) == ()
+    assert predicted_defects(one_hot(defect(0, 3) + 2 * defect(9, 1))) == (2, 3)

@@ -14,9 +14,10 @@ from ppl.def_up import RetrainSettings
 from ppl.errors import InputError
 from ppl.image_files import write_mask
 from ppl.image_set import ImageSet, mask_file
-from ppl.loss import LossSettings, cross_entropy
+from ppl.loss import PAPER, cross_entropy
 from ppl.network import NetworkSettings, SegmentationNetwork, new_network, save_network
 from ppl.retrain import retrain
+from ppl.sampling import SamplingSettings
 from ppl.strong_augment import StrongAugmentSettings
 from ppl.supervised import SupervisedSettings, train_supervised
 from ppl.training import (
@@ -38,10 +39,12 @@ CPU = torch.device("cpu")
 OPTIMIZER = OptimizerSettings(
     encoder_lr=0.01, decoder_lr_multiple=10.0, momentum=0.9, weight_decay=1e-4, poly_power=0.9
 )
-EVEN = LossSettings(defect_weight=1.0)
 IMAGE = whole(32, 32)
 PLAINLY = ComputeSettings(precision="float32", compile=False)
-WEAK = WeakAugmentSettings(scale_min=0.8, scale_max=1.25, flip_probability=0.5)
+LOSS = PAPER.model_copy(update={"defect_weight": 2.0, "tversky_weight": 1.0})
+WEAK = WeakAugmentSettings(
+    scale_min=0.8, scale_max=1.25, flip_probability=0.5, vertical_flip_probability=0.0
+)
 STRONG = StrongAugmentSettings(
     jitter_probability=0.8,
     brightness=0.5,
@@ -66,7 +69,7 @@ def fixed_loss(network: torch.nn.Module) -> Tensor:
     """The same two random images at every step."""
     draws = torch.Generator().manual_seed(0)
     images = torch.rand(2, 3, 32, 32, generator=draws)
-    return cross_entropy(network(images), torch.randint(3, (2, 32, 32), generator=draws), EVEN)
+    return cross_entropy(network(images), torch.randint(3, (2, 32, 32), generator=draws), PAPER)
 
 
 def scores(values: list[float]) -> Callable[[SegmentationNetwork], float]:
@@ -275,7 +278,8 @@ def teacher(
         validation,
         image=IMAGE,
         weak=WEAK,
-        loss=EVEN,
+        sampling=SamplingSettings(repeat_below=0.9),
+        loss=LOSS,
         optimizer=OPTIMIZER,
         selection=by("validation"),
         compute=PLAINLY,
@@ -358,7 +362,8 @@ def student(
         folders,
         image=IMAGE,
         weak=WEAK,
-        loss=EVEN,
+        sampling=SamplingSettings(repeat_below=0.9),
+        loss=LOSS,
         strong=STRONG,
         cutmix=MIX,
         optimizer=OPTIMIZER,

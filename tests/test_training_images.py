@@ -23,8 +23,12 @@ from ppl.weak_augment import WeakAugmentSettings
 from tests.conftest import COLOURS, MakeSet, whole, windows
 
 CPU = torch.device("cpu")
-STILL = WeakAugmentSettings(scale_min=1.0, scale_max=1.0, flip_probability=0.0)
-LIVELY = WeakAugmentSettings(scale_min=0.5, scale_max=2.0, flip_probability=0.5)
+STILL = WeakAugmentSettings(
+    scale_min=1.0, scale_max=1.0, flip_probability=0.0, vertical_flip_probability=0.0
+)
+LIVELY = WeakAugmentSettings(
+    scale_min=0.5, scale_max=2.0, flip_probability=0.5, vertical_flip_probability=0.5
+)
 SIZE = (32, 40)
 WHOLE = whole(*SIZE)
 
@@ -135,7 +139,9 @@ def test_images_are_kept_in_the_order_of_the_set(make_set: MakeSet) -> None:
 def test_images_are_kept_at_the_largest_size_training_needs(
     make_set: MakeSet, scale: float, stored: tuple[int, int]
 ) -> None:
-    weak = WeakAugmentSettings(scale_min=0.5, scale_max=scale, flip_probability=0.5)
+    weak = WeakAugmentSettings(
+        scale_min=0.5, scale_max=scale, flip_probability=0.5, vertical_flip_probability=0.0
+    )
     data = of(make_set(["a"]), weak=weak)
     [(image, _)] = keep(data, memory=GIB) or []
     assert image.shape == (3, *stored)

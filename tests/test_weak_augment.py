@@ -14,8 +14,15 @@ from ppl.weak_augment import DRAWS, View, WeakAugmentSettings, cut, draw_view, s
 SIZE = (40, 32)
 
 
-def settings(low: float = 1.0, high: float = 1.0, flip: float = 0.5) -> WeakAugmentSettings:
-    return WeakAugmentSettings(scale_min=low, scale_max=high, flip_probability=flip)
+def settings(
+    low: float = 1.0, high: float = 1.0, flip: float = 0.5, vertical: float = 0.0
+) -> WeakAugmentSettings:
+    return WeakAugmentSettings(
+        scale_min=low,
+        scale_max=high,
+        flip_probability=flip,
+        vertical_flip_probability=vertical,
+    )
 
 
 def draws(seed: int = 0) -> torch.Generator:
@@ -73,7 +80,9 @@ def slowly(image: Tensor, mask: Tensor, view: View, size: tuple[int, int]) -> tu
     bottom, right = view.top + size[0], view.left + size[1]
     image, mask = image[:, view.top : bottom, view.left : right], mask[view.top : bottom]
     mask = mask[:, view.left : right]
-    return (image.flip(-1), mask.flip(-1)) if view.flipped else (image, mask)
+    if view.flipped:
+        image, mask = image.flip(-1), mask.flip(-1)
+    return (image.flip(-2), mask.flip(-2)) if view.flipped_vertically else (image, mask)
 
 
 @pytest.mark.parametrize("stored", [(80, 64), (40, 32), (57, 91), (8, 200)])
@@ -83,7 +92,7 @@ def test_a_batch_shows_what_resizing_and_cropping_one_by_one_does(
 ) -> None:
     images = torch.randint(256, (12, 3, *stored), dtype=torch.uint8, generator=draws())
     masks = torch.randint(4, (12, *stored), dtype=torch.uint8, generator=draws())
-    chosen = views(images, SIZE, settings(*scales), draws(1))
+    chosen = views(images, SIZE, settings(*scales, vertical=0.5), draws(1))
     found_images, found_masks = shown(images, masks, chosen, SIZE)
     for number, view in enumerate(chosen):
         image, mask = slowly(images[number], masks[number], view, SIZE)
@@ -112,7 +121,9 @@ def test_images_of_other_sizes_in_the_batch_change_nothing() -> None:
 
 def test_cutting_first_reads_no_more_than_the_view_needs() -> None:
     image, mask = position_batch(1, 4000, 3000)
-    view = View((4000, 3000), (2000, 1500), top=700, left=300, flipped=False)
+    view = View(
+        (4000, 3000), (2000, 1500), top=700, left=300, flipped=False, flipped_vertically=False
+    )
     part, _ = cut(image[0], mask[0], view, SIZE)
     assert part.shape[1] <= 2 * SIZE[0] + 6
     assert part.shape[2] <= 2 * SIZE[1] + 6
@@ -145,6 +156,14 @@ def test_a_certain_flip_mirrors_image_and_mask() -> None:
     augmented = weak_augment(images, masks, SIZE, settings(flip=1.0), draws())
     assert torch.equal(augmented[0].round(), images.flip(-1).float())
     assert torch.equal(augmented[1], masks.flip(-1).long())
+
+
+def test_a_certain_vertical_flip_turns_image_and_mask_upside_down() -> None:
+    images, masks = position_batch(3, *SIZE)
+    masks = images[:, 0]
+    augmented = weak_augment(images, masks, SIZE, settings(flip=0.0, vertical=1.0), draws())
+    assert torch.equal(augmented[0].round(), images.flip(-2).float())
+    assert torch.equal(augmented[1], masks.flip(-2).long())
 
 
 def test_half_the_images_flip_each_by_its_own_draw() -> None:
