@@ -88,7 +88,7 @@ def main() -> None:
             one_file.with_name(f"{file.stem[-1]}.png"), mask, colours
         )
         half = images.subset(reliable)
-        settings = PseudoLabelSettings(scales=[1.0], flip=False)
+        settings = PseudoLabelSettings(scales=[1.0], flip=False, ignore_fraction=0.0)
         write_pseudo_masks(networks[0], half, image, settings, info, folder / "out")
         note("pseudo-label half of them")
     write_result(result, given.out)

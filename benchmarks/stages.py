@@ -51,6 +51,7 @@ from ppl.image_set import DatasetInfo, Entry, ImageSet, mask_file, read_image_se
 from ppl.launch import memory_settings
 from ppl.loss import PAPER, segmentation_loss
 from ppl.network import SegmentationNetwork, pick_device
+from ppl.paste import PasteSettings
 from ppl.pseudo_label import PseudoLabelSettings, write_pseudo_masks
 from ppl.ranking import score_images
 from ppl.resize import ImageSettings
@@ -214,9 +215,11 @@ def training(given: Given, folder: Path, *, student: bool, weak: WeakAugmentSett
     common: dict[str, Any] = {
         "image": image_settings(given),
         "weak": weak,
+        "sampling": SamplingSettings(repeat_below=0.3),
+        "paste": PasteSettings(probability=0.5, margin=3),
         "loss": LOSS,
         "optimizer": OPTIMIZER,
-        "selection": SelectionSettings(by="last", every=10**9),
+        "selection": SelectionSettings(by="last", every=10**9, fall_back=False),
         "compute": ComputeSettings.model_validate(
             {"precision": given.precision, "compile": given.compile}
         ),
@@ -285,7 +288,7 @@ def prediction(
             networks[0],
             images,
             image,
-            PseudoLabelSettings(scales=[1.0], flip=False),
+            PseudoLabelSettings(scales=[1.0], flip=False, ignore_fraction=0.0),
             DatasetInfo("x", tuple(map(str, range(CLASSES))), tuple(COLOURS)),
             folder / "out",
         )
@@ -374,9 +377,10 @@ def several(given: Given, folder: Path) -> dict[str, Any]:
         strong=STRONG,
         cutmix=CUTMIX,
         sampling=SamplingSettings(repeat_below=0.0),
+        paste=PasteSettings(probability=0.5, margin=3),
         loss=LOSS,
         optimizer=OPTIMIZER,
-        selection=SelectionSettings(by="last", every=10**9),
+        selection=SelectionSettings(by="last", every=10**9, fall_back=False),
         compute=ComputeSettings(precision="float32", compile=False),
         budget=RetrainSettings(
             start="fresh",

@@ -15,6 +15,7 @@ from ppl.evaluation import EvaluateSettings
 from ppl.leakage import AuditSettings
 from ppl.loss import LossSettings
 from ppl.network import NetworkSettings
+from ppl.paste import PasteSettings
 from ppl.pseudo_label import PseudoLabelSettings
 from ppl.ranking import RankingSettings
 from ppl.resize import ImageSettings
@@ -37,6 +38,7 @@ SECTIONS: dict[str, type] = {
     "image": ImageSettings,
     "weak_augment": WeakAugmentSettings,
     "sampling": SamplingSettings,
+    "paste": PasteSettings,
     "loss": LossSettings,
     "optimizer": OptimizerSettings,
     "selection": SelectionSettings,

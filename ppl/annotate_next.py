@@ -7,6 +7,7 @@ all models agree and all are wrong is not found.
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -86,8 +87,9 @@ def disagreements(
 ) -> dict[str, float]:
     """By id, 1 - mIoU of the final model's prediction and the pseudo-mask that taught it.
 
-    0 where they are the same, 1 where they share nothing. Only the numbers stay in memory. Of
-    several processes each compares its share, and all return the numbers of all.
+    0 where they are the same, 1 where they share nothing or the pseudo-mask is all 255. Only the
+    numbers stay in memory. Of several processes each compares its share, and all return the
+    numbers of all.
 
     Args:
         image: the size of the network's input and how an image gets there.
@@ -102,9 +104,9 @@ def disagreements(
     for entry, [prob] in predict([final], share, image, test_time, what="annotate next"):
         folder = reliable_masks if entry.id in reliable else hard_masks
         taught = read_mask(mask_file(folder, entry.id))
-        matrix = confusion_matrix(likeliest(prob).cpu(), taught, classes)
+        agreement = miou(confusion_matrix(likeliest(prob).cpu(), taught, classes))
         # rounded as the ranking rounds, so that machines agree on the order
-        found[entry.id] = round(1 - miou(matrix), 8)
+        found[entry.id] = 1.0 if math.isnan(agreement) else round(1 - agreement, 8)
     return {id: value for part in processes.gathered(found) for id, value in part.items()}
 
 

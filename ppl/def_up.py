@@ -15,6 +15,7 @@ from ppl import processes
 from ppl.confidence import confidence
 from ppl.cutmix import CutMixSettings, draw_cutmix, label_efficient_cutmix
 from ppl.loss import LossSettings, segmentation_loss
+from ppl.paste import Pasting
 from ppl.settings import Settings
 from ppl.shared_layers import part_of_batch
 from ppl.strong_augment import StrongAugmentSettings, draw_strong, strong_augment
@@ -129,20 +130,26 @@ def def_up_loss(
     cutmix: CutMixSettings,
     loss: LossSettings,
     budget: RetrainSettings,
+    pasting: Pasting,
     *,
     strong_draws: Generator,
     cutmix_draws: Generator,
 ) -> Callable[[nn.Module], Tensor]:
     """A training step's loss: one `segmentation_loss` over [labeled; perturbed unlabeled].
 
-    The streams give the images that this process's share needs.
+    The streams give the images that this process's share needs; defects are pasted into both
+    halves before anything else, as if the images had been taken so.
     """
     whole = budget.labeled_batch + budget.unlabeled_batch
     mine = processes.own(whole)
     share = share_of_batch(budget, mine)
 
     def batch_loss(network: nn.Module) -> Tensor:
-        labeled_batch, unlabeled_batch = labeled.next(), unlabeled.next()
+        of_labeled, of_unlabeled = (
+            pasting.draw(half) for half in (budget.labeled_batch, budget.unlabeled_batch)
+        )
+        labeled_batch = pasting(labeled.next(), of_labeled[share.labeled])
+        unlabeled_batch = pasting(unlabeled.next(), of_unlabeled[share.unlabeled])
         images, masks = perturb(
             network,
             labeled_batch,

@@ -113,14 +113,17 @@ class PseudoMaskQuality:
 def compare_with_hidden(
     predictions: Iterable[tuple[str, Tensor]], hidden: Path, classes: int
 ) -> PseudoMaskQuality:
-    """Count (id, (H, W) class indices) pairs against the mask of the same id in `hidden`.
+    """Count (id, (H, W) class indices or 255) pairs against the mask of the same id in `hidden`.
 
     Of several processes each gives the pairs of its share, and all return the counts of all.
     """
     matrix = torch.zeros((classes, classes), dtype=torch.int64)
     miou_of = {}
     for id, predicted in predictions:
-        one = confusion_matrix(predicted, read_mask(mask_file(hidden, id)), classes)
+        # a pixel that no pseudo-mask decides teaches nothing, neither right nor wrong
+        undecided = predicted == IGNORE
+        truth = read_mask(mask_file(hidden, id)).masked_fill(undecided, IGNORE)
+        one = confusion_matrix(predicted.masked_fill(undecided, 0), truth, classes)
         matrix += one
         miou_of[id] = miou(one)
     parts = processes.gathered(PseudoMaskQuality(matrix, miou_of))

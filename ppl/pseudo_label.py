@@ -4,24 +4,32 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field
+from torch import Tensor
 
 from ppl import processes
 from ppl.confidence import likeliest
-from ppl.image_files import write_mask
+from ppl.image_files import IGNORE, write_mask
 from ppl.image_set import DatasetInfo, ImageSet, mask_file, read_dataset_info, read_image_set
 from ppl.inference import TestTimeSettings, predict
 from ppl.network import SegmentationNetwork, load_network, pick_device
 from ppl.resize import ImageSettings
 from ppl.settings import section
 
+BINS = 1000
+"""Steps of probability in which pixels are counted."""
+
 WRITERS = 4
 """Threads that compress masks while the next images are predicted."""
 
 
 class PseudoLabelSettings(TestTimeSettings):
-    """Section `pseudo_label`: the test-time augmentation under pseudo-masks."""
+    """Section `pseudo_label`: test-time augmentation, and which pixels are too doubtful."""
+
+    ignore_fraction: Annotated[float, Field(ge=0, le=0.95)]
 
 
 def write_pseudo_masks(
@@ -34,19 +42,54 @@ def write_pseudo_masks(
 ) -> None:
     """Write OUT/ID.png for every image: the likeliest class of every pixel, as class indices.
 
-    Of several processes each writes its share.
+    Pixels below their class's `doubt_bounds` become 255. Of several processes each writes its
+    share.
     """
     out.mkdir(parents=True, exist_ok=True)
     share = replace(images, entries=tuple(processes.every(images.entries)))
+    bounds = None
+    if settings.ignore_fraction:
+        bounds = doubt_bounds(network, share, image, settings)
     with ThreadPoolExecutor(WRITERS) as pool:
         writing: deque[Future[None]] = deque()
         for entry, [prob] in predict([network], share, image, settings, what="pseudo-label"):
-            mask = likeliest(prob).to("cpu", torch.uint8)
+            mask = likeliest(prob)
+            if bounds is not None:
+                mask[prob.amax(dim=0) < bounds[mask]] = IGNORE
+            mask = mask.to("cpu", torch.uint8)
             writing.append(pool.submit(write_mask, mask_file(out, entry.id), mask, info.colours))
             if len(writing) > 2 * WRITERS:
                 writing.popleft().result()
         for left in writing:
             left.result()
+
+
+def doubt_bounds(
+    network: SegmentationNetwork,
+    share: ImageSet,
+    image: ImageSettings,
+    settings: PseudoLabelSettings,
+) -> Tensor:
+    """(C,) float: below which probability the least sure `ignore_fraction` of each class lies.
+
+    Of each class by itself: one bound for all would take the rare defects, of which a model is
+    less sure, and leave the background. Source: Zou et al., ECCV 2018 (class-balanced
+    self-training).
+
+    The share is counted over the images of all processes, in steps of 1 / `BINS`; it is never
+    more than asked.
+    """
+    device = next(network.parameters()).device
+    counts = torch.zeros(network.classes, BINS, dtype=torch.int64, device=device)
+    for _, [prob] in predict([network], share, image, settings, what="how sure"):
+        sureness, predicted = prob.max(dim=0)
+        step = (sureness * BINS).long().clamp(max=BINS - 1)
+        found = torch.bincount((predicted * BINS + step).flatten(), minlength=counts.numel())
+        counts += found.view_as(counts)
+    below = processes.total(counts).cumsum(dim=1)
+    allowed = settings.ignore_fraction * below[:, -1:]
+    # how many of the lowest steps may go: all pixels below the bound are in these
+    return (below <= allowed).sum(dim=1) / BINS * (below[:, -1] > 0)
 
 
 def pseudo_label(*, model: Path, unlabeled: Path, dataset: Path, ids: Path, out: Path) -> None:

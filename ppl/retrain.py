@@ -17,6 +17,7 @@ from ppl.image_set import Entry, ImageSet, mask_file, masked_ids
 from ppl.loss import LossSettings
 from ppl.machine import cache_bytes
 from ppl.network import SegmentationNetwork
+from ppl.paste import PasteSettings, new_pasting
 from ppl.resize import ImageSettings
 from ppl.sampling import SamplingSettings, labeled_repeats
 from ppl.seeds import StatefulGenerator, generator, global_draws
@@ -39,6 +40,7 @@ def retrain(
     strong: StrongAugmentSettings,
     cutmix: CutMixSettings,
     sampling: SamplingSettings,
+    paste: PasteSettings,
     loss: LossSettings,
     optimizer: OptimizerSettings,
     selection: SelectionSettings,
@@ -109,6 +111,7 @@ def retrain(
         memory - labeled_stream.bytes_kept,
     )
     strong_draws, cutmix_draws = generator(seed, name, "strong"), generator(seed, name, "cutmix")
+    pasting = new_pasting(given, paste, generator(seed, name, "paste"), device)
     with global_draws(seed, name, "dropout"):
         return train(
             network,
@@ -119,6 +122,7 @@ def retrain(
                 cutmix,
                 loss,
                 budget,
+                pasting,
                 strong_draws=strong_draws,
                 cutmix_draws=cutmix_draws,
             ),
@@ -132,6 +136,7 @@ def retrain(
             draws={
                 "labeled": labeled_stream,
                 "unlabeled": unlabeled_stream,
+                "paste": StatefulGenerator(pasting.generator),
                 "strong": StatefulGenerator(strong_draws),
                 "cutmix": StatefulGenerator(cutmix_draws),
             },

@@ -11,6 +11,7 @@ from ppl.encoder_weights import start_from_encoder_weights
 from ppl.image_set import read_dataset_info, read_image_set
 from ppl.loss import LossSettings
 from ppl.network import NetworkSettings, load_network, new_network, pick_device, save_network
+from ppl.paste import PasteSettings
 from ppl.resize import ImageSettings
 from ppl.retrain import retrain
 from ppl.sampling import SamplingSettings
@@ -19,6 +20,7 @@ from ppl.settings import section
 from ppl.strong_augment import StrongAugmentSettings
 from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings
 from ppl.training_curve import write_training_curve
+from ppl.validation import validation_score
 from ppl.weak_augment import WeakAugmentSettings
 
 
@@ -44,7 +46,8 @@ def train_student(
         labeled, validation, unlabeled: prepared image sets.
         dataset: dataset.json.
         encoder: the folder that `import_encoder` left.
-        labeler: the model that made the newest pseudo-masks; `budget.start` may begin with it.
+        labeler: the model that made the newest pseudo-masks; `budget.start` may begin with it, and
+            `selection.fall_back` may end with it.
         student, curve: what is written.
         checkpoint: where an interrupted training goes on.
 
@@ -62,20 +65,24 @@ def train_student(
             seed=derived_seed(seed, name, "weights"),
         )
         start_from_encoder_weights(network, encoder)
+    selection = section("selection", SelectionSettings)
+    image = section("image", ImageSettings)
+    validated = read_image_set(validation)
     training = retrain(
         network.to(device),
         read_image_set(labeled),
-        read_image_set(validation),
+        validated,
         read_image_set(unlabeled),
         masks,
-        image=section("image", ImageSettings),
+        image=image,
         weak=section("weak_augment", WeakAugmentSettings),
         strong=section("strong_augment", StrongAugmentSettings),
         cutmix=section("cutmix", CutMixSettings),
         sampling=section("sampling", SamplingSettings),
+        paste=section("paste", PasteSettings),
         loss=section("loss", LossSettings),
         optimizer=section("optimizer", OptimizerSettings),
-        selection=section("selection", SelectionSettings),
+        selection=selection,
         compute=section("compute", ComputeSettings),
         budget=budget,
         seed=seed,
@@ -83,6 +90,25 @@ def train_student(
         name=name,
         checkpoint=checkpoint,
     )
+    network.load_state_dict(training.kept)
+    kept, iteration = network, training.kept_iteration
+    score = validation_score(validated, image, network.classes)
+    if selection.fall_back and score is not None:
+        before = load_network(labeler, device)
+        if (reason := why_to_fall_back(name, score(network.eval()), score(before))) is not None:
+            print(reason)
+            kept, iteration = before, 0
     if processes.is_first():
-        save_network(student, network, training.kept, iteration=training.kept_iteration)
+        save_network(student, kept, kept.state_dict(), iteration=iteration)
         write_training_curve(curve, training, model=name)
+
+
+def why_to_fall_back(name: str, student: float, labeler: float) -> str | None:
+    """What to tell the user if the student's validation mIoU (0-1) is below its labeler's."""
+    if student >= labeler:
+        return None
+    return (
+        f"{name} scores {100 * student:.1f} % mIoU on the validation images, below the "
+        f"{100 * labeler:.1f} % of the model that labeled for it: that model is kept in its place "
+        "(selection.fall_back). More iterations, or a better teacher, may change that"
+    )

@@ -12,9 +12,10 @@ from ppl.errors import InputError
 from ppl.image_set import ImageSet
 from ppl.loss import LossSettings, segmentation_loss
 from ppl.network import SegmentationNetwork
+from ppl.paste import PasteSettings, new_pasting
 from ppl.resize import ImageSettings
 from ppl.sampling import SamplingSettings, labeled_repeats
-from ppl.seeds import generator, global_draws
+from ppl.seeds import StatefulGenerator, generator, global_draws
 from ppl.settings import Settings
 from ppl.shared_layers import part_of_batch
 from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings, Training, train
@@ -39,6 +40,7 @@ def train_supervised(
     image: ImageSettings,
     weak: WeakAugmentSettings,
     sampling: SamplingSettings,
+    paste: PasteSettings,
     loss: LossSettings,
     optimizer: OptimizerSettings,
     selection: SelectionSettings,
@@ -59,8 +61,10 @@ def train_supervised(
             "split.validation_fraction"
         )
     mine = processes.own(supervised.batch)
+    data = TrainingImages([Masked(labeled, labeled.mask, "labeled")], image, weak, network.classes)
+    pasting = new_pasting(data, paste, generator(seed, "teacher", "paste"), device)
     stream = BatchStream(
-        TrainingImages([Masked(labeled, labeled.mask, "labeled")], image, weak, network.classes),
+        data,
         supervised.batch,
         order=generator(seed, "teacher", "order"),
         augment=generator(seed, "teacher", "weak"),
@@ -70,7 +74,7 @@ def train_supervised(
     )
 
     def batch_loss(network: nn.Module) -> Tensor:
-        images, masks = stream.next()
+        images, masks = pasting(stream.next(), pasting.draw(supervised.batch)[list(mine)])
         with part_of_batch(mine, supervised.batch):
             logits = network(images)
         return segmentation_loss(logits, masks, loss)
@@ -87,7 +91,7 @@ def train_supervised(
             compute=compute,
             snapshots=supervised.snapshots,
             name="teacher",
-            draws={"labeled": stream},
+            draws={"labeled": stream, "paste": StatefulGenerator(pasting.generator)},
             waited=lambda: stream.waited,
             checkpoint=checkpoint,
         )

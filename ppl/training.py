@@ -50,6 +50,7 @@ class SelectionSettings(Settings):
 
     by: Literal["validation", "last"]
     every: PositiveInt
+    fall_back: bool
 
 
 class ComputeSettings(Settings):

@@ -8,6 +8,7 @@ from ppl.encoder_weights import start_from_encoder_weights
 from ppl.image_set import read_dataset_info, read_image_set
 from ppl.loss import LossSettings
 from ppl.network import NetworkSettings, new_network, pick_device, save_network
+from ppl.paste import PasteSettings
 from ppl.resize import ImageSettings
 from ppl.sampling import SamplingSettings
 from ppl.seeds import derived_seed
@@ -46,6 +47,7 @@ def main(
             image=section("image", ImageSettings),
             weak=section("weak_augment", WeakAugmentSettings),
             sampling=section("sampling", SamplingSettings),
+            paste=section("paste", PasteSettings),
             loss=section("loss", LossSettings),
             optimizer=section("optimizer", OptimizerSettings),
             selection=section("selection", SelectionSettings),

@@ -156,6 +156,9 @@ def test_disagreement_is_what_the_final_model_contradicts(tmp_path: Path) -> Non
     # the block is missed, the rest agrees; the class that neither sees is left out
     missed = 1 - (0 + (64 * 48 - 256) / (64 * 48)) / 2
     assert found == {"a/dark": 0, "bright": pytest.approx(missed, abs=1e-8)}
+    write_mask(mask_file(tmp_path / "hard", "bright"), torch.full((64, 48), 255), INFO.colours)
+    found = disagreements(network, images, whole(64, 48), PLAIN, *folders, 3)  # type: ignore[arg-type]
+    assert found["bright"] == 1, "no pixel taught anything"
     mask_file(tmp_path / "hard", "bright").unlink()
     with pytest.raises(InputError, match=r"bright\.png does not exist"):
         disagreements(network, images, whole(64, 48), PLAIN, *folders, 3)  # type: ignore[arg-type]
@@ -254,7 +257,7 @@ def run_stage(
         write_mask(mask_file(half, entry.id), mask, INFO.colours)
     sections = {
         "annotate_next": settings(count),
-        "pseudo_label": PseudoLabelSettings(scales=[1.0], flip=True),
+        "pseudo_label": PseudoLabelSettings(scales=[1.0], flip=True, ignore_fraction=0.0),
         "image": whole(64, 64),
     }
     monkeypatch.setattr(stages.annotate_next, "section", lambda name, _: sections[name])
@@ -286,7 +289,7 @@ def test_the_stage_leaves_the_predictions_of_the_chosen_images(
     assert masked_ids(masks) == ["a", "d"]
     assert read_mask(masks / "d.png").shape == (80, 64)
     network: SegmentationNetwork = ByBrightness()  # type: ignore[assignment]
-    test_time = PseudoLabelSettings(scales=[1.0], flip=True)
+    test_time = PseudoLabelSettings(scales=[1.0], flip=True, ignore_fraction=0.0)
     for entry, [prob] in predict([network], found, whole(64, 64), test_time, what="again"):
         if entry.id in ("a", "d"):
             assert torch.equal(read_mask(mask_file(masks, entry.id)).long(), prob.argmax(dim=0))

@@ -16,6 +16,7 @@ from ppl.def_up import (
 )
 from ppl.loss import PAPER, cross_entropy
 from ppl.network import SegmentationNetwork
+from ppl.paste import Defect, PasteSettings, Pasting
 from ppl.strong_augment import StrongAugmentSettings, draw_strong, strong_augment
 from ppl.training_images import BatchStream
 from ppl.weak_augment import WeakAugmentSettings
@@ -161,6 +162,9 @@ def test_a_share_asks_for_no_more_images_than_it_needs() -> None:
     assert (list(share.labeled), list(share.unlabeled)) == ([0, 1, 2, 3], [])
 
 
+NOTHING = Pasting(PasteSettings(probability=0.0, margin=0), {}, draws(4))
+
+
 def stream(seed: int, size: int) -> BatchStream:
     weak = WeakAugmentSettings(
         scale_min=1.0, scale_max=1.0, flip_probability=0.5, vertical_flip_probability=0.0
@@ -179,6 +183,7 @@ def test_the_loss_is_one_cross_entropy_over_both_halves(
         MIX,
         PAPER,
         budget(labeled, unlabeled),
+        NOTHING,
         strong_draws=draws(2),
         cutmix_draws=draws(3),
     )
@@ -190,6 +195,33 @@ def test_the_loss_is_one_cross_entropy_over_both_halves(
     loss = step(network)
     assert loss.requires_grad
     torch.testing.assert_close(loss, expected)
+
+
+def test_defects_are_pasted_into_both_halves_before_they_are_mixed(
+    network: SegmentationNetwork,
+) -> None:
+    shape = torch.ones(3, 3)
+    bank = {2: [Defect(2, torch.zeros(1, 3, 3, dtype=torch.uint8), shape > 0, shape)]}
+    pasting = Pasting(PasteSettings(probability=0.7, margin=0), bank, draws(4))
+    given, other = stream(0, 4), stream(1, 4)
+    step = def_up_loss(
+        given,
+        other,
+        STRONG,
+        MIX,
+        PAPER,
+        budget(4, 4),
+        pasting,
+        strong_draws=draws(2),
+        cutmix_draws=draws(3),
+    )
+    found = step(network)
+    again = Pasting(pasting.settings, bank, draws(4))
+    halves = [again(stream(seed, 4).next(), again.draw(4)) for seed in (0, 1)]
+    images, masks = perturbed(network, MIX, *halves)
+    logits = network(torch.cat([halves[0][0], images]))
+    expected = cross_entropy(logits, torch.cat([halves[0][1], masks]), PAPER)
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("enabled", [True, False])

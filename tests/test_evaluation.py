@@ -129,6 +129,19 @@ def test_pseudo_masks_without_a_hidden_label_are_left_out(made: ImageSet, tmp_pa
     assert int(found.matrix.sum()) == 2 * 64 * 48
 
 
+def test_ignored_pixels_of_a_pseudo_mask_count_neither_way(made: ImageSet, tmp_path: Path) -> None:
+    masks = tmp_path / "pseudo"
+    partly = torch.zeros(64, 48)
+    partly[16:32] = 255
+    write_mask(mask_file(masks, "a/dark"), partly, INFO.colours)
+    write_mask(mask_file(masks, "a/bright"), torch.full((64, 48), 255), INFO.colours)
+    found = pseudo_mask_quality(masks, made.folder / "masks", 3)
+    assert found.miou_of["a/dark"] == 1
+    assert int(found.matrix.sum()) == 48 * 48
+    metrics = pseudo_mask_metrics({"reliable": found}, INFO)
+    assert metrics["reliable"]["miou"] is not None  # type: ignore[index]
+
+
 def test_without_hidden_labels_the_quality_is_null(made: ImageSet, tmp_path: Path) -> None:
     nothing = pseudo_mask_quality(made.folder / "masks", tmp_path / "no_hidden", 3)
     metrics = pseudo_mask_metrics({"hard": nothing}, INFO)

@@ -61,7 +61,7 @@ try:
     network.load_state_dict(teacher.kept)
     info = DatasetInfo("x", ("0", "1", "2"), tuple(COLOURS))
     write_pseudo_masks(network.eval(), unlabeled, whole(32, 32),
-        PseudoLabelSettings(scales=[1.0], flip=False), info, out / "masks")
+        PseudoLabelSettings(scales=[1.0], flip=False, ignore_fraction=0.0), info, out / "masks")
     processes.wait()
     ranked = {id: found.reliability for id, found in score_images([network] * 2, unlabeled,
         whole(32, 32), PAPER.model_copy(update={"foreground": True})).items()}

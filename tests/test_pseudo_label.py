@@ -8,15 +8,15 @@ import torch
 import yaml
 from PIL import Image
 
-from ppl.image_files import read_mask
+from ppl.image_files import IGNORE, read_mask
 from ppl.image_set import DatasetInfo, mask_file, masked_ids, write_dataset_info
 from ppl.inference import predict
 from ppl.network import SegmentationNetwork, save_network
-from ppl.pseudo_label import PseudoLabelSettings, pseudo_label, write_pseudo_masks
+from ppl.pseudo_label import PseudoLabelSettings, doubt_bounds, pseudo_label, write_pseudo_masks
 from tests.conftest import COLOURS, MakeSet, whole
 
 SIZE = whole(32, 32)
-PLAIN = PseudoLabelSettings(scales=[1.0], flip=True)
+PLAIN = PseudoLabelSettings(scales=[1.0], flip=True, ignore_fraction=0.0)
 INFO = DatasetInfo("tiles", ("background", "crack", "stain"), tuple(COLOURS))
 IDS = ["a/x", "a/x.1", "a.b/c d", "b/x", "x\u2028y"]
 
@@ -76,4 +76,55 @@ def test_no_chosen_image_leaves_an_empty_folder(
     nothing = make_set(["a"], masks=False).subset([])
     write_pseudo_masks(network, nothing, SIZE, PLAIN, INFO, tmp_path / "out")
     assert (tmp_path / "out").is_dir()
+    assert masked_ids(tmp_path / "out") == []
+
+
+def doubting(fraction: float) -> PseudoLabelSettings:
+    return PLAIN.model_copy(update={"ignore_fraction": fraction})
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
+def test_the_least_sure_pixels_of_each_class_become_255(
+    tmp_path: Path, make_set: MakeSet, network: SegmentationNetwork, fraction: float
+) -> None:
+    images = make_set(IDS, sizes=[(40 + k, 70 - k) for k in range(5)], masks=False)
+    write_pseudo_masks(network, images, SIZE, doubting(fraction), INFO, tmp_path / "out")
+    sure: dict[int, list[torch.Tensor]] = {0: [], 1: [], 2: []}
+    kept: dict[int, list[torch.Tensor]] = {0: [], 1: [], 2: []}
+    for entry, [prob] in predict([network], images, SIZE, PLAIN, what="test"):
+        mask = read_mask(mask_file(tmp_path / "out", entry.id))
+        likely, predicted = prob.max(dim=0)
+        assert torch.equal(mask[mask != IGNORE].long(), predicted[mask != IGNORE])
+        for value in range(3):
+            sure[value].append(likely[predicted == value])
+            kept[value].append(likely[(predicted == value) & (mask != IGNORE)])
+    shown = 0
+    for value in range(3):
+        of_class, of_kept = torch.cat(sure[value]), torch.cat(kept[value])
+        if len(of_class):
+            shown += 1
+            ignored = 1 - len(of_kept) / len(of_class)
+            # a step of 1 / 1000 may hold many pixels, and none is taken in part
+            assert ignored <= fraction
+            assert ignored > 0.7 * fraction or len(of_class) < 100
+            assert len(of_kept) == (of_class >= of_kept.min()).sum()
+    assert shown >= 2, "more than one class"
+
+
+def test_pixels_that_are_all_equally_sure_are_all_kept(
+    tmp_path: Path, make_set: MakeSet, network: SegmentationNetwork
+) -> None:
+    for parameter in network.parameters():
+        parameter.data.zero_()
+    images = make_set(["a"], masks=False)
+    write_pseudo_masks(network, images, SIZE, doubting(0.5), INFO, tmp_path / "out")
+    assert not read_mask(mask_file(tmp_path / "out", "a")).any()
+
+
+def test_no_image_has_no_bounds_to_find(
+    tmp_path: Path, make_set: MakeSet, network: SegmentationNetwork
+) -> None:
+    nothing = make_set(["a"], masks=False).subset([])
+    assert doubt_bounds(network, nothing, SIZE, doubting(0.5)).tolist() == [0, 0, 0]
+    write_pseudo_masks(network, nothing, SIZE, doubting(0.5), INFO, tmp_path / "out")
     assert masked_ids(tmp_path / "out") == []

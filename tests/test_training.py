@@ -16,6 +16,7 @@ from ppl.image_files import write_mask
 from ppl.image_set import ImageSet, mask_file
 from ppl.loss import PAPER, cross_entropy
 from ppl.network import NetworkSettings, SegmentationNetwork, new_network, save_network
+from ppl.paste import PasteSettings
 from ppl.retrain import retrain
 from ppl.sampling import SamplingSettings
 from ppl.strong_augment import StrongAugmentSettings
@@ -62,7 +63,7 @@ MIX = CutMixSettings(
 
 
 def by(what: str, every: int = 2) -> SelectionSettings:
-    return SelectionSettings.model_validate({"by": what, "every": every})
+    return SelectionSettings.model_validate({"by": what, "every": every, "fall_back": True})
 
 
 def fixed_loss(network: torch.nn.Module) -> Tensor:
@@ -279,6 +280,7 @@ def teacher(
         image=IMAGE,
         weak=WEAK,
         sampling=SamplingSettings(repeat_below=0.9),
+        paste=PasteSettings(probability=0.5, margin=2),
         loss=LOSS,
         optimizer=OPTIMIZER,
         selection=by("validation"),
@@ -363,6 +365,7 @@ def student(
         image=IMAGE,
         weak=WEAK,
         sampling=SamplingSettings(repeat_below=0.9),
+        paste=PasteSettings(probability=0.5, margin=2),
         loss=LOSS,
         strong=STRONG,
         cutmix=MIX,

@@ -1,0 +1,203 @@
+"""Paste labeled defects, each with its mask, at random places of other images.
+
+A class on two labeled parts is so seen on many backgrounds and at every place. Source of the idea:
+Ghiasi et al., CVPR 2021 (Simple Copy-Paste), there for objects; here what surrounds a defect comes
+along and fades out, and its grey levels are shifted to those of its new place.
+
+Axes: C channels, H height, W width.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Generator, Tensor
+
+from ppl.image_files import IGNORE
+from ppl.settings import Settings
+from ppl.training_images import TrainingImages
+
+DRAWS = 7
+"""Numbers in [0, 1) that an image takes, whatever the settings: one's luck shifts no other's."""
+
+DECODERS = 8
+"""Threads that decode images; they change the time, never the order."""
+
+READ_AHEAD = 64
+"""Images decoded at once."""
+
+PER_CLASS = 256
+"""Defects of a class that are kept; they bound the memory."""
+
+
+class PasteSettings(Settings):
+    """Section `paste`."""
+
+    probability: Annotated[float, Field(ge=0, le=1)]
+    margin: Annotated[int, Field(ge=0, le=64)]
+
+
+@dataclass(frozen=True)
+class Defect:
+    """What a labeled image shows of one class, cut out with `margin` pixels around it."""
+
+    value: int
+    """Its class."""
+    image: Tensor
+    """(C, H, W) uint8."""
+    mask: Tensor
+    """(H, W) bool: its pixels."""
+    opacity: Tensor
+    """(H, W) float32: 1 on its pixels, falling to 0 over the margin."""
+
+    def to(self, device: torch.device) -> "Defect":
+        """The same on `device`."""
+        parts = (self.image.to(device), self.mask.to(device), self.opacity.to(device))
+        return Defect(self.value, *parts)
+
+
+Bank = Mapping[int, Sequence[Defect]]
+"""Defects by class, classes ascending."""
+
+
+def cut_defects(image_CHW: Tensor, mask_HW: Tensor, *, margin: int) -> list[Defect]:
+    """What an image shows of each defect class of its mask (both uint8), all pieces together."""
+    found = []
+    for value in torch.unique(mask_HW).tolist():
+        if value in (0, IGNORE):
+            continue
+        rows, columns = (torch.nonzero((mask_HW == value).any(dim=axis))[:, 0] for axis in (1, 0))
+        top, left = (max(0, int(where[0]) - margin) for where in (rows, columns))
+        bottom, right = (int(where[-1]) + margin + 1 for where in (rows, columns))
+        part = mask_HW[top:bottom, left:right]
+        # nothing of another defect, or of what nobody labeled, comes along without its mask
+        clean = (part == 0) | (part == value)
+        opacity = _faded(part == value, margin) * clean
+        image = image_CHW[:, top:bottom, left:right].clone()
+        found.append(Defect(value, image, part == value, opacity))
+    return found
+
+
+def _faded(mask_HW: Tensor, margin: int) -> Tensor:
+    """1 on the mask, falling evenly to 0 at `margin` + 1 pixels from it."""
+    grown = mask_HW.float()[None]
+    opacity = grown
+    for distance in range(1, margin + 1):
+        grown = F.max_pool2d(grown, 3, stride=1, padding=1)
+        opacity = torch.maximum(opacity, grown * (1 - distance / (margin + 1)))
+    return opacity[0]
+
+
+@dataclass(frozen=True)
+class Pasting:
+    """What a training pastes, and what it draws from."""
+
+    settings: PasteSettings
+    bank: Bank
+    generator: Generator
+
+    def draw(self, batch: int) -> Tensor:
+        """(batch, `DRAWS`) in [0, 1), for all images of a batch, whoever computes them."""
+        return torch.rand(batch, DRAWS, generator=self.generator)
+
+    def __call__(self, pair: tuple[Tensor, Tensor], draws: Tensor) -> tuple[Tensor, Tensor]:
+        """`paste_defects` into images and their masks."""
+        return paste_defects(*pair, self.bank, self.settings, draws)
+
+
+def new_pasting(
+    data: TrainingImages, settings: PasteSettings, generator: Generator, device: torch.device
+) -> Pasting:
+    """With the defects of the labeled images `data`.
+
+    Raises:
+        InputError: as `TrainingImages.read`.
+    """
+    bank = collect_defects(data, settings, draws=generator, device=device)
+    return Pasting(settings, bank, generator)
+
+
+def collect_defects(
+    data: TrainingImages, settings: PasteSettings, *, draws: Generator, device: torch.device
+) -> Bank:
+    """The defects of labeled images by class, at most `PER_CLASS` each, of images drawn at random.
+
+    Raises:
+        InputError: as `TrainingImages.read`.
+    """
+    if not settings.probability:
+        return {}
+    order = torch.randperm(len(data), generator=draws).tolist()
+    found: dict[int, list[Defect]] = defaultdict(list)
+    with ThreadPoolExecutor(DECODERS) as pool:
+        # a few at a time: all of them decoded at once may be more than memory holds
+        for start in range(0, len(order), READ_AHEAD):
+            for pair in pool.map(data.read, order[start : start + READ_AHEAD]):
+                for defect in cut_defects(*pair, margin=settings.margin):
+                    if len(found[defect.value]) < PER_CLASS:
+                        found[defect.value].append(defect.to(device))
+    return {value: found[value] for value in sorted(found)}
+
+
+def paste_defects(
+    images: Tensor, masks: Tensor, bank: Bank, settings: PasteSettings, draws: Tensor
+) -> tuple[Tensor, Tensor]:
+    """With `probability`, one defect more in each image; classes are equally likely.
+
+    Args:
+        images: (B, C, H, W) float32 in [0, 1].
+        masks: (B, H, W) int64.
+        draws: (B, `DRAWS`) in [0, 1).
+
+    Returns:
+        new images and masks; where nothing is pasted, they are equal to the given ones.
+    """
+    if not bank or not settings.probability:
+        return images, masks
+    images, masks = images.clone(), masks.clone()
+    classes = list(bank)
+    for position, numbers in enumerate(draws.tolist()):
+        whether, of_class, which, top, left, mirror, turn = numbers
+        if whether >= settings.probability:
+            continue
+        defects = bank[classes[int(of_class * len(classes))]]
+        defect = defects[int(which * len(defects))]
+        _paste(images[position], masks[position], defect, (top, left), (mirror < 0.5, turn < 0.5))
+    return images, masks
+
+
+def _paste(
+    image: Tensor,
+    mask: Tensor,
+    defect: Defect,
+    place: tuple[float, float],
+    flips: tuple[bool, bool],
+) -> None:
+    """Paste in place, wholly inside the image; of a defect larger than it, a part."""
+    axes = [axis for axis, flip in zip((-1, -2), flips, strict=True) if flip]
+    size = mask.shape
+    ranges = []
+    for own, whole, draw in zip(defect.mask.shape, size, place, strict=True):
+        length = min(own, whole)
+        ranges.append((int(draw * (own - length + 1)), int(draw * (whole - length + 1)), length))
+    (from_y, y, height), (from_x, x, width) = ranges
+    cut = (slice(from_y, from_y + height), slice(from_x, from_x + width))
+    target = (slice(y, y + height), slice(x, x + width))
+    pasted, shape, opacity = (
+        tensor[(..., *cut)].flip(axes) for tensor in (defect.image, defect.mask, defect.opacity)
+    )
+    pasted = pasted.float() / 255
+    if len(pasted) > len(image):
+        pasted = pasted.mean(dim=0, keepdim=True)
+    there = image[(slice(None), *target)]
+    # what surrounds the defect gets the mean grey level of its new place
+    around = ((opacity > 0) & ~shape).float()
+    shift = ((there - pasted) * around).sum(dim=(1, 2)) / around.sum().clamp(min=1)
+    pasted = (pasted + shift[:, None, None]).clamp(0, 1)
+    there.lerp_(pasted, opacity.expand_as(there))
+    mask[target].masked_fill_(shape, defect.value)

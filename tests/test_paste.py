@@ -1,0 +1,169 @@
+"""Pasted defects: image and mask move together, surroundings fade, and nothing else changes."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from ppl.image_files import IGNORE
+from ppl.paste import (
+    DRAWS,
+    Bank,
+    Defect,
+    PasteSettings,
+    collect_defects,
+    cut_defects,
+    paste_defects,
+)
+from tests.conftest import MakeSet
+from tests.test_training_images import of
+
+CPU = torch.device("cpu")
+ALWAYS = PasteSettings(probability=1.0, margin=2)
+
+
+def labeled(size: int = 20) -> tuple[Tensor, Tensor]:
+    """A grey part with a dark scratch of class 2 on rows 5 and 6."""
+    image = torch.full((1, size, size), 100, dtype=torch.uint8)
+    mask = torch.zeros(size, size, dtype=torch.uint8)
+    image[:, 5:7, 8:14] = 30
+    mask[5:7, 8:14] = 2
+    return image, mask
+
+
+def bank(margin: int = 2) -> Bank:
+    return {2: cut_defects(*labeled(), margin=margin)}
+
+
+def batch(count: int, level: float = 0.8, size: int = 20) -> tuple[Tensor, Tensor]:
+    return torch.full((count, 1, size, size), level), torch.zeros(
+        count, size, size, dtype=torch.int64
+    )
+
+
+def draws(count: int, seed: int = 0) -> Tensor:
+    return torch.rand(count, DRAWS, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_defect_is_cut_with_its_margin() -> None:
+    [defect] = cut_defects(*labeled(), margin=2)
+    assert defect.value == 2
+    assert defect.image.shape == (1, 6, 10)
+    assert defect.mask.sum() == 12
+    assert defect.opacity[defect.mask].unique().tolist() == [1.0]
+    # a corner is two pixels away: 1 - 2 / 3
+    assert defect.opacity[0, 0] == pytest.approx(1 / 3)
+    assert defect.opacity[1, 1] == pytest.approx(2 / 3)
+
+
+def test_a_defect_at_the_border_has_no_margin_there() -> None:
+    image, mask = labeled()
+    mask[:] = 0
+    mask[0, 0] = 1
+    [defect] = cut_defects(image, mask, margin=3)
+    assert defect.mask.shape == (4, 4)
+    assert defect.mask[0, 0]
+
+
+def test_classes_are_cut_apart_and_nothing_of_another_comes_along() -> None:
+    image, mask = labeled()
+    mask[4, 8:14] = 1
+    mask[7, 8:14] = IGNORE
+    first, second = cut_defects(image, mask, margin=2)
+    assert (first.value, second.value) == (1, 2)
+    # of the second's six rows, the one above it shows the other class, the one below is ignored
+    assert second.opacity[1, 2:8].tolist() == [0] * 6
+    assert second.opacity[4, 2:8].tolist() == [0] * 6
+    assert second.opacity[2:4, 2:8].min() == 1
+
+
+def test_sound_and_ignored_images_have_no_defect() -> None:
+    image, mask = labeled()
+    assert cut_defects(image, torch.zeros_like(mask), margin=2) == []
+    assert cut_defects(image, torch.full_like(mask, IGNORE), margin=2) == []
+
+
+def test_a_pasted_defect_brings_its_mask_and_its_contrast() -> None:
+    images, masks = paste_defects(*batch(50), bank(), ALWAYS, draws(50))
+    assert (masks == 2).sum(dim=(1, 2)).tolist() == [12] * 50
+    on_defect = images[:, 0][masks == 2]
+    # 70 grey levels below its surroundings there, and so here
+    torch.testing.assert_close(on_defect, torch.full_like(on_defect, 0.8 - 70 / 255))
+    # its surroundings are of one grey: they leave no edge
+    outside = images[:, 0][masks == 0]
+    torch.testing.assert_close(outside, torch.full_like(outside, 0.8))
+
+
+def test_places_and_flips_vary_and_stay_inside() -> None:
+    image, mask = labeled()
+    image[:, 5, 8] = 0  # one corner of the defect is darker
+    cut = {2: cut_defects(image, mask, margin=2)}
+    images, masks = paste_defects(*batch(200), cut, ALWAYS, draws(200))
+    tops = {int(one.nonzero()[0, 0]) for one in masks}
+    assert tops == set(range(2, 17)), "the margin needs two rows, too"
+    corner = set()
+    for image, mask in zip(images[:, 0], masks, strict=True):
+        rows, columns = (mask == 2).nonzero().unbind(1)
+        dark = (image == image.min()).nonzero()[0]
+        corner.add((bool(dark[0] == rows.min()), bool(dark[1] == columns.min())))
+    assert len(corner) == 4
+
+
+def test_the_given_images_stay_as_they_are() -> None:
+    images, masks = batch(4)
+    before = images.clone(), masks.clone()
+    paste_defects(images, masks, bank(), ALWAYS, draws(4))
+    assert torch.equal(images, before[0])
+    assert torch.equal(masks, before[1])
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3])
+def test_as_many_images_get_one_as_asked(probability: float) -> None:
+    settings = PasteSettings(probability=probability, margin=2)
+    images, masks = batch(1000)
+    found = paste_defects(images, masks, bank(), settings, draws(1000))
+    pasted = (found[1] == 2).any(dim=2).any(dim=1)
+    assert pasted.float().mean() == pytest.approx(probability, abs=0.05)
+    assert torch.equal(found[0][~pasted], images[~pasted])
+
+
+def test_classes_are_equally_likely_whatever_their_number_of_defects() -> None:
+    [one] = bank()[2]
+    many = [Defect(1, one.image, one.mask, one.opacity)] * 30
+    _, masks = paste_defects(*batch(1000), {1: many, 2: [one]}, ALWAYS, draws(1000))
+    assert (masks == 2).any(dim=2).any(dim=1).float().mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_without_a_labeled_defect_nothing_is_pasted() -> None:
+    images, masks = batch(3)
+    found = paste_defects(images, masks, {}, ALWAYS, draws(3))
+    assert torch.equal(found[0], images)
+    assert torch.equal(found[1], masks)
+
+
+def test_of_a_defect_larger_than_the_image_a_part_is_pasted() -> None:
+    image = torch.full((1, 40, 40), 90, dtype=torch.uint8)
+    mask = torch.ones(40, 40, dtype=torch.uint8)
+    huge = {1: cut_defects(image, mask, margin=2)}
+    images, masks = paste_defects(*batch(3), huge, ALWAYS, draws(3))
+    assert (masks == 1).all()
+    torch.testing.assert_close(images, torch.full_like(images, 90 / 255))
+
+
+@pytest.mark.parametrize("channels", [(1, 3), (3, 1)])
+def test_grey_and_colour_meet(channels: tuple[int, int]) -> None:
+    image, mask = labeled()
+    cut = {2: cut_defects(image.expand(channels[0], -1, -1), mask, margin=2)}
+    images, masks = batch(2)
+    images = images.expand(-1, channels[1], -1, -1)
+    found, _ = paste_defects(images, masks, cut, ALWAYS, draws(2))
+    assert found.shape == images.shape
+    assert not torch.equal(found, images)
+
+
+def test_defects_come_from_the_masks_of_the_images(make_set: MakeSet) -> None:
+    data = of(make_set(["a", "b", "c"]))
+    shown = {value for k in range(3) for value in data.read(k)[1].unique().tolist()}
+    found = collect_defects(data, ALWAYS, draws=torch.Generator(), device=CPU)
+    assert list(found) == sorted(shown - {0, IGNORE})
+    never = PasteSettings(probability=0.0, margin=2)
+    assert collect_defects(data, never, draws=torch.Generator(), device=CPU) == {}

@@ -1,0 +1,49 @@
+"""A preset names settings that exist, with values that they take."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ppl.all_settings import check_all
+from tests.project import ROOT
+
+PRESETS = sorted((ROOT / "presets").iterdir())
+
+
+def changes(preset: Path) -> dict[str, Any]:
+    words = shlex.split(preset.read_text(encoding="utf-8"))
+    assert words[::2] == ["-S"] * (len(words) // 2)
+    pairs = [word.split("=", 1) for word in words[1::2]]
+    assert len(dict(pairs)) == len(pairs), "a setting is named twice"
+    return {key: yaml.safe_load(value) for key, value in pairs}
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_a_preset_changes_settings_that_exist_to_values_they_take(preset: Path) -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for key, value in changes(preset).items():
+        section, name = key.split(".")
+        assert name in params[section], key
+        params[section][name] = value
+    check_all(params)
+
+
+def test_the_papers_preset_switches_off_all_that_the_paper_does_not_have() -> None:
+    paper = changes(ROOT / "presets" / "paper")
+    off = {
+        "weak_augment.vertical_flip_probability",
+        "sampling.repeat_below",
+        "paste.probability",
+        "loss.focal_gamma",
+        "loss.tversky_weight",
+        "ranking.foreground",
+        "ranking.per_class",
+        "pseudo_label.ignore_fraction",
+        "selection.fall_back",
+    }
+    assert not any(paper[key] for key in off)
+    assert paper["loss.defect_weight"] == 1
+    assert paper["retrain_final.start"] == paper["retrain_reliable.start"] == "fresh"

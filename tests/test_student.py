@@ -1,0 +1,96 @@
+"""A student that is worse than its labeler on the validation images is not kept."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from ppl.checkpoint import Checkpoint
+from ppl.def_up import RetrainSettings
+from ppl.image_files import write_mask
+from ppl.image_set import DatasetInfo, ImageSet, mask_file, write_dataset_info
+from ppl.network import NetworkSettings, save_network
+from ppl.student import train_student, why_to_fall_back
+from tests.conftest import COLOURS, MakeSet
+from tests.project import ROOT
+from tests.test_training import teacher
+
+INFO = DatasetInfo("tiles", ("background", "crack", "stain"), tuple(COLOURS))
+BUDGET = RetrainSettings(start="labeler", iterations=2, labeled_batch=1, unlabeled_batch=3)
+
+
+def test_only_a_lower_score_is_a_reason() -> None:
+    assert why_to_fall_back("final", 0.5, 0.5) is None
+    assert why_to_fall_back("final", 0.6, 0.5) is None
+    reason = why_to_fall_back("student_1", 0.412, 0.5)
+    assert reason is not None
+    assert reason.startswith(
+        "student_1 scores 41.2 % mIoU on the validation images, below the 50.0 %"
+    )
+
+
+@pytest.fixture
+def labeler(make_set: MakeSet, network_settings: NetworkSettings, tmp_path: Path) -> Path:
+    labeled = make_set(["a", "b", "c", "d"], folder="labeled")
+    network, training = teacher(labeled, labeled, network_settings, iterations=40, batch=4)
+    save_network(tmp_path / "teacher", network, training.kept, iteration=40)
+    return tmp_path / "teacher"
+
+
+def student(
+    folder: Path, labeler: Path, unlabeled: ImageSet, *, fall_back: bool, validation: str
+) -> dict[str, torch.Tensor]:
+    settings: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+    settings["image"].update(height=32, width=32)
+    # so fast, on masks so wrong, that two steps spoil it
+    settings["optimizer"].update(encoder_lr=0.5, decoder_lr_multiple=1.0)
+    settings["selection"].update(by="last", fall_back=fall_back)
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
+    write_dataset_info(folder / "dataset.json", INFO)
+    train_student(
+        "final",
+        budget=BUDGET,
+        labeled=folder / "labeled",
+        validation=folder / validation,
+        unlabeled=unlabeled.folder,
+        dataset=folder / "dataset.json",
+        encoder=folder / "encoder",
+        labeler=labeler,
+        masks=[folder / "wrong"],
+        student=folder / "student",
+        curve=folder / "curve.json",
+        checkpoint=Checkpoint(folder / "checkpoint.pt", seconds=600),
+    )
+    return load_file(folder / "student" / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("fall_back", "validation", "kept"),
+    [(True, "labeled", True), (False, "labeled", False), (True, "nothing", False)],
+)
+def test_a_spoilt_student_gives_way_to_its_labeler(
+    tmp_path: Path,
+    make_set: MakeSet,
+    labeler: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fall_back: bool,
+    validation: str,
+    kept: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    unlabeled = make_set(["u", "v", "w"], folder="unlabeled", masks=False, seed=1)
+    make_set([], folder="nothing")
+    for id in unlabeled.ids:
+        write_mask(mask_file(tmp_path / "wrong", id), torch.full((32, 32), 2), COLOURS)
+    found = student(tmp_path, labeler, unlabeled, fall_back=fall_back, validation=validation)
+    before = load_file(labeler / "model.safetensors")
+    same = all(torch.equal(found[key], before[key]) for key in before)
+    assert same == kept
+    said = capsys.readouterr().out
+    assert ("that model is kept in its place (selection.fall_back)" in said) == kept
+    written = (tmp_path / "student" / "model.json").read_text()
+    assert ('"iteration": 0' in written) == kept
