@@ -84,6 +84,7 @@ STRONG = StrongAugmentSettings(
     blur_probability=0.5,
     blur_sigma_min=0.1,
     blur_sigma_max=2.0,
+    of_labeled=False,
 )
 CUTMIX = CutMixSettings(
     enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
@@ -215,6 +216,7 @@ def training(given: Given, folder: Path, *, student: bool, weak: WeakAugmentSett
     common: dict[str, Any] = {
         "image": image_settings(given),
         "weak": weak,
+        "strong": STRONG,
         "sampling": SamplingSettings(repeat_below=0.3),
         "paste": PasteSettings(probability=0.5, margin=3),
         "loss": LOSS,
@@ -239,7 +241,6 @@ def training(given: Given, folder: Path, *, student: bool, weak: WeakAugmentSett
             nothing,
             images,
             [folder / "masks"],
-            strong=STRONG,
             cutmix=CUTMIX,
             budget=budget,
             name="student",

@@ -132,6 +132,7 @@ def def_up_loss(
     budget: RetrainSettings,
     pasting: Pasting,
     *,
+    labeled_draws: Generator,
     strong_draws: Generator,
     cutmix_draws: Generator,
 ) -> Callable[[nn.Module], Tensor]:
@@ -161,9 +162,12 @@ def def_up_loss(
             strong_draws=strong_draws,
             cutmix_draws=cutmix_draws,
         )
-        given = labeled_batch[0][: share.own_labeled], labeled_batch[1][: share.own_labeled]
+        given, given_masks = (of[: share.own_labeled] for of in labeled_batch)
+        if strong.of_labeled:
+            drawn = draw_strong(budget.labeled_batch, strong, labeled_draws)
+            given = strong_augment(given, [drawn[i] for i in mine if i < budget.labeled_batch])
         with part_of_batch(mine, whole):
-            logits = network(join(given[0], images))
-        return segmentation_loss(logits, torch.cat([given[1], masks]), loss)
+            logits = network(join(given, images))
+        return segmentation_loss(logits, torch.cat([given_masks, masks]), loss)
 
     return batch_loss

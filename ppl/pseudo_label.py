@@ -1,6 +1,7 @@
 """Pseudo-masks: what a model predicts for unlabeled images, as palette PNGs at their own size."""
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from ppl.inference import TestTimeSettings, predict
 from ppl.network import SegmentationNetwork, load_network, pick_device
 from ppl.resize import ImageSettings
 from ppl.settings import section
+
+BACKGROUND = 0
 
 BINS = 1000
 """Steps of probability in which pixels are counted."""
@@ -39,14 +42,18 @@ def write_pseudo_masks(
     settings: PseudoLabelSettings,
     info: DatasetInfo,
     out: Path,
-) -> None:
+) -> Counter[int]:
     """Write OUT/ID.png for every image: the likeliest class of every pixel, as class indices.
 
     Pixels below their class's `doubt_bounds` become 255. Of several processes each writes its
     share.
+
+    Returns:
+        how many images show each defect class.
     """
     out.mkdir(parents=True, exist_ok=True)
     share = replace(images, entries=tuple(processes.every(images.entries)))
+    shown: Counter[int] = Counter()
     bounds = None
     if settings.ignore_fraction:
         bounds = doubt_bounds(network, share, image, settings)
@@ -57,11 +64,32 @@ def write_pseudo_masks(
             if bounds is not None:
                 mask[prob.amax(dim=0) < bounds[mask]] = IGNORE
             mask = mask.to("cpu", torch.uint8)
+            shown.update(set(torch.unique(mask).tolist()) - {BACKGROUND, IGNORE})
             writing.append(pool.submit(write_mask, mask_file(out, entry.id), mask, info.colours))
             if len(writing) > 2 * WRITERS:
                 writing.popleft().result()
         for left in writing:
             left.result()
+    return sum(processes.gathered(shown), Counter())
+
+
+def summary(shown: Mapping[int, int], images: int, classes: Sequence[str]) -> str:
+    """What the user should know of the pseudo-masks of so many images: which classes they teach.
+
+    Args:
+        shown: how many images show each defect class.
+        classes: names by index.
+    """
+    defects = range(BACKGROUND + 1, len(classes))
+    held = ", ".join(f"{classes[c]} in {shown[c]}" for c in defects if shown.get(c))
+    text = f"{images} pseudo-masks: {held or 'no defect in any'}"
+    missing = [classes[c] for c in defects if not shown.get(c)]
+    if images and missing:
+        text += (
+            f"\nNone holds {', '.join(missing)}: students learn of that from labeled images alone. "
+            "Longer training, a higher loss.tversky_weight or more labeled images may change it"
+        )
+    return text
 
 
 def doubt_bounds(
@@ -96,11 +124,13 @@ def pseudo_label(*, model: Path, unlabeled: Path, dataset: Path, ids: Path, out:
     """What both pseudo-label stages do: `model` labels the images named in the file `ids`."""
     # str.splitlines would also cut ids at rarer separators than the line ends that we wrote
     chosen = [id for id in ids.read_text(encoding="utf-8").split("\n") if id]
-    write_pseudo_masks(
+    info = read_dataset_info(dataset)
+    shown = write_pseudo_masks(
         load_network(model, pick_device()),
         read_image_set(unlabeled).subset(chosen),
         section("image", ImageSettings),
         section("pseudo_label", PseudoLabelSettings),
-        read_dataset_info(dataset),
+        info,
         out,
     )
+    print(summary(shown, len(chosen), info.classes))

@@ -111,6 +111,7 @@ def retrain(
         memory - labeled_stream.bytes_kept,
     )
     strong_draws, cutmix_draws = generator(seed, name, "strong"), generator(seed, name, "cutmix")
+    labeled_draws = generator(seed, name, "strong of labeled")
     pasting = new_pasting(given, paste, generator(seed, name, "paste"), device)
     with global_draws(seed, name, "dropout"):
         return train(
@@ -123,6 +124,7 @@ def retrain(
                 loss,
                 budget,
                 pasting,
+                labeled_draws=labeled_draws,
                 strong_draws=strong_draws,
                 cutmix_draws=cutmix_draws,
             ),
@@ -137,6 +139,7 @@ def retrain(
                 "labeled": labeled_stream,
                 "unlabeled": unlabeled_stream,
                 "paste": StatefulGenerator(pasting.generator),
+                "strong of labeled": StatefulGenerator(labeled_draws),
                 "strong": StatefulGenerator(strong_draws),
                 "cutmix": StatefulGenerator(cutmix_draws),
             },

@@ -1,4 +1,4 @@
-"""The strong augmentation of unlabeled images: colour jitter, grayscale, blur.
+"""The strong augmentation of unlabeled images, or of all: colour jitter, grayscale, blur.
 
 It runs on images in [0, 1], before normalisation (the published code ran it on normalised
 tensors cast to bytes, where two thirds of the pixels wrapped around), on a whole batch at once, on
@@ -35,6 +35,7 @@ class StrongAugmentSettings(Settings):
     blur_probability: Probability
     blur_sigma_min: Annotated[float, Field(gt=0, le=100)]
     blur_sigma_max: Annotated[float, Field(gt=0, le=100)]
+    of_labeled: bool
 
     @model_validator(mode="after")
     def _ordered(self) -> "StrongAugmentSettings":

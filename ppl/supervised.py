@@ -18,6 +18,7 @@ from ppl.sampling import SamplingSettings, labeled_repeats
 from ppl.seeds import StatefulGenerator, generator, global_draws
 from ppl.settings import Settings
 from ppl.shared_layers import part_of_batch
+from ppl.strong_augment import StrongAugmentSettings, draw_strong, strong_augment
 from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings, Training, train
 from ppl.training_images import BatchStream, Masked, TrainingImages
 from ppl.validation import validation_score
@@ -39,6 +40,7 @@ def train_supervised(
     *,
     image: ImageSettings,
     weak: WeakAugmentSettings,
+    strong: StrongAugmentSettings,
     sampling: SamplingSettings,
     paste: PasteSettings,
     loss: LossSettings,
@@ -62,6 +64,7 @@ def train_supervised(
         )
     mine = processes.own(supervised.batch)
     data = TrainingImages([Masked(labeled, labeled.mask, "labeled")], image, weak, network.classes)
+    strong_draws = generator(seed, "teacher", "strong")
     pasting = new_pasting(data, paste, generator(seed, "teacher", "paste"), device)
     stream = BatchStream(
         data,
@@ -75,6 +78,9 @@ def train_supervised(
 
     def batch_loss(network: nn.Module) -> Tensor:
         images, masks = pasting(stream.next(), pasting.draw(supervised.batch)[list(mine)])
+        if strong.of_labeled:
+            drawn = draw_strong(supervised.batch, strong, strong_draws)
+            images = strong_augment(images, [drawn[i] for i in mine])
         with part_of_batch(mine, supervised.batch):
             logits = network(images)
         return segmentation_loss(logits, masks, loss)
@@ -91,7 +97,11 @@ def train_supervised(
             compute=compute,
             snapshots=supervised.snapshots,
             name="teacher",
-            draws={"labeled": stream, "paste": StatefulGenerator(pasting.generator)},
+            draws={
+                "labeled": stream,
+                "paste": StatefulGenerator(pasting.generator),
+                "strong": StatefulGenerator(strong_draws),
+            },
             waited=lambda: stream.waited,
             checkpoint=checkpoint,
         )

@@ -14,6 +14,7 @@ from ppl.sampling import SamplingSettings
 from ppl.seeds import derived_seed
 from ppl.settings import section
 from ppl.stage import run
+from ppl.strong_augment import StrongAugmentSettings
 from ppl.supervised import SupervisedSettings, train_supervised
 from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings
 from ppl.training_curve import write_training_curve
@@ -46,6 +47,7 @@ def main(
             read_image_set(validation),
             image=section("image", ImageSettings),
             weak=section("weak_augment", WeakAugmentSettings),
+            strong=section("strong_augment", StrongAugmentSettings),
             sampling=section("sampling", SamplingSettings),
             paste=section("paste", PasteSettings),
             loss=section("loss", LossSettings),

@@ -33,6 +33,7 @@ STRONG = StrongAugmentSettings(
     blur_probability=0.5,
     blur_sigma_min=0.1,
     blur_sigma_max=2.0,
+    of_labeled=False,
 )
 MIX = CutMixSettings(
     enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
@@ -184,6 +185,7 @@ def test_the_loss_is_one_cross_entropy_over_both_halves(
         PAPER,
         budget(labeled, unlabeled),
         NOTHING,
+        labeled_draws=draws(5),
         strong_draws=draws(2),
         cutmix_draws=draws(3),
     )
@@ -195,6 +197,32 @@ def test_the_loss_is_one_cross_entropy_over_both_halves(
     loss = step(network)
     assert loss.requires_grad
     torch.testing.assert_close(loss, expected)
+
+
+def test_labeled_images_are_strongly_augmented_too_where_asked(
+    network: SegmentationNetwork,
+) -> None:
+    strong = STRONG.model_copy(update={"of_labeled": True})
+    step = def_up_loss(
+        stream(0, 3),
+        stream(1, 4),
+        strong,
+        MIX,
+        PAPER,
+        budget(3, 4),
+        NOTHING,
+        labeled_draws=draws(5),
+        strong_draws=draws(2),
+        cutmix_draws=draws(3),
+    )
+    given, other = stream(0, 3).next(), stream(1, 4).next()
+    # what is mixed into unlabeled images is the labeled image as it is
+    images, masks = perturbed(network, MIX, given, other)
+    stronger = strong_augment(given[0], draw_strong(3, strong, draws(5)))
+    assert not torch.equal(stronger, given[0])
+    logits = network(torch.cat([stronger, images]))
+    expected = cross_entropy(logits, torch.cat([given[1], masks]), PAPER)
+    torch.testing.assert_close(step(network), expected)
 
 
 def test_defects_are_pasted_into_both_halves_before_they_are_mixed(
@@ -212,6 +240,7 @@ def test_defects_are_pasted_into_both_halves_before_they_are_mixed(
         PAPER,
         budget(4, 4),
         pasting,
+        labeled_draws=draws(5),
         strong_draws=draws(2),
         cutmix_draws=draws(3),
     )

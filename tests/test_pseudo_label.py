@@ -12,7 +12,13 @@ from ppl.image_files import IGNORE, read_mask
 from ppl.image_set import DatasetInfo, mask_file, masked_ids, write_dataset_info
 from ppl.inference import predict
 from ppl.network import SegmentationNetwork, save_network
-from ppl.pseudo_label import PseudoLabelSettings, doubt_bounds, pseudo_label, write_pseudo_masks
+from ppl.pseudo_label import (
+    PseudoLabelSettings,
+    doubt_bounds,
+    pseudo_label,
+    summary,
+    write_pseudo_masks,
+)
 from tests.conftest import COLOURS, MakeSet, whole
 
 SIZE = whole(32, 32)
@@ -147,3 +153,24 @@ def test_no_image_has_no_bounds_to_find(
     assert doubt_bounds(network, nothing, SIZE, doubting(0.5)).tolist() == [0, 0, 0]
     write_pseudo_masks(network, nothing, SIZE, doubting(0.5), INFO, tmp_path / "out")
     assert masked_ids(tmp_path / "out") == []
+
+
+def test_the_summary_names_the_classes_that_are_held_and_missing() -> None:
+    names = ("background", "crack", "stain", "hole")
+    text = summary({1: 3, 3: 1}, 7, names)
+    assert text.startswith("7 pseudo-masks: crack in 3, hole in 1\n")
+    assert "None holds stain: " in text
+    assert (
+        summary({1: 3, 2: 1, 3: 1}, 7, names) == "7 pseudo-masks: crack in 3, stain in 1, hole in 1"
+    )
+    assert summary({}, 7, names).startswith("7 pseudo-masks: no defect in any\nNone holds crack, ")
+    assert summary({}, 0, names) == "0 pseudo-masks: no defect in any"
+
+
+def test_images_are_counted_by_the_classes_of_their_masks(
+    tmp_path: Path, make_set: MakeSet
+) -> None:
+    images = make_set(IDS, masks=False)
+    found = write_pseudo_masks(Unsure(), images, SIZE, PLAIN, INFO, tmp_path / "out")  # type: ignore[arg-type]
+    masks = [read_mask(mask_file(tmp_path / "out", id)) for id in IDS]
+    assert found == {c: sum(bool((mask == c).any()) for mask in masks) for c in (1, 2)}

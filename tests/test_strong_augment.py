@@ -19,6 +19,7 @@ PAPER = StrongAugmentSettings(
     blur_probability=0.5,
     blur_sigma_min=0.1,
     blur_sigma_max=2.0,
+    of_labeled=False,
 )
 OFF = PAPER.model_copy(
     update={"jitter_probability": 0.0, "grayscale_probability": 0.0, "blur_probability": 0.0}
@@ -104,7 +105,9 @@ def test_brightness_multiplies_by_at_most_the_strength() -> None:
 def test_blur_smooths_and_keeps_the_mean() -> None:
     before = images(4, 40, 40)
     after = strong_augment(
-        before, with_(blur_probability=1.0, blur_sigma_min=2.0, blur_sigma_max=2.0), draws()
+        before,
+        with_(blur_probability=1.0, blur_sigma_min=2.0, blur_sigma_max=2.0),
+        draws(),
     )
     assert (after.std(dim=(1, 2, 3)) < 0.3 * before.std(dim=(1, 2, 3))).all()
     torch.testing.assert_close(after.mean(dim=(2, 3)), before.mean(dim=(2, 3)), atol=0.02, rtol=0)
@@ -113,7 +116,9 @@ def test_blur_smooths_and_keeps_the_mean() -> None:
 def test_blur_equals_a_kernel_wide_enough_to_hold_the_gaussian() -> None:
     before = images(1, 40, 40)
     after = strong_augment(
-        before, with_(blur_probability=1.0, blur_sigma_min=1.5, blur_sigma_max=1.5), draws()
+        before,
+        with_(blur_probability=1.0, blur_sigma_min=1.5, blur_sigma_max=1.5),
+        draws(),
     )
     expected = v2.functional.gaussian_blur(before, [31, 31], [1.5, 1.5])
     torch.testing.assert_close(after, expected, atol=3e-3, rtol=0)

@@ -56,6 +56,7 @@ STRONG = StrongAugmentSettings(
     blur_probability=0.5,
     blur_sigma_min=0.1,
     blur_sigma_max=2.0,
+    of_labeled=True,
 )
 MIX = CutMixSettings(
     enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
@@ -279,6 +280,7 @@ def teacher(
         validation,
         image=IMAGE,
         weak=WEAK,
+        strong=STRONG,
         sampling=SamplingSettings(repeat_below=0.9),
         paste=PasteSettings(probability=0.5, margin=2),
         loss=LOSS,

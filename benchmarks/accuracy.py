@@ -1,0 +1,254 @@
+"""Runs the pipeline row by row of benchmarks/accuracy.yaml and keeps what each model counted.
+
+    python -m benchmarks.accuracy run paper pasted --seeds 0 1 --data DIR --weights FILE
+    python -m benchmarks.accuracy table
+
+A row has all changes of the rows above it: so each shows what one remedy does. Runs go on where
+they were interrupted, and share the stages that they have in common. The counts of each run lie in
+docs/accuracy/; the table is made of them alone.
+
+Two scores of every model: at the images' own size, and with prediction and mask resized to the
+network's, as published comparisons do. With `--split lists` the test images are the same for all
+seeds; with `group` each seed draws its own parts. Seeds are pooled as if they were one test set.
+"""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from ppl.bootstrap import IntervalSettings, sum_by_group
+from ppl.confidence import likeliest
+from ppl.confusion import confusion_matrix
+from ppl.image_set import read_dataset_info, read_image_set
+from ppl.inference import at_own_size, predict
+from ppl.model_metrics import pixel_metrics, pooled_miou
+from ppl.network import load_network, pick_device
+from ppl.resize import ImageSettings, resize_mask
+from ppl.scores import shown_iou
+from ppl.settings import section
+from ppl.split_record import read_split_record
+
+ROOT = Path(__file__).parent.parent
+ROWS = ROOT / "benchmarks" / "accuracy.yaml"
+COUNTS = ROOT / "docs" / "accuracy"
+MODELS = ("teacher", "student_1", "final")
+SCORES = ("own", "resized")
+INTERVALS = IntervalSettings(confidence=0.95, resamples=2000, few_parts=10)
+ITERATIONS = ("train_supervised", "retrain_reliable", "retrain_final")
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The changes of presets/NAME."""
+    words = shlex.split((ROOT / "presets" / name).read_text(encoding="utf-8"))[1::2]
+    pairs = (word.split("=", 1) for word in words)
+    return {key: yaml.safe_load(value) for key, value in pairs}
+
+
+def changes_of(row: str) -> dict[str, Any]:
+    """All that a row changes in params.yaml."""
+    plan = yaml.safe_load(ROWS.read_text(encoding="utf-8"))
+    changes: dict[str, Any] = plan["base"] | preset("paper")
+    for name, more in plan["rows"].items():
+        changes |= more
+        if name == row:
+            return changes
+    sys.exit(f"no row {row}; there are {', '.join(plan['rows'])}")
+
+
+def write_params(file: Path, changes: dict[str, Any]) -> None:
+    """The project's params.yaml, changed."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for key, value in changes.items():
+        name, _, setting = key.partition(".")
+        if setting:
+            params[name][setting] = value
+        else:
+            params[name] = value
+    file.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+
+
+def run(given: argparse.Namespace) -> None:
+    """Run what is missing; one line a model when a run is done."""
+    work: Path = given.work
+    if not work.exists():
+        subprocess.run(["git", "clone", "-q", str(ROOT), str(work)], check=True)
+    subprocess.run(["git", "-C", str(work), "pull", "-q"], check=True)
+    commit = subprocess.run(
+        ["git", "-C", str(work), "rev-parse", "--short", "HEAD"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    for seed in given.seeds:
+        for row in given.rows:
+            file = counts_file(given, row, seed)
+            if file.exists():
+                continue
+            subprocess.run(["git", "-C", str(work), "checkout", "-q", "--", "."], check=True)
+            changes = changes_of(row) | {
+                "seed": seed,
+                "data.root": str(given.data),
+                "model.encoder_weights": str(given.weights),
+                "split.by": given.split,
+                "split.labeled_fraction": given.fraction,
+            }
+            if given.split == "lists":
+                changes["split.lists"] = str(given.lists)
+            for stage in ITERATIONS:
+                changes[f"{stage}.iterations"] = round(
+                    given.budget * changes[f"{stage}.iterations"]
+                )
+            write_params(work / "params.yaml", changes)
+            subprocess.run(
+                [sys.executable, "-m", "dvc", "repro", "retrain_final"], cwd=work, check=True
+            )
+            count(work, file, commit)
+
+
+def counts_file(given: argparse.Namespace, row: str, seed: int) -> Path:
+    """Where the counts of a run lie."""
+    fraction = given.fraction.replace("/", "_")
+    return COUNTS / f"{given.split}-{fraction}-x{given.budget:g}-{row}-{seed}.npz"
+
+
+def count(work: Path, file: Path, commit: str) -> None:
+    """Score the models of the workspace on its test images."""
+    os.chdir(work)
+    info = read_dataset_info(Path("data/prepared/dataset.json"))
+    test = read_image_set(Path("data/prepared/test"))
+    image = section("image", ImageSettings)
+    networks = [load_network(Path("data/models", model), pick_device()) for model in MODELS]
+    found: dict[str, list[Tensor]] = {f"{m}_{s}": [] for m in MODELS for s in SCORES}
+    for entry, probabilities in predict(networks, test, image, what="count"):
+        mask = test.mask(entry)
+        small = resize_mask(mask, image.size)
+        for model, prob in zip(MODELS, probabilities, strict=True):
+            for name, at, truth in (
+                ("own", prob, mask),
+                ("resized", at_own_size(prob, image.size), small),
+            ):
+                matrix = confusion_matrix(likeliest(at).cpu(), truth, len(info.classes))
+                found[f"{model}_{name}"].append(matrix)
+    parts = read_split_record(Path("data/prepared/split.json")).part_of(test.ids)
+    names = np.array(sorted(set(parts)))
+    sums = {key: sum_by_group(torch.stack(one), parts).numpy() for key, one in found.items()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    said: dict[str, Any] = {"parts": names, "classes": info.classes, "commit": commit}
+    np.savez_compressed(file, **(said | sums))
+    for model in MODELS:
+        mious = [pooled_miou(torch.from_numpy(sums[f"{model}_{score}"])) for score in SCORES]
+        print(
+            f"{file.stem} {model}: {100 * mious[0]:.1f} at the images' own size, "
+            f"{100 * mious[1]:.1f} resized",
+            flush=True,
+        )
+
+
+def runs() -> Iterator[tuple[str, str, int, dict[str, Any]]]:
+    """(set-up, row, seed, counts) of all runs that were kept."""
+    for file in sorted(COUNTS.glob("*.npz")):
+        split, fraction, budget, row, seed = file.stem.split("-")
+        with np.load(file, allow_pickle=False) as counts:
+            yield f"{split} {fraction} {budget}", row, int(seed), dict(counts)
+
+
+def table() -> Iterator[str]:
+    """Markdown: of each set-up and score a row for each row of accuracy.yaml that was run."""
+    order = list(yaml.safe_load(ROWS.read_text(encoding="utf-8"))["rows"])
+    found: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
+    for setup, row, seed, counts in runs():
+        found.setdefault(setup, {}).setdefault(row, {})[seed] = counts
+    for setup, rows in found.items():
+        for score in SCORES:
+            before: str | None = None
+            classes = next(iter(next(iter(rows.values())).values()))["classes"].tolist()
+            yield f"\n**{setup}**, {score}\n"
+            yield (
+                "| "
+                + " | ".join(
+                    ["row", "seeds", *MODELS, "final - teacher", "final - row above", *classes]
+                )
+                + " |"
+            )
+            yield "|" + "---|" * (6 + len(classes) + 1)
+            for row in sorted(rows, key=order.index):
+                yield "| " + " | ".join(cells(rows, row, before, score)) + " |"
+                before = row
+
+
+def cells(
+    rows: dict[str, dict[int, dict[str, Any]]], row: str, before: str | None, score: str
+) -> list[str]:
+    """One row of the table: seeds pooled, intervals over parts."""
+    seeds = sorted(rows[row])
+    mious = [f"{100 * pooled_miou(pooled(rows[row], seeds, f'{m}_{score}')):.1f}" for m in MODELS]
+    final, parts = pooled(rows[row], seeds, f"final_{score}"), names_of(rows[row], seeds)
+    gain = gain_cell(final, pooled(rows[row], seeds, f"teacher_{score}"), parts)
+    above = "-"
+    if before is not None:
+        shared = [seed for seed in seeds if seed in rows[before]]
+        if shared:
+            above = gain_cell(
+                pooled(rows[row], shared, f"final_{score}"),
+                pooled(rows[before], shared, f"final_{score}"),
+                names_of(rows[row], shared),
+            )
+    by_class = [f"{100 * iou:.1f}" for iou in shown_iou(final.sum(dim=0)).tolist()]
+    return [row, ", ".join(map(str, seeds)), *mious, gain, above, *by_class]
+
+
+def pooled(of_seed: dict[int, dict[str, Any]], seeds: Sequence[int], key: str) -> Tensor:
+    """(parts of all seeds, C, C)."""
+    return torch.cat([torch.from_numpy(of_seed[seed][key]) for seed in seeds])
+
+
+def names_of(of_seed: dict[int, dict[str, Any]], seeds: Sequence[int]) -> list[str]:
+    """The parts; one that several seeds test is one, drawn or not drawn with all it counted."""
+    return [name for seed in seeds for name in of_seed[seed]["parts"].tolist()]
+
+
+def gain_cell(model: Tensor, other: Tensor, parts: Sequence[str]) -> str:
+    """The difference of mIoU in points, with its paired interval over the parts."""
+    classes = [str(k) for k in range(model.shape[1])]
+    found = pixel_metrics(model, parts, classes, INTERVALS, teacher=other)
+    gain, low, high = (100 * float(str(found[k])) for k in ("gain", "gain_low", "gain_high"))
+    return f"{gain:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def main() -> None:
+    """Run rows, or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("table")
+    one = commands.add_parser("run")
+    one.add_argument("rows", nargs="+")
+    one.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    one.add_argument("--data", type=Path, required=True, help="the magnetic tiles' folder")
+    one.add_argument("--lists", type=Path, help="folder with labeled.txt, unlabeled.txt, val.txt")
+    one.add_argument("--weights", type=Path, required=True, help=".safetensors of the encoder")
+    one.add_argument("--split", choices=["lists", "group"], default="group")
+    one.add_argument("--fraction", default="1/8")
+    one.add_argument("--budget", type=float, default=1.0, help="times the rows' iterations")
+    one.add_argument("--work", type=Path, default=ROOT / ".scratch" / "accuracy")
+    given = parser.parse_args()
+    if given.command == "run":
+        for name in ("data", "lists", "weights", "work"):
+            path = getattr(given, name)
+            setattr(given, name, path and path.resolve())
+        run(given)
+    else:
+        print("\n".join(table()))
+
+
+if __name__ == "__main__":
+    main()
