@@ -42,7 +42,7 @@ from benchmarks.network_step import (
     peak_memory,
     write_result,
 )
-from ppl import processes, ranking
+from ppl import processes, ranking, strong_augment
 from ppl.cutmix import CutMixSettings
 from ppl.def_up import RetrainSettings, network_confidence
 from ppl.evaluation import EvaluateSettings, evaluate_models
@@ -57,7 +57,6 @@ from ppl.ranking import score_images
 from ppl.resize import ImageSettings
 from ppl.retrain import retrain
 from ppl.sampling import SamplingSettings
-from ppl.strong_augment import StrongAugmentSettings
 from ppl.supervised import SupervisedSettings, train_supervised
 from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings
 from ppl.weak_augment import WeakAugmentSettings
@@ -74,18 +73,7 @@ WEAK = WeakAugmentSettings(
 SCALED = WeakAugmentSettings(
     scale_min=0.5, scale_max=2.0, flip_probability=0.5, vertical_flip_probability=0.0
 )
-STRONG = StrongAugmentSettings(
-    jitter_probability=0.8,
-    brightness=0.5,
-    contrast=0.5,
-    saturation=0.5,
-    hue=0.25,
-    grayscale_probability=0.2,
-    blur_probability=0.5,
-    blur_sigma_min=0.1,
-    blur_sigma_max=2.0,
-    of_labeled=False,
-)
+
 CUTMIX = CutMixSettings(
     enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
 )
@@ -216,7 +204,7 @@ def training(given: Given, folder: Path, *, student: bool, weak: WeakAugmentSett
     common: dict[str, Any] = {
         "image": image_settings(given),
         "weak": weak,
-        "strong": STRONG,
+        "strong": strong_augment.PAPER,
         "sampling": SamplingSettings(repeat_below=0.3),
         "paste": PasteSettings(probability=0.5, margin=3),
         "loss": LOSS,
@@ -375,7 +363,7 @@ def several(given: Given, folder: Path) -> dict[str, Any]:
         [mine / "masks"],
         image=image_settings(given),
         weak=WEAK,
-        strong=STRONG,
+        strong=strong_augment.PAPER,
         cutmix=CUTMIX,
         sampling=SamplingSettings(repeat_below=0.0),
         paste=PasteSettings(probability=0.5, margin=3),

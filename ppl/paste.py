@@ -31,7 +31,7 @@ DECODERS = 8
 READ_AHEAD = 64
 """Images decoded at once."""
 
-PER_CLASS = 256
+PER_CLASS = 64
 """Defects of a class that are kept; they bound the memory."""
 
 
@@ -65,20 +65,33 @@ Bank = Mapping[int, Sequence[Defect]]
 """Defects by class, classes ascending."""
 
 
-def cut_defects(image_CHW: Tensor, mask_HW: Tensor, *, margin: int) -> list[Defect]:
-    """What an image shows of each defect class of its mask (both uint8), all pieces together."""
+def cut_defects(
+    image_CHW: Tensor, mask_HW: Tensor, *, margin: int, limit: tuple[int, int]
+) -> list[Defect]:
+    """What an image shows of each defect class of its mask (both uint8), all pieces together.
+
+    Of a class that reaches over more than `limit` (height, width in pixels), the part around a
+    pixel in its middle.
+    """
     found = []
     for value in torch.unique(mask_HW).tolist():
         if value in (0, IGNORE):
             continue
-        rows, columns = (torch.nonzero((mask_HW == value).any(dim=axis))[:, 0] for axis in (1, 0))
-        top, left = (max(0, int(where[0]) - margin) for where in (rows, columns))
-        bottom, right = (int(where[-1]) + margin + 1 for where in (rows, columns))
-        part = mask_HW[top:bottom, left:right]
+        pixels = torch.nonzero(mask_HW == value)
+        middle = pixels[len(pixels) // 2]
+        cut = []
+        for axis in (0, 1):
+            start = max(0, int(pixels[:, axis].min()) - margin)
+            end = min(mask_HW.shape[axis], int(pixels[:, axis].max()) + margin + 1)
+            if end - start > limit[axis]:
+                start = max(start, min(int(middle[axis]) - limit[axis] // 2, end - limit[axis]))
+                end = start + limit[axis]
+            cut.append(slice(start, end))
+        part = mask_HW[cut[0], cut[1]]
         # nothing of another defect, or of what nobody labeled, comes along without its mask
         clean = (part == 0) | (part == value)
         opacity = _faded(part == value, margin) * clean
-        image = image_CHW[:, top:bottom, left:right].clone()
+        image = image_CHW[:, cut[0], cut[1]].clone()
         found.append(Defect(value, image, part == value, opacity))
     return found
 
@@ -132,13 +145,14 @@ def collect_defects(
     """
     if not settings.probability:
         return {}
+    size = data.image.size
     order = torch.randperm(len(data), generator=draws).tolist()
     found: dict[int, list[Defect]] = defaultdict(list)
     with ThreadPoolExecutor(DECODERS) as pool:
         # a few at a time: all of them decoded at once may be more than memory holds
         for start in range(0, len(order), READ_AHEAD):
             for pair in pool.map(data.read, order[start : start + READ_AHEAD]):
-                for defect in cut_defects(*pair, margin=settings.margin):
+                for defect in cut_defects(*pair, margin=settings.margin, limit=size):
                     if len(found[defect.value]) < PER_CLASS:
                         found[defect.value].append(defect.to(device))
     return {value: found[value] for value in sorted(found)}

@@ -47,6 +47,21 @@ class StrongAugmentSettings(Settings):
         return self
 
 
+PAPER = StrongAugmentSettings(
+    of_labeled=False,
+    jitter_probability=0.8,
+    brightness=0.5,
+    contrast=0.5,
+    saturation=0.5,
+    hue=0.25,
+    grayscale_probability=0.2,
+    blur_probability=0.5,
+    blur_sigma_min=0.1,
+    blur_sigma_max=2.0,
+)
+"""Of images of 512 x 512 pixels."""
+
+
 @dataclass(frozen=True)
 class StrongDraws:
     """What one image undergoes; a factor of 1, a hue of 0 and a sigma of 0 change nothing."""

@@ -17,24 +17,14 @@ from ppl.def_up import (
 from ppl.loss import PAPER, cross_entropy
 from ppl.network import SegmentationNetwork
 from ppl.paste import Defect, PasteSettings, Pasting
-from ppl.strong_augment import StrongAugmentSettings, draw_strong, strong_augment
+from ppl.strong_augment import PAPER as PAPER_STRONG
+from ppl.strong_augment import draw_strong, strong_augment
 from ppl.training_images import BatchStream
 from ppl.weak_augment import WeakAugmentSettings
 from tests.test_training_images import numbered
 from tests.test_training_images import stream as stream_of
 
-STRONG = StrongAugmentSettings(
-    jitter_probability=1.0,
-    brightness=0.5,
-    contrast=0.5,
-    saturation=0.5,
-    hue=0.25,
-    grayscale_probability=0.2,
-    blur_probability=0.5,
-    blur_sigma_min=0.1,
-    blur_sigma_max=2.0,
-    of_labeled=False,
-)
+STRONG = PAPER_STRONG.model_copy(update={"jitter_probability": 1.0})
 MIX = CutMixSettings(
     enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
 )

@@ -18,6 +18,7 @@ from tests.conftest import MakeSet
 from tests.test_training_images import of
 
 CPU = torch.device("cpu")
+LIMIT = (64, 64)
 ALWAYS = PasteSettings(probability=1.0, margin=2)
 
 
@@ -31,7 +32,7 @@ def labeled(size: int = 20) -> tuple[Tensor, Tensor]:
 
 
 def bank(margin: int = 2) -> Bank:
-    return {2: cut_defects(*labeled(), margin=margin)}
+    return {2: cut_defects(*labeled(), margin=margin, limit=LIMIT)}
 
 
 def batch(count: int, level: float = 0.8, size: int = 20) -> tuple[Tensor, Tensor]:
@@ -45,7 +46,7 @@ def draws(count: int, seed: int = 0) -> Tensor:
 
 
 def test_a_defect_is_cut_with_its_margin() -> None:
-    [defect] = cut_defects(*labeled(), margin=2)
+    [defect] = cut_defects(*labeled(), margin=2, limit=LIMIT)
     assert defect.value == 2
     assert defect.image.shape == (1, 6, 10)
     assert defect.mask.sum() == 12
@@ -59,7 +60,7 @@ def test_a_defect_at_the_border_has_no_margin_there() -> None:
     image, mask = labeled()
     mask[:] = 0
     mask[0, 0] = 1
-    [defect] = cut_defects(image, mask, margin=3)
+    [defect] = cut_defects(image, mask, margin=3, limit=LIMIT)
     assert defect.mask.shape == (4, 4)
     assert defect.mask[0, 0]
 
@@ -68,7 +69,7 @@ def test_classes_are_cut_apart_and_nothing_of_another_comes_along() -> None:
     image, mask = labeled()
     mask[4, 8:14] = 1
     mask[7, 8:14] = IGNORE
-    first, second = cut_defects(image, mask, margin=2)
+    first, second = cut_defects(image, mask, margin=2, limit=LIMIT)
     assert (first.value, second.value) == (1, 2)
     # of the second's six rows, the one above it shows the other class, the one below is ignored
     assert second.opacity[1, 2:8].tolist() == [0] * 6
@@ -76,10 +77,23 @@ def test_classes_are_cut_apart_and_nothing_of_another_comes_along() -> None:
     assert second.opacity[2:4, 2:8].min() == 1
 
 
+@pytest.mark.parametrize("limit", [(8, 8), (30, 5), (5, 30), (1, 1)])
+def test_of_a_defect_that_reaches_far_a_part_is_cut(limit: tuple[int, int]) -> None:
+    mask = torch.zeros(30, 40, dtype=torch.uint8)
+    mask[range(30), range(5, 35)] = 1
+    mask[29, 5] = 1
+    image = torch.arange(30 * 40).view(1, 30, 40).to(torch.uint8)
+    [defect] = cut_defects(image, mask, margin=2, limit=limit)
+    assert defect.mask.shape == limit
+    assert defect.image.shape == (1, *limit)
+    assert defect.mask.any()
+    assert torch.equal(defect.opacity == 1, defect.mask)
+
+
 def test_sound_and_ignored_images_have_no_defect() -> None:
     image, mask = labeled()
-    assert cut_defects(image, torch.zeros_like(mask), margin=2) == []
-    assert cut_defects(image, torch.full_like(mask, IGNORE), margin=2) == []
+    assert cut_defects(image, torch.zeros_like(mask), margin=2, limit=LIMIT) == []
+    assert cut_defects(image, torch.full_like(mask, IGNORE), margin=2, limit=LIMIT) == []
 
 
 def test_a_pasted_defect_brings_its_mask_and_its_contrast() -> None:
@@ -96,7 +110,7 @@ def test_a_pasted_defect_brings_its_mask_and_its_contrast() -> None:
 def test_places_and_flips_vary_and_stay_inside() -> None:
     image, mask = labeled()
     image[:, 5, 8] = 0  # one corner of the defect is darker
-    cut = {2: cut_defects(image, mask, margin=2)}
+    cut = {2: cut_defects(image, mask, margin=2, limit=LIMIT)}
     images, masks = paste_defects(*batch(200), cut, ALWAYS, draws(200))
     tops = {int(one.nonzero()[0, 0]) for one in masks}
     assert tops == set(range(2, 17)), "the margin needs two rows, too"
@@ -143,7 +157,7 @@ def test_without_a_labeled_defect_nothing_is_pasted() -> None:
 def test_of_a_defect_larger_than_the_image_a_part_is_pasted() -> None:
     image = torch.full((1, 40, 40), 90, dtype=torch.uint8)
     mask = torch.ones(40, 40, dtype=torch.uint8)
-    huge = {1: cut_defects(image, mask, margin=2)}
+    huge = {1: cut_defects(image, mask, margin=2, limit=LIMIT)}
     images, masks = paste_defects(*batch(3), huge, ALWAYS, draws(3))
     assert (masks == 1).all()
     torch.testing.assert_close(images, torch.full_like(images, 90 / 255))
@@ -152,7 +166,7 @@ def test_of_a_defect_larger_than_the_image_a_part_is_pasted() -> None:
 @pytest.mark.parametrize("channels", [(1, 3), (3, 1)])
 def test_grey_and_colour_meet(channels: tuple[int, int]) -> None:
     image, mask = labeled()
-    cut = {2: cut_defects(image.expand(channels[0], -1, -1), mask, margin=2)}
+    cut = {2: cut_defects(image.expand(channels[0], -1, -1), mask, margin=2, limit=LIMIT)}
     images, masks = batch(2)
     images = images.expand(-1, channels[1], -1, -1)
     found, _ = paste_defects(images, masks, cut, ALWAYS, draws(2))

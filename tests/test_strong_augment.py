@@ -6,21 +6,9 @@ from torchvision.transforms import v2
 
 from ppl.errors import InputError
 from ppl.settings import check
-from ppl.strong_augment import StrongAugmentSettings, draw_strong
+from ppl.strong_augment import PAPER, StrongAugmentSettings, draw_strong
 from ppl.strong_augment import strong_augment as apply_draws
 
-PAPER = StrongAugmentSettings(
-    jitter_probability=0.8,
-    brightness=0.5,
-    contrast=0.5,
-    saturation=0.5,
-    hue=0.25,
-    grayscale_probability=0.2,
-    blur_probability=0.5,
-    blur_sigma_min=0.1,
-    blur_sigma_max=2.0,
-    of_labeled=False,
-)
 OFF = PAPER.model_copy(
     update={"jitter_probability": 0.0, "grayscale_probability": 0.0, "blur_probability": 0.0}
 )

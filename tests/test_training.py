@@ -19,7 +19,7 @@ from ppl.network import NetworkSettings, SegmentationNetwork, new_network, save_
 from ppl.paste import PasteSettings
 from ppl.retrain import retrain
 from ppl.sampling import SamplingSettings
-from ppl.strong_augment import StrongAugmentSettings
+from ppl.strong_augment import PAPER as PAPER_STRONG
 from ppl.supervised import SupervisedSettings, train_supervised
 from ppl.training import (
     ComputeSettings,
@@ -46,18 +46,7 @@ LOSS = PAPER.model_copy(update={"defect_weight": 2.0, "tversky_weight": 1.0})
 WEAK = WeakAugmentSettings(
     scale_min=0.8, scale_max=1.25, flip_probability=0.5, vertical_flip_probability=0.0
 )
-STRONG = StrongAugmentSettings(
-    jitter_probability=0.8,
-    brightness=0.5,
-    contrast=0.5,
-    saturation=0.5,
-    hue=0.25,
-    grayscale_probability=0.2,
-    blur_probability=0.5,
-    blur_sigma_min=0.1,
-    blur_sigma_max=2.0,
-    of_labeled=True,
-)
+STRONG = PAPER_STRONG.model_copy(update={"of_labeled": True})
 MIX = CutMixSettings(
     enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
 )
