@@ -132,8 +132,10 @@ def summary(ranked: Mapping[str, Ranked], reliable: Sequence[str], classes: Sequ
         f"{chosen[stratum]} of {every[stratum]}"
         for stratum in sorted(every)
     ]
+    if not ranked:
+        return lines[0]
     unseen = [classes[c] for c in range(1, len(classes)) if not every[c]]
-    if ranked and not every.keys() - {DEFECT_FREE}:
+    if not every.keys() - {DEFECT_FREE}:
         lines.append(f"The teacher sees a defect in none of {len(ranked)} images. {REMEDY}")
     elif not any(chosen[c] for c in every if c != DEFECT_FREE):
         lines.append(

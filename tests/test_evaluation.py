@@ -132,12 +132,13 @@ def test_pseudo_masks_without_a_hidden_label_are_left_out(made: ImageSet, tmp_pa
 def test_ignored_pixels_of_a_pseudo_mask_count_neither_way(made: ImageSet, tmp_path: Path) -> None:
     masks = tmp_path / "pseudo"
     partly = torch.zeros(64, 48)
-    partly[16:32] = 255
+    partly[16:24] = 255
+    partly[24:32, 16:32] = 1
     write_mask(mask_file(masks, "a/dark"), partly, INFO.colours)
     write_mask(mask_file(masks, "a/bright"), torch.full((64, 48), 255), INFO.colours)
     found = pseudo_mask_quality(masks, made.folder / "masks", 3)
     assert found.miou_of["a/dark"] == 1
-    assert int(found.matrix.sum()) == 48 * 48
+    assert int(found.matrix.sum()) == (64 - 8) * 48
     metrics = pseudo_mask_metrics({"reliable": found}, INFO)
     assert metrics["reliable"]["miou"] is not None  # type: ignore[index]
 

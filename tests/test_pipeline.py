@@ -95,7 +95,7 @@ def test_what_a_stage_declares_is_what_it_uses(workspace: Path, recorded: Path, 
 
 SABOTAGE = [
     ("from ppl.cutmix import CutMixSettings\n", "ppl/cutmix.py"),
-    ("from pathlib import Path\nPath('data/prepared/dataset.json').read_text()\n", "dataset.json"),
+    ("from pathlib import Path\nPath('data/prepared/split.json').read_text()\n", "split.json"),
     ("from ppl.settings import section\nsection('seed', int)\n", "seed"),
 ]
 
@@ -180,6 +180,8 @@ EDITS: dict[str, object] = {
     "model": {"mean": [0.5, 0.5, 0.5]},
     "image": {"height": 64},
     "weak_augment": {"flip_probability": 0.4},
+    "sampling": {"repeat_below": 0.5},
+    "paste": {"margin": 1},
     "loss": {"defect_weight": 1.0},
     "optimizer": {"momentum": 0.8},
     "selection": {"every": 3},

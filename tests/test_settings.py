@@ -100,7 +100,12 @@ def test_each_wrong_key_has_its_line() -> None:
 
 
 def test_values_that_contradict_each_other_say_so() -> None:
-    values = {"scale_min": 2.0, "scale_max": 0.5, "flip_probability": 0.5}
+    values = {
+        "scale_min": 2.0,
+        "scale_max": 0.5,
+        "flip_probability": 0.5,
+        "vertical_flip_probability": 0.5,
+    }
     with pytest.raises(InputError, match=r"scale_min 2.0 is above scale_max 0.5; swap them"):
         check("weak_augment", values, WeakAugmentSettings)
 

@@ -14,12 +14,13 @@ from ppl.def_up import RetrainSettings
 from ppl.errors import InputError
 from ppl.image_files import write_mask
 from ppl.image_set import ImageSet, mask_file
-from ppl.loss import PAPER, cross_entropy
+from ppl.loss import PAPER, LossSettings, cross_entropy
 from ppl.network import NetworkSettings, SegmentationNetwork, new_network, save_network
 from ppl.paste import PasteSettings
 from ppl.retrain import retrain
 from ppl.sampling import SamplingSettings
 from ppl.strong_augment import PAPER as PAPER_STRONG
+from ppl.strong_augment import StrongAugmentSettings
 from ppl.supervised import SupervisedSettings, train_supervised
 from ppl.training import (
     ComputeSettings,
@@ -259,6 +260,8 @@ def teacher(
     *,
     seed: int = 0,
     checkpoint: Checkpoint | None = None,
+    loss: LossSettings = LOSS,
+    strong: StrongAugmentSettings = STRONG,
     **sup: int,
 ) -> tuple[SegmentationNetwork, Training]:
     network = new_network(settings, 3, seed=seed)
@@ -269,10 +272,10 @@ def teacher(
         validation,
         image=IMAGE,
         weak=WEAK,
-        strong=STRONG,
+        strong=strong,
         sampling=SamplingSettings(repeat_below=0.9),
         paste=PasteSettings(probability=0.5, margin=2),
-        loss=LOSS,
+        loss=loss,
         optimizer=OPTIMIZER,
         selection=by("validation"),
         compute=PLAINLY,
