@@ -246,8 +246,9 @@ class BatchStream:
             )
         try:
             found = next(self._loading)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # one killed while its batch is fetched is seen as a connection that ends
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             raise InputError(
                 f"a process that reads images has died ({error}). Most often the machine ran out "

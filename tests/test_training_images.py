@@ -287,6 +287,20 @@ def test_a_worker_that_dies_stops_the_run_and_says_what_to_lower(
         numbers(batches, 50)
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError, ConnectionRefusedError, EOFError])
+def test_so_does_one_that_dies_while_its_batch_is_fetched(
+    pictures: ImageSet, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    batches = stream(of(pictures), 3, memory=100)
+
+    def ended() -> None:
+        raise error
+
+    monkeypatch.setattr(batches, "_loading", iter(ended, object()))
+    with pytest.raises(InputError, match=r"a process that reads images has died"):
+        batches.next()
+
+
 # what is wrong with the files
 
 
