@@ -13,7 +13,6 @@ seeds; with `group` each seed draws its own parts. Seeds are pooled as if they w
 """
 
 import argparse
-import os
 import shlex
 import subprocess
 import sys
@@ -27,13 +26,17 @@ import yaml
 from torch import Tensor
 
 from ppl.bootstrap import IntervalSettings, sum_by_group
+from ppl.commands import DVC, ask_git
+from ppl.compare import MODELS
 from ppl.confidence import likeliest
 from ppl.confusion import confusion_matrix
+from ppl.errors import InputError
 from ppl.image_set import read_dataset_info, read_image_set
 from ppl.inference import at_own_size, predict
 from ppl.model_metrics import pixel_metrics, pooled_miou
 from ppl.network import load_network, pick_device
 from ppl.resize import ImageSettings, resize_mask
+from ppl.score_table import gain_cell, percent
 from ppl.scores import shown_iou
 from ppl.settings import section
 from ppl.split_record import read_split_record
@@ -41,7 +44,6 @@ from ppl.split_record import read_split_record
 ROOT = Path(__file__).parent.parent
 ROWS = ROOT / "benchmarks" / "accuracy.yaml"
 COUNTS = ROOT / "docs" / "accuracy"
-MODELS = ("teacher", "student_1", "final")
 SCORES = ("own", "resized")
 INTERVALS = IntervalSettings(confidence=0.95, resamples=2000, few_parts=10)
 ITERATIONS = ("train_supervised", "retrain_reliable", "retrain_final")
@@ -81,20 +83,15 @@ def run(given: argparse.Namespace) -> None:
     """Run what is missing; one line a model when a run is done."""
     work: Path = given.work
     if not work.exists():
-        subprocess.run(["git", "clone", "-q", str(ROOT), str(work)], check=True)
-    subprocess.run(["git", "-C", str(work), "pull", "-q"], check=True)
-    commit = subprocess.run(
-        ["git", "-C", str(work), "rev-parse", "--short", "HEAD"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+        ask_git("clone", "-q", ROOT, work)
+    ask_git("-C", work, "checkout", "-q", "--", ".")
+    ask_git("-C", work, "pull", "-q")
+    commit = ask_git("-C", work, "rev-parse", "--short", "HEAD").strip()
     for seed in given.seeds:
         for row in given.rows:
             file = counts_file(given, row, seed)
             if file.exists():
                 continue
-            subprocess.run(["git", "-C", str(work), "checkout", "-q", "--", "."], check=True)
             changes = changes_of(row) | {
                 "seed": seed,
                 "data.root": str(given.data),
@@ -109,9 +106,7 @@ def run(given: argparse.Namespace) -> None:
                     given.budget * changes[f"{stage}.iterations"]
                 )
             write_params(work / "params.yaml", changes)
-            subprocess.run(
-                [sys.executable, "-m", "dvc", "repro", "retrain_final"], cwd=work, check=True
-            )
+            subprocess.run([*DVC, "repro", "retrain_final"], cwd=work, check=True)
             count(work, file, commit)
 
 
@@ -123,11 +118,10 @@ def counts_file(given: argparse.Namespace, row: str, seed: int) -> Path:
 
 def count(work: Path, file: Path, commit: str) -> None:
     """Score the models of the workspace on its test images."""
-    os.chdir(work)
-    info = read_dataset_info(Path("data/prepared/dataset.json"))
-    test = read_image_set(Path("data/prepared/test"))
-    image = section("image", ImageSettings)
-    networks = [load_network(Path("data/models", model), pick_device()) for model in MODELS]
+    info = read_dataset_info(work / "data/prepared/dataset.json")
+    test = read_image_set(work / "data/prepared/test")
+    image = section("image", ImageSettings, file=work / "params.yaml")
+    networks = [load_network(work / "data/models" / model, pick_device()) for model in MODELS]
     found: dict[str, list[Tensor]] = {f"{m}_{s}": [] for m in MODELS for s in SCORES}
     for entry, probabilities in predict(networks, test, image, what="count"):
         mask = test.mask(entry)
@@ -139,7 +133,7 @@ def count(work: Path, file: Path, commit: str) -> None:
             ):
                 matrix = confusion_matrix(likeliest(at).cpu(), truth, len(info.classes))
                 found[f"{model}_{name}"].append(matrix)
-    parts = read_split_record(Path("data/prepared/split.json")).part_of(test.ids)
+    parts = read_split_record(work / "data/prepared/split.json").part_of(test.ids)
     names = np.array(sorted(set(parts)))
     sums = {key: sum_by_group(torch.stack(one), parts).numpy() for key, one in found.items()}
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -148,8 +142,8 @@ def count(work: Path, file: Path, commit: str) -> None:
     for model in MODELS:
         mious = [pooled_miou(torch.from_numpy(sums[f"{model}_{score}"])) for score in SCORES]
         print(
-            f"{file.stem} {model}: {100 * mious[0]:.1f} at the images' own size, "
-            f"{100 * mious[1]:.1f} resized",
+            f"{file.stem} {model}: {percent(mious[0])} at the images' own size, "
+            f"{percent(mious[1])} resized",
             flush=True,
         )
 
@@ -191,19 +185,19 @@ def cells(
 ) -> list[str]:
     """One row of the table: seeds pooled, intervals over parts."""
     seeds = sorted(rows[row])
-    mious = [f"{100 * pooled_miou(pooled(rows[row], seeds, f'{m}_{score}')):.1f}" for m in MODELS]
+    mious = [percent(pooled_miou(pooled(rows[row], seeds, f"{m}_{score}"))) for m in MODELS]
     final, parts = pooled(rows[row], seeds, f"final_{score}"), names_of(rows[row], seeds)
-    gain = gain_cell(final, pooled(rows[row], seeds, f"teacher_{score}"), parts)
+    gain = compared(final, pooled(rows[row], seeds, f"teacher_{score}"), parts)
     above = "-"
     if before is not None:
         shared = [seed for seed in seeds if seed in rows[before]]
         if shared:
-            above = gain_cell(
+            above = compared(
                 pooled(rows[row], shared, f"final_{score}"),
                 pooled(rows[before], shared, f"final_{score}"),
                 names_of(rows[row], shared),
             )
-    by_class = [f"{100 * iou:.1f}" for iou in shown_iou(final.sum(dim=0)).tolist()]
+    by_class = [percent(iou) for iou in shown_iou(final.sum(dim=0)).tolist()]
     return [row, ", ".join(map(str, seeds)), *mious, gain, above, *by_class]
 
 
@@ -217,12 +211,10 @@ def names_of(of_seed: dict[int, dict[str, Any]], seeds: Sequence[int]) -> list[s
     return [name for seed in seeds for name in of_seed[seed]["parts"].tolist()]
 
 
-def gain_cell(model: Tensor, other: Tensor, parts: Sequence[str]) -> str:
+def compared(model: Tensor, other: Tensor, parts: Sequence[str]) -> str:
     """The difference of mIoU in points, with its paired interval over the parts."""
     classes = [str(k) for k in range(model.shape[1])]
-    found = pixel_metrics(model, parts, classes, INTERVALS, teacher=other)
-    gain, low, high = (100 * float(str(found[k])) for k in ("gain", "gain_low", "gain_high"))
-    return f"{gain:+.1f} ({low:+.1f} to {high:+.1f})"
+    return gain_cell(pixel_metrics(model, parts, classes, INTERVALS, teacher=other))
 
 
 def main() -> None:
@@ -245,7 +237,10 @@ def main() -> None:
         for name in ("data", "lists", "weights", "work"):
             path = getattr(given, name)
             setattr(given, name, path and path.resolve())
-        run(given)
+        try:
+            run(given)
+        except InputError as error:
+            sys.exit(str(error))
     else:
         print("\n".join(table()))
 

@@ -84,7 +84,7 @@ def class_values(mask: Tensor, classes: int, what: str) -> frozenset[int]:
     Raises:
         InputError: one is neither a class, 0 .. `classes` - 1, nor 255; `what` names the mask.
     """
-    values = frozenset(torch.bincount(mask.flatten(), minlength=256).nonzero().flatten().tolist())
+    values = _values(mask)
     strangers = sorted(values - set(range(classes)) - {IGNORE})
     if strangers:
         raise InputError(
@@ -92,6 +92,15 @@ def class_values(mask: Tensor, classes: int, what: str) -> frozenset[int]:
             f"{classes} classes (0-{classes - 1}): correct the mask or data.classes"
         )
     return values
+
+
+def defect_classes(mask: Tensor) -> list[int]:
+    """The classes but background (0) and 255 (ignore) that occur in a mask, ascending."""
+    return sorted(_values(mask) - {0, IGNORE})
+
+
+def _values(mask: Tensor) -> frozenset[int]:
+    return frozenset(torch.bincount(mask.flatten(), minlength=256).nonzero().flatten().tolist())
 
 
 def write_mask(file: Path, mask: Tensor, colours: Sequence[Colour]) -> None:

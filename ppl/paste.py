@@ -18,15 +18,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
-from ppl.image_files import IGNORE
+from ppl.image_files import defect_classes
 from ppl.settings import Settings
-from ppl.training_images import TrainingImages
+from ppl.training_images import DECODERS, TrainingImages
 
 DRAWS = 7
 """Numbers in [0, 1) that an image takes, whatever the settings: one's luck shifts no other's."""
-
-DECODERS = 8
-"""Threads that decode images; they change the time, never the order."""
 
 READ_AHEAD = 64
 """Images decoded at once."""
@@ -74,9 +71,7 @@ def cut_defects(
     pixel in its middle.
     """
     found = []
-    for value in torch.unique(mask_HW).tolist():
-        if value in (0, IGNORE):
-            continue
+    for value in defect_classes(mask_HW):
         pixels = torch.nonzero(mask_HW == value)
         middle = pixels[len(pixels) // 2]
         cut = []

@@ -13,14 +13,12 @@ from torch import Tensor
 
 from ppl import processes
 from ppl.confidence import likeliest
-from ppl.image_files import IGNORE, write_mask
+from ppl.image_files import IGNORE, defect_classes, write_mask
 from ppl.image_set import DatasetInfo, ImageSet, mask_file, read_dataset_info, read_image_set
 from ppl.inference import TestTimeSettings, predict
 from ppl.network import SegmentationNetwork, load_network, pick_device
 from ppl.resize import ImageSettings
 from ppl.settings import section
-
-BACKGROUND = 0
 
 BINS = 1000
 """Steps of probability in which pixels are counted."""
@@ -64,7 +62,7 @@ def write_pseudo_masks(
             if bounds is not None:
                 mask[prob.amax(dim=0) < bounds[mask]] = IGNORE
             mask = mask.to("cpu", torch.uint8)
-            shown.update(set(torch.unique(mask).tolist()) - {BACKGROUND, IGNORE})
+            shown.update(defect_classes(mask))
             writing.append(pool.submit(write_mask, mask_file(out, entry.id), mask, info.colours))
             if len(writing) > 2 * WRITERS:
                 writing.popleft().result()
@@ -80,7 +78,7 @@ def summary(shown: Mapping[int, int], images: int, classes: Sequence[str]) -> st
         shown: how many images show each defect class.
         classes: names by index.
     """
-    defects = range(BACKGROUND + 1, len(classes))
+    defects = range(1, len(classes))
     held = ", ".join(f"{classes[c]} in {shown[c]}" for c in defects if shown.get(c))
     text = f"{images} pseudo-masks: {held or 'no defect in any'}"
     missing = [classes[c] for c in defects if not shown.get(c)]

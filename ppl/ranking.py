@@ -134,8 +134,9 @@ def summary(ranked: Mapping[str, Ranked], reliable: Sequence[str], classes: Sequ
     ]
     if not ranked:
         return lines[0]
-    unseen = [classes[c] for c in range(1, len(classes)) if not every[c]]
-    if not every.keys() - {DEFECT_FREE}:
+    seen = {c for found in ranked.values() for c in found.defects}
+    unseen = [classes[c] for c in range(1, len(classes)) if c not in seen]
+    if not seen:
         lines.append(f"The teacher sees a defect in none of {len(ranked)} images. {REMEDY}")
     elif not any(chosen[c] for c in every if c != DEFECT_FREE):
         lines.append(

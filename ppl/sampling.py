@@ -6,11 +6,9 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from ppl.image_files import IGNORE
+from ppl.image_files import defect_classes
 from ppl.image_set import ImageSet
 from ppl.settings import Settings
 
@@ -47,8 +45,3 @@ def labeled_repeats(labeled: ImageSet, settings: SamplingSettings) -> list[float
     with ThreadPoolExecutor(DECODERS) as pool:
         shown = list(pool.map(lambda entry: defect_classes(labeled.mask(entry)), labeled.entries))
     return repeat_factors(shown, settings.repeat_below)
-
-
-def defect_classes(mask_HW: Tensor) -> list[int]:
-    """The defect classes of which the mask has a pixel, ascending."""
-    return [value for value in torch.unique(mask_HW).tolist() if value not in (0, IGNORE)]

@@ -5,11 +5,11 @@ Axes: C classes, H height, W width.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from ppl.confidence import certainty, confidence, likeliest
 from ppl.confusion import confusion_matrix, iou_per_class, miou
+from ppl.image_files import defect_classes
 
 
 def stability(predictions: Sequence[Tensor], classes: int, *, foreground: bool = False) -> float:
@@ -65,4 +65,4 @@ def reliability(
 
 def predicted_defects(prob_CHW: Tensor) -> tuple[int, ...]:
     """The defect classes of which the prediction has a pixel, ascending."""
-    return tuple(value for value in torch.unique(likeliest(prob_CHW)).tolist() if value > 0)
+    return tuple(defect_classes(likeliest(prob_CHW)))

@@ -90,16 +90,17 @@ def train_student(
         name=name,
         checkpoint=checkpoint,
     )
-    network.load_state_dict(training.kept)
-    kept, iteration = network, training.kept_iteration
-    score = validation_score(validated, image, network.classes)
-    if selection.fall_back and score is not None:
+    kept, iteration = training.kept, training.kept_iteration
+    if selection.fall_back and training.kept_score is not None:
         before = load_network(labeler, device)
-        if (reason := why_to_fall_back(name, score(network.eval()), score(before))) is not None:
+        score = validation_score(validated, image, network.classes)
+        assert score is not None, "the student was scored on the same images"
+        reason = why_to_fall_back(name, training.kept_score, score(before))
+        if reason is not None:
             print(reason)
-            kept, iteration = before, 0
+            kept, iteration = before.state_dict(), 0
     if processes.is_first():
-        save_network(student, kept, kept.state_dict(), iteration=iteration)
+        save_network(student, network, kept, iteration=iteration)
         write_training_curve(curve, training, model=name)
 
 

@@ -78,10 +78,11 @@ class Training:
 
     kept: State = field(default_factory=dict)
     kept_iteration: int = 0
+    kept_score: float | None = None
+    """On the validation images; None where there is none."""
     snapshots: list[tuple[int, State]] = field(default_factory=list)
     curve: list[dict[str, float | int | None]] = field(default_factory=list)
     iteration: int = 0
-    best: float = -1.0
     losses: list[float] = field(default_factory=list)
 
 
@@ -219,10 +220,9 @@ def _keep(
         if not last:
             return
     # of equal scores the later one is kept: it has seen more
-    elif score is None or score < training.best:
+    elif score is None or (training.kept_score is not None and score < training.kept_score):
         return
-    else:
-        training.best = score
+    training.kept_score = score
     training.kept = _copy(network, name, training.iteration)
     training.kept_iteration = training.iteration
 

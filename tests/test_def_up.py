@@ -1,8 +1,10 @@
 """Def-UP: which steps run in which order, on which images, and what the network notices."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import ppl.def_up
 from ppl.confidence import confidence
@@ -18,7 +20,7 @@ from ppl.loss import PAPER, cross_entropy
 from ppl.network import SegmentationNetwork
 from ppl.paste import Defect, PasteSettings, Pasting
 from ppl.strong_augment import PAPER as PAPER_STRONG
-from ppl.strong_augment import draw_strong, strong_augment
+from ppl.strong_augment import StrongAugmentSettings, draw_strong, strong_augment
 from ppl.training_images import BatchStream
 from ppl.weak_augment import WeakAugmentSettings
 from tests.test_training_images import numbered
@@ -156,6 +158,27 @@ def test_a_share_asks_for_no_more_images_than_it_needs() -> None:
 NOTHING = Pasting(PasteSettings(probability=0.0, margin=0), {}, draws(4))
 
 
+def step_of(
+    labeled: int,
+    unlabeled: int,
+    strong: StrongAugmentSettings = STRONG,
+    pasting: Pasting = NOTHING,
+) -> Callable[[nn.Module], Tensor]:
+    """A step on the images of stream 0 as labeled and of stream 1 as unlabeled ones."""
+    return def_up_loss(
+        stream(0, labeled),
+        stream(1, unlabeled),
+        strong,
+        MIX,
+        PAPER,
+        budget(labeled, unlabeled),
+        pasting,
+        labeled_draws=draws(5),
+        strong_draws=draws(2),
+        cutmix_draws=draws(3),
+    )
+
+
 def stream(seed: int, size: int) -> BatchStream:
     weak = WeakAugmentSettings(
         scale_min=1.0, scale_max=1.0, flip_probability=0.5, vertical_flip_probability=0.0
@@ -167,18 +190,7 @@ def stream(seed: int, size: int) -> BatchStream:
 def test_the_loss_is_one_cross_entropy_over_both_halves(
     network: SegmentationNetwork, labeled: int, unlabeled: int
 ) -> None:
-    step = def_up_loss(
-        stream(0, labeled),
-        stream(1, unlabeled),
-        STRONG,
-        MIX,
-        PAPER,
-        budget(labeled, unlabeled),
-        NOTHING,
-        labeled_draws=draws(5),
-        strong_draws=draws(2),
-        cutmix_draws=draws(3),
-    )
+    step = step_of(labeled, unlabeled)
     given, other = stream(0, labeled).next(), stream(1, unlabeled).next()
     images, masks = perturbed(network, MIX, given, other)
     expected = cross_entropy(
@@ -193,18 +205,7 @@ def test_labeled_images_are_strongly_augmented_too_where_asked(
     network: SegmentationNetwork,
 ) -> None:
     strong = STRONG.model_copy(update={"of_labeled": True})
-    step = def_up_loss(
-        stream(0, 3),
-        stream(1, 4),
-        strong,
-        MIX,
-        PAPER,
-        budget(3, 4),
-        NOTHING,
-        labeled_draws=draws(5),
-        strong_draws=draws(2),
-        cutmix_draws=draws(3),
-    )
+    step = step_of(3, 4, strong=strong)
     given, other = stream(0, 3).next(), stream(1, 4).next()
     # what is mixed into unlabeled images is the labeled image as it is
     images, masks = perturbed(network, MIX, given, other)
@@ -221,20 +222,7 @@ def test_defects_are_pasted_into_both_halves_before_they_are_mixed(
     shape = torch.ones(3, 3)
     bank = {2: [Defect(2, torch.zeros(1, 3, 3, dtype=torch.uint8), shape > 0, shape)]}
     pasting = Pasting(PasteSettings(probability=0.7, margin=0), bank, draws(4))
-    given, other = stream(0, 4), stream(1, 4)
-    step = def_up_loss(
-        given,
-        other,
-        STRONG,
-        MIX,
-        PAPER,
-        budget(4, 4),
-        pasting,
-        labeled_draws=draws(5),
-        strong_draws=draws(2),
-        cutmix_draws=draws(3),
-    )
-    found = step(network)
+    found = step_of(4, 4, pasting=pasting)(network)
     again = Pasting(pasting.settings, bank, draws(4))
     halves = [again(stream(seed, 4).next(), again.draw(4)) for seed in (0, 1)]
     images, masks = perturbed(network, MIX, *halves)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.accuracy import preset as preset_changes
 from ppl.all_settings import check_all
 from tests.project import ROOT
 
@@ -16,9 +17,9 @@ PRESETS = sorted((ROOT / "presets").iterdir())
 def changes(preset: Path) -> dict[str, Any]:
     words = shlex.split(preset.read_text(encoding="utf-8"))
     assert words[::2] == ["-S"] * (len(words) // 2)
-    pairs = [word.split("=", 1) for word in words[1::2]]
-    assert len(dict(pairs)) == len(pairs), "a setting is named twice"
-    return {key: yaml.safe_load(value) for key, value in pairs}
+    found = preset_changes(preset.name)
+    assert len(found) == len(words) // 2, "a setting is named twice"
+    return found
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)

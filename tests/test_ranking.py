@@ -137,6 +137,12 @@ def test_so_are_a_class_that_it_never_sees_and_a_half_without_defects() -> None:
     assert "ranking.per_class: true" in text
 
 
+def test_a_class_seen_only_beside_a_rarer_one_is_seen() -> None:
+    text = said({"a": (1, 2), "b": (1, 3), "c": (1, 2), "d": ()}, ["a", "b", "d"])
+    assert "  hole:" not in text
+    assert "labels nothing" not in text
+
+
 def test_no_unlabeled_image_needs_no_advice() -> None:
     assert said({}, []) == "0 reliable and 0 hard images"
 
