@@ -3,8 +3,9 @@
     python -m benchmarks.accuracy run paper pasted --seeds 0 1 --data DIR --weights FILE
     python -m benchmarks.accuracy table
 
-A row has all changes of the rows above it: so each shows what one remedy does. Runs go on where
-they were interrupted, and share the stages that they have in common. The counts of each run lie in
+A row has all changes of the rows above it: so each shows what one remedy does. A variant has those
+of all rows and its own, and is compared with the last row. Runs go on where they were interrupted,
+and share the stages that they have in common. The counts of each run lie in
 docs/accuracy/; the table is made of them alone.
 
 Two scores of every model: at the images' own size, and with prediction and mask resized to the
@@ -64,7 +65,9 @@ def changes_of(row: str) -> dict[str, Any]:
         changes |= more
         if name == row:
             return changes
-    sys.exit(f"no row {row}; there are {', '.join(plan['rows'])}")
+    if row in plan["variants"]:
+        return changes | plan["variants"][row]
+    sys.exit(f"no row {row}; there are {', '.join([*plan['rows'], *plan['variants']])}")
 
 
 def write_params(file: Path, changes: dict[str, Any]) -> None:
@@ -158,7 +161,8 @@ def runs() -> Iterator[tuple[str, str, int, dict[str, Any]]]:
 
 def table() -> Iterator[str]:
     """Markdown: of each set-up and score a row for each row of accuracy.yaml that was run."""
-    order = list(yaml.safe_load(ROWS.read_text(encoding="utf-8"))["rows"])
+    plan = yaml.safe_load(ROWS.read_text(encoding="utf-8"))
+    order = [*plan["rows"], *plan["variants"]]
     found: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
     for setup, row, seed, counts in runs():
         found.setdefault(setup, {}).setdefault(row, {})[seed] = counts
@@ -170,14 +174,15 @@ def table() -> Iterator[str]:
             yield (
                 "| "
                 + " | ".join(
-                    ["row", "seeds", *MODELS, "final - teacher", "final - row above", *classes]
+                    ["row", "seeds", *MODELS, "final - teacher", "final - row before", *classes]
                 )
                 + " |"
             )
             yield "|" + "---|" * (6 + len(classes) + 1)
             for row in sorted(rows, key=order.index):
                 yield "| " + " | ".join(cells(rows, row, before, score)) + " |"
-                before = row
+                # a variant is not what the next one starts from
+                before = row if row in plan["rows"] else before
 
 
 def cells(

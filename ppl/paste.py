@@ -2,7 +2,8 @@
 
 A class on two labeled parts is so seen on many backgrounds and at every place. Source of the idea:
 Ghiasi et al., CVPR 2021 (Simple Copy-Paste), there for objects; here what surrounds a defect comes
-along and fades out, and its grey levels are shifted to those of its new place.
+along and fades out, its grey levels are shifted to those of its new place, and it is mirrored,
+turned and resized, since a few defects would else be learned by heart.
 
 Axes: C channels, H height, W width.
 """
@@ -19,10 +20,11 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from ppl.image_files import defect_classes
+from ppl.resize import resize_image, scaled_size
 from ppl.settings import Settings
 from ppl.training_images import DECODERS, TrainingImages
 
-DRAWS = 7
+DRAWS = 9
 """Numbers in [0, 1) that an image takes, whatever the settings: one's luck shifts no other's."""
 
 READ_AHEAD = 64
@@ -37,6 +39,8 @@ class PasteSettings(Settings):
 
     probability: Annotated[float, Field(ge=0, le=1)]
     margin: Annotated[int, Field(ge=0, le=64)]
+    quarter_turns: bool
+    scale_max: Annotated[float, Field(ge=1, le=4)]
 
 
 @dataclass(frozen=True)
@@ -171,24 +175,39 @@ def paste_defects(
     images, masks = images.clone(), masks.clone()
     classes = list(bank)
     for position, numbers in enumerate(draws.tolist()):
-        whether, of_class, which, top, left, mirror, turn = numbers
+        whether, of_class, which, top, left, mirrored, upside_down, turned, scale = numbers
         if whether >= settings.probability:
             continue
         defects = bank[classes[int(of_class * len(classes))]]
-        defect = defects[int(which * len(defects))]
-        _paste(images[position], masks[position], defect, (top, left), (mirror < 0.5, turn < 0.5))
+        defect = varied(
+            defects[int(which * len(defects))],
+            flips=[axis for axis, draw in ((-1, mirrored), (-2, upside_down)) if draw < 0.5],
+            turned=settings.quarter_turns and turned < 0.5,
+            scale=settings.scale_max ** (2 * scale - 1),
+        )
+        _paste(images[position], masks[position], defect, (top, left))
     return images, masks
 
 
-def _paste(
-    image: Tensor,
-    mask: Tensor,
-    defect: Defect,
-    place: tuple[float, float],
-    flips: tuple[bool, bool],
-) -> None:
+def varied(defect: Defect, *, flips: Sequence[int], turned: bool, scale: float) -> Defect:
+    """A defect resized by `scale`, mirrored along the axes `flips`, then maybe turned by a quarter.
+
+    A defect of which nothing would be left keeps its size.
+    """
+    image, mask, opacity = defect.image, defect.mask, defect.opacity
+    size = scaled_size((mask.shape[0], mask.shape[1]), scale)
+    if size != mask.shape:
+        # half of a pixel decides to which side it belongs, as when a mask is read
+        resized = resize_image(mask[None].float(), size)[0] >= 0.5
+        if resized.any():
+            image, mask = resize_image(image, size), resized
+            opacity = resize_image(opacity[None], size)[0]
+    parts = [part.flip(flips) for part in (image, mask, opacity)]
+    return Defect(defect.value, *(part.mT if turned else part for part in parts))
+
+
+def _paste(image: Tensor, mask: Tensor, defect: Defect, place: tuple[float, float]) -> None:
     """Paste in place, wholly inside the image; of a defect larger than it, a part."""
-    axes = [axis for axis, flip in zip((-1, -2), flips, strict=True) if flip]
     size = mask.shape
     ranges = []
     for own, whole, draw in zip(defect.mask.shape, size, place, strict=True):
@@ -198,7 +217,7 @@ def _paste(
     cut = (slice(from_y, from_y + height), slice(from_x, from_x + width))
     target = (slice(y, y + height), slice(x, x + width))
     pasted, shape, opacity = (
-        tensor[(..., *cut)].flip(axes) for tensor in (defect.image, defect.mask, defect.opacity)
+        tensor[(..., *cut)] for tensor in (defect.image, defect.mask, defect.opacity)
     )
     pasted = pasted.float() / 255
     if len(pasted) > len(image):
