@@ -66,7 +66,8 @@ def changes_of(row: str) -> dict[str, Any]:
         if name == row:
             return changes
     if row in plan["variants"]:
-        return changes | plan["variants"][row]
+        changes |= plan["variants"][row]
+        return changes
     sys.exit(f"no row {row}; there are {', '.join([*plan['rows'], *plan['variants']])}")
 
 

@@ -189,7 +189,7 @@ def paste_defects(
     return images, masks
 
 
-def varied(defect: Defect, *, flips: Sequence[int], turned: bool, scale: float) -> Defect:
+def varied(defect: Defect, *, flips: list[int], turned: bool, scale: float) -> Defect:
     """A defect resized by `scale`, mirrored along the axes `flips`, then maybe turned by a quarter.
 
     A defect of which nothing would be left keeps its size.
