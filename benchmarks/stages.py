@@ -51,6 +51,7 @@ from ppl.image_set import DatasetInfo, Entry, ImageSet, mask_file, read_image_se
 from ppl.launch import memory_settings
 from ppl.loss import PAPER, segmentation_loss
 from ppl.network import SegmentationNetwork, pick_device
+from ppl.part_agreement import lone
 from ppl.paste import PasteSettings
 from ppl.pseudo_label import PseudoLabelSettings, write_pseudo_masks
 from ppl.ranking import score_images
@@ -275,9 +276,9 @@ def prediction(
     elif stage == "pseudo_label":
         write_pseudo_masks(
             networks[0],
-            images,
+            lone(images),
             image,
-            PseudoLabelSettings(scales=[1.0], flip=False, ignore_fraction=0.0),
+            PseudoLabelSettings(scales=[1.0], flip=False, alike=1.0, ignore_fraction=0.0),
             DatasetInfo("x", tuple(map(str, range(CLASSES))), tuple(COLOURS)),
             folder / "out",
         )

@@ -24,7 +24,7 @@ from ppl.resize import resize_image, scaled_size
 from ppl.settings import Settings
 from ppl.training_images import DECODERS, TrainingImages
 
-DRAWS = 9
+DRAWS = 7
 """Numbers in [0, 1) that an image takes, whatever the settings: one's luck shifts no other's."""
 
 READ_AHEAD = 64
@@ -175,15 +175,16 @@ def paste_defects(
     images, masks = images.clone(), masks.clone()
     classes = list(bank)
     for position, numbers in enumerate(draws.tolist()):
-        whether, of_class, which, top, left, mirrored, upside_down, turned, scale = numbers
+        whether, of_class, which, top, left, mirrored, upside_down = numbers
         if whether >= settings.probability:
             continue
         defects = bank[classes[int(of_class * len(classes))]]
         defect = varied(
             defects[int(which * len(defects))],
             flips=[axis for axis, draw in ((-1, mirrored), (-2, upside_down)) if draw < 0.5],
-            turned=settings.quarter_turns and turned < 0.5,
-            scale=settings.scale_max ** (2 * scale - 1),
+            # within the range that decided one thing, a number is still even and may decide another
+            turned=settings.quarter_turns and 2 * mirrored % 1 < 0.5,
+            scale=settings.scale_max ** (2 * whether / settings.probability - 1),
         )
         _paste(images[position], masks[position], defect, (top, left))
     return images, masks

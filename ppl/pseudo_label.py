@@ -3,7 +3,6 @@
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +13,13 @@ from torch import Tensor
 from ppl import processes
 from ppl.confidence import likeliest
 from ppl.image_files import IGNORE, defect_classes, write_mask
-from ppl.image_set import DatasetInfo, ImageSet, mask_file, read_dataset_info, read_image_set
-from ppl.inference import TestTimeSettings, predict
+from ppl.image_set import DatasetInfo, mask_file, read_dataset_info, read_image_set
+from ppl.inference import TestTimeSettings
 from ppl.network import SegmentationNetwork, load_network, pick_device
+from ppl.part_agreement import Photos, predict_by_part
 from ppl.resize import ImageSettings
 from ppl.settings import section
+from ppl.split_record import read_split_record
 
 BINS = 1000
 """Steps of probability in which pixels are counted."""
@@ -28,20 +29,21 @@ WRITERS = 4
 
 
 class PseudoLabelSettings(TestTimeSettings):
-    """Section `pseudo_label`: test-time augmentation, and which pixels are too doubtful."""
+    """Section `pseudo_label`: what is averaged, and which pixels are too doubtful."""
 
+    alike: Annotated[float, Field(ge=0.5, le=1)]
     ignore_fraction: Annotated[float, Field(ge=0, le=0.95)]
 
 
 def write_pseudo_masks(
     network: SegmentationNetwork,
-    images: ImageSet,
+    photos: Photos,
     image: ImageSettings,
     settings: PseudoLabelSettings,
     info: DatasetInfo,
     out: Path,
 ) -> Counter[int]:
-    """Write OUT/ID.png for every image: the likeliest class of every pixel, as class indices.
+    """Write OUT/ID.png for every chosen image: the likeliest class of every pixel, as an index.
 
     Pixels below their class's `doubt_bounds` become 255. Of several processes each writes its
     share.
@@ -50,14 +52,15 @@ def write_pseudo_masks(
         how many images show each defect class.
     """
     out.mkdir(parents=True, exist_ok=True)
-    share = replace(images, entries=tuple(processes.every(images.entries)))
     shown: Counter[int] = Counter()
     bounds = None
     if settings.ignore_fraction:
-        bounds = doubt_bounds(network, share, image, settings)
+        bounds = doubt_bounds(network, photos, image, settings)
     with ThreadPoolExecutor(WRITERS) as pool:
         writing: deque[Future[None]] = deque()
-        for entry, [prob] in predict([network], share, image, settings, what="pseudo-label"):
+        for entry, prob in predict_by_part(
+            network, photos, image, settings, alike=settings.alike, what="pseudo-label"
+        ):
             mask = likeliest(prob)
             if bounds is not None:
                 mask[prob.amax(dim=0) < bounds[mask]] = IGNORE
@@ -92,7 +95,7 @@ def summary(shown: Mapping[int, int], images: int, classes: Sequence[str]) -> st
 
 def doubt_bounds(
     network: SegmentationNetwork,
-    share: ImageSet,
+    photos: Photos,
     image: ImageSettings,
     settings: PseudoLabelSettings,
 ) -> Tensor:
@@ -107,7 +110,9 @@ def doubt_bounds(
     """
     device = next(network.parameters()).device
     counts = torch.zeros(network.classes, BINS, dtype=torch.int64, device=device)
-    for _, [prob] in predict([network], share, image, settings, what="how sure"):
+    for _, prob in predict_by_part(
+        network, photos, image, settings, alike=settings.alike, what="how sure"
+    ):
         sureness, predicted = prob.max(dim=0)
         step = (sureness * BINS).long().clamp(max=BINS - 1)
         found = torch.bincount((predicted * BINS + step).flatten(), minlength=counts.numel())
@@ -118,14 +123,16 @@ def doubt_bounds(
     return (below <= allowed).sum(dim=1) / BINS * (below[:, -1] > 0)
 
 
-def pseudo_label(*, model: Path, unlabeled: Path, dataset: Path, ids: Path, out: Path) -> None:
+def pseudo_label(
+    *, model: Path, unlabeled: Path, dataset: Path, record: Path, ids: Path, out: Path
+) -> None:
     """What both pseudo-label stages do: `model` labels the images named in the file `ids`."""
     # str.splitlines would also cut ids at rarer separators than the line ends that we wrote
     chosen = [id for id in ids.read_text(encoding="utf-8").split("\n") if id]
     info = read_dataset_info(dataset)
     shown = write_pseudo_masks(
         load_network(model, pick_device()),
-        read_image_set(unlabeled).subset(chosen),
+        Photos(read_image_set(unlabeled), chosen, read_split_record(record).parts),
         section("image", ImageSettings),
         section("pseudo_label", PseudoLabelSettings),
         info,

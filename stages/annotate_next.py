@@ -17,6 +17,7 @@ from ppl.annotate_next import (
 )
 from ppl.image_set import read_dataset_info, read_image_set
 from ppl.network import load_network, pick_device
+from ppl.part_agreement import Photos
 from ppl.pseudo_label import PseudoLabelSettings, write_pseudo_masks
 from ppl.resize import ImageSettings
 from ppl.settings import section
@@ -43,16 +44,16 @@ def main(
     image = section("image", ImageSettings)
     info = read_dataset_info(dataset)
     images = read_image_set(unlabeled)
-    parts = read_split_record(record).part_of(images.ids)
+    known = read_split_record(record)
     network = load_network(final, pick_device())
     disagreement = disagreements(
         network, images, image, test_time, reliable_masks, hard_masks, len(info.classes)
     )
-    ordered = doubts(images.entries, parts, read_scores(scores), disagreement)
+    ordered = doubts(images.entries, known.part_of(images.ids), read_scores(scores), disagreement)
     # the first process alone reads the files that it compares
     chosen = processes.from_first(choose(ordered, images, settings) if processes.is_first() else [])
-    to_annotate = images.subset([doubt.image.id for doubt in chosen])
-    write_pseudo_masks(network, to_annotate, image, test_time, info, masks)
+    photos = Photos(images, [doubt.image.id for doubt in chosen], known.parts)
+    write_pseudo_masks(network, photos, image, test_time, info, masks)
     processes.wait()
     if processes.is_first():
         write_table(table, chosen, ordered, masks, info)

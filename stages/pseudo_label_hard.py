@@ -6,9 +6,18 @@ from ppl.pseudo_label import pseudo_label
 from ppl.stage import run
 
 
-def main(*, student: Path, unlabeled: Path, dataset: Path, hard_ids: Path, out: Path) -> None:
+def main(
+    *, student: Path, unlabeled: Path, dataset: Path, record: Path, hard_ids: Path, out: Path
+) -> None:
     """Let student 1 label the hard half."""
-    pseudo_label(model=student, unlabeled=unlabeled, dataset=dataset, ids=hard_ids, out=out)
+    pseudo_label(
+        model=student,
+        unlabeled=unlabeled,
+        dataset=dataset,
+        record=record,
+        ids=hard_ids,
+        out=out,
+    )
 
 
 if __name__ == "__main__":

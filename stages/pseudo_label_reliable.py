@@ -6,9 +6,18 @@ from ppl.pseudo_label import pseudo_label
 from ppl.stage import run
 
 
-def main(*, teacher: Path, unlabeled: Path, dataset: Path, reliable_ids: Path, out: Path) -> None:
+def main(
+    *, teacher: Path, unlabeled: Path, dataset: Path, record: Path, reliable_ids: Path, out: Path
+) -> None:
     """Let the teacher label the reliable half."""
-    pseudo_label(model=teacher, unlabeled=unlabeled, dataset=dataset, ids=reliable_ids, out=out)
+    pseudo_label(
+        model=teacher,
+        unlabeled=unlabeled,
+        dataset=dataset,
+        record=record,
+        ids=reliable_ids,
+        out=out,
+    )
 
 
 if __name__ == "__main__":

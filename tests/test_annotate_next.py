@@ -257,7 +257,9 @@ def run_stage(
         write_mask(mask_file(half, entry.id), mask, INFO.colours)
     sections = {
         "annotate_next": settings(count),
-        "pseudo_label": PseudoLabelSettings(scales=[1.0], flip=True, ignore_fraction=0.0),
+        "pseudo_label": PseudoLabelSettings(
+            scales=[1.0], flip=True, alike=1.0, ignore_fraction=0.0
+        ),
         "image": whole(64, 64),
     }
     monkeypatch.setattr(stages.annotate_next, "section", lambda name, _: sections[name])
@@ -289,7 +291,7 @@ def test_the_stage_leaves_the_predictions_of_the_chosen_images(
     assert masked_ids(masks) == ["a", "d"]
     assert read_mask(masks / "d.png").shape == (80, 64)
     network: SegmentationNetwork = ByBrightness()  # type: ignore[assignment]
-    test_time = PseudoLabelSettings(scales=[1.0], flip=True, ignore_fraction=0.0)
+    test_time = PseudoLabelSettings(scales=[1.0], flip=True, alike=1.0, ignore_fraction=0.0)
     for entry, [prob] in predict([network], found, whole(64, 64), test_time, what="again"):
         if entry.id in ("a", "d"):
             assert torch.equal(read_mask(mask_file(masks, entry.id)).long(), prob.argmax(dim=0))

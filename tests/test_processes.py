@@ -29,6 +29,7 @@ from ppl.checkpoint import Checkpoint
 from ppl.errors import InputError
 from ppl.image_set import read_image_set
 from ppl.network import new_network
+from ppl.part_agreement import lone
 from ppl.pseudo_label import PseudoLabelSettings, write_pseudo_masks
 from ppl.image_set import DatasetInfo
 from ppl.ranking import PAPER, score_images
@@ -64,8 +65,9 @@ try:
         labeled, labeled, settings, **budget, checkpoint=Checkpoint(file, seconds=600))
     network.load_state_dict(teacher.kept)
     info = DatasetInfo("x", ("0", "1", "2"), tuple(COLOURS))
-    write_pseudo_masks(network.eval(), unlabeled, whole(32, 32),
-        PseudoLabelSettings(scales=[1.0], flip=False, ignore_fraction=0.0), info, out / "masks")
+    write_pseudo_masks(network.eval(), lone(unlabeled), whole(32, 32),
+        PseudoLabelSettings(scales=[1.0], flip=False, alike=1.0, ignore_fraction=0.0), info,
+        out / "masks")
     processes.wait()
     ranked = {id: found.reliability for id, found in score_images([network] * 2, unlabeled,
         whole(32, 32), PAPER.model_copy(update={"foreground": True})).items()}

@@ -12,6 +12,7 @@ from ppl.image_files import IGNORE, read_mask
 from ppl.image_set import DatasetInfo, mask_file, masked_ids, write_dataset_info
 from ppl.inference import predict
 from ppl.network import SegmentationNetwork, save_network
+from ppl.part_agreement import lone
 from ppl.pseudo_label import (
     PseudoLabelSettings,
     doubt_bounds,
@@ -19,10 +20,11 @@ from ppl.pseudo_label import (
     summary,
     write_pseudo_masks,
 )
+from ppl.split_record import SplitRecord, write_split_record
 from tests.conftest import COLOURS, MakeSet, whole
 
 SIZE = whole(32, 32)
-PLAIN = PseudoLabelSettings(scales=[1.0], flip=True, ignore_fraction=0.0)
+PLAIN = PseudoLabelSettings(scales=[1.0], flip=True, alike=1.0, ignore_fraction=0.0)
 INFO = DatasetInfo("tiles", ("background", "crack", "stain"), tuple(COLOURS))
 IDS = ["a/x", "a/x.1", "a.b/c d", "b/x", "x\u2028y"]
 
@@ -32,7 +34,7 @@ def test_every_image_gets_the_likeliest_classes_at_its_own_size(
 ) -> None:
     images = make_set(IDS, sizes=[(20 + k, 50 - k) for k in range(5)], masks=False)
     out = tmp_path / "out"
-    write_pseudo_masks(network, images, SIZE, PLAIN, INFO, out)
+    write_pseudo_masks(network, lone(images), SIZE, PLAIN, INFO, out)
     assert masked_ids(out) == images.ids
     for entry, [prob] in predict([network], images, SIZE, PLAIN, what="test"):
         mask = read_mask(mask_file(out, entry.id))
@@ -44,7 +46,7 @@ def test_pseudo_masks_show_the_colours_of_their_classes(
     tmp_path: Path, make_set: MakeSet, network: SegmentationNetwork
 ) -> None:
     images = make_set(["a"], masks=False)
-    write_pseudo_masks(network, images, SIZE, PLAIN, INFO, tmp_path / "out")
+    write_pseudo_masks(network, lone(images), SIZE, PLAIN, INFO, tmp_path / "out")
     with Image.open(tmp_path / "out" / "a.png") as image:
         assert image.mode == "P"
         indices, shown = np.array(image), np.array(image.convert("RGB"))
@@ -60,6 +62,7 @@ def test_only_the_named_images_are_labeled_and_no_mask_of_theirs_is_read(
     images = make_set(IDS, masks=False)
     save_network(tmp_path / "model", network, network.state_dict(), iteration=1)
     write_dataset_info(tmp_path / "dataset.json", INFO)
+    write_split_record(tmp_path / "split.json", SplitRecord("image", {}, {}))
     chosen = sorted(IDS)[1:]
     with (tmp_path / "ids.txt").open("w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(f"{id}\n" for id in chosen)
@@ -70,6 +73,7 @@ def test_only_the_named_images_are_labeled_and_no_mask_of_theirs_is_read(
         model=Path("model"),
         unlabeled=images.folder,
         dataset=Path("dataset.json"),
+        record=Path("split.json"),
         ids=Path("ids.txt"),
         out=Path("out"),
     )
@@ -80,7 +84,7 @@ def test_no_chosen_image_leaves_an_empty_folder(
     tmp_path: Path, make_set: MakeSet, network: SegmentationNetwork
 ) -> None:
     nothing = make_set(["a"], masks=False).subset([])
-    write_pseudo_masks(network, nothing, SIZE, PLAIN, INFO, tmp_path / "out")
+    write_pseudo_masks(network, lone(nothing), SIZE, PLAIN, INFO, tmp_path / "out")
     assert (tmp_path / "out").is_dir()
     assert masked_ids(tmp_path / "out") == []
 
@@ -109,7 +113,7 @@ def test_the_least_sure_pixels_of_each_class_become_255(
 ) -> None:
     network = Unsure()
     images = make_set(IDS, sizes=[(40 + k, 70 - k) for k in range(5)], masks=False)
-    write_pseudo_masks(network, images, SIZE, doubting(fraction), INFO, tmp_path / "out")  # type: ignore[arg-type]
+    write_pseudo_masks(network, lone(images), SIZE, doubting(fraction), INFO, tmp_path / "out")  # type: ignore[arg-type]
     sure: dict[int, list[torch.Tensor]] = {0: [], 1: [], 2: []}
     kept: dict[int, list[torch.Tensor]] = {0: [], 1: [], 2: []}
     found = predict([network], images, SIZE, PLAIN, what="test")  # type: ignore[list-item]
@@ -142,7 +146,7 @@ def test_pixels_that_are_all_equally_sure_are_all_kept(
     for parameter in network.parameters():
         parameter.data.zero_()
     images = make_set(["a"], masks=False)
-    write_pseudo_masks(network, images, SIZE, doubting(0.5), INFO, tmp_path / "out")
+    write_pseudo_masks(network, lone(images), SIZE, doubting(0.5), INFO, tmp_path / "out")
     assert not read_mask(mask_file(tmp_path / "out", "a")).any()
 
 
@@ -150,8 +154,8 @@ def test_no_image_has_no_bounds_to_find(
     tmp_path: Path, make_set: MakeSet, network: SegmentationNetwork
 ) -> None:
     nothing = make_set(["a"], masks=False).subset([])
-    assert doubt_bounds(network, nothing, SIZE, doubting(0.5)).tolist() == [0, 0, 0]
-    write_pseudo_masks(network, nothing, SIZE, doubting(0.5), INFO, tmp_path / "out")
+    assert doubt_bounds(network, lone(nothing), SIZE, doubting(0.5)).tolist() == [0, 0, 0]
+    write_pseudo_masks(network, lone(nothing), SIZE, doubting(0.5), INFO, tmp_path / "out")
     assert masked_ids(tmp_path / "out") == []
 
 
@@ -171,6 +175,6 @@ def test_images_are_counted_by_the_classes_of_their_masks(
     tmp_path: Path, make_set: MakeSet
 ) -> None:
     images = make_set(IDS, masks=False)
-    found = write_pseudo_masks(Unsure(), images, SIZE, PLAIN, INFO, tmp_path / "out")  # type: ignore[arg-type]
+    found = write_pseudo_masks(Unsure(), lone(images), SIZE, PLAIN, INFO, tmp_path / "out")  # type: ignore[arg-type]
     masks = [read_mask(mask_file(tmp_path / "out", id)) for id in IDS]
     assert found == {c: sum(bool((mask == c).any()) for mask in masks) for c in (1, 2)}

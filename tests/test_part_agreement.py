@@ -1,0 +1,123 @@
+"""Photos of one part, taken from one place, get the mean of what is seen in each of them."""
+
+import shutil
+
+import pytest
+import torch
+
+from ppl.image_set import ImageSet
+from ppl.inference import PLAIN, predict
+from ppl.network import SegmentationNetwork
+from ppl.part_agreement import NOBODY, PHOTOS, Photos, lone, look_alike, predict_by_part
+from tests.conftest import MakeSet, whole
+
+SIZE = whole(32, 32)
+IDS = ["a", "b", "c", "d", "e"]
+
+
+@pytest.fixture
+def images(make_set: MakeSet) -> ImageSet:
+    """a and b are the same picture, and so are c and e."""
+    made = make_set(IDS, sizes=[(40, 30)] * 5, masks=False)
+    entry = {e.id: made.image_file(e) for e in made.entries}
+    shutil.copy(entry["a"], entry["b"])
+    shutil.copy(entry["c"], entry["e"])
+    return made
+
+
+def found(network: SegmentationNetwork, photos: Photos, alike: float) -> dict[str, torch.Tensor]:
+    return {
+        entry.id: prob
+        for entry, prob in predict_by_part(network, photos, SIZE, PLAIN, alike=alike, what="test")
+    }
+
+
+def alone(network: SegmentationNetwork, images: ImageSet) -> dict[str, torch.Tensor]:
+    return {entry.id: prob for entry, [prob] in predict([network], images, SIZE, what="test")}
+
+
+def darker(images: ImageSet, id: str) -> None:
+    """The same photo under another lamp: it looks the same to the eye, not to the network."""
+    from PIL import Image
+
+    file = next(images.image_file(e) for e in images.entries if e.id == id)
+    with Image.open(file) as image:
+        image.load()
+    image.point(lambda level: int(level * 0.6)).save(file)
+
+
+def test_photos_of_a_part_that_look_alike_are_averaged(
+    images: ImageSet, network: SegmentationNetwork
+) -> None:
+    darker(images, "b")
+    part_of = {"a": "p", "b": "p", "c": "p", "d": "q", "e": "r"}
+    by_itself = alone(network, images)
+    both = (by_itself["a"] + by_itself["b"]) / 2
+    assert not torch.allclose(by_itself["a"], by_itself["b"], atol=1e-4)
+    probs = found(network, Photos(images, images.ids, part_of), 0.9)
+    assert sorted(probs) == IDS
+    torch.testing.assert_close(probs["a"], both, atol=1e-5, rtol=0)
+    torch.testing.assert_close(probs["b"], both, atol=1e-5, rtol=0)
+    # c shows the same part from another side; e shows what c shows, but is another part
+    for id in ("c", "d", "e"):
+        torch.testing.assert_close(probs[id], by_itself[id], atol=1e-5, rtol=0)
+
+
+def test_photos_vote_that_are_not_labeled_themselves(
+    images: ImageSet, network: SegmentationNetwork
+) -> None:
+    darker(images, "b")
+    part_of = {"a": "p", "b": "p", "c": "q", "d": "q", "e": "q"}
+    by_itself = alone(network, images)
+    probs = found(network, Photos(images, ["a"], part_of), 0.9)
+    assert list(probs) == ["a"]
+    both = (by_itself["a"] + by_itself["b"]) / 2
+    torch.testing.assert_close(probs["a"], both, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("case", ["nobody votes", "no part is known"])
+def test_else_each_is_labeled_for_itself(
+    case: str, images: ImageSet, network: SegmentationNetwork
+) -> None:
+    part_of = dict.fromkeys(IDS, "p") if case == "nobody votes" else {}
+    alike = NOBODY if case == "nobody votes" else 0.5
+    probs = found(network, Photos(images, ["b", "d"], part_of), alike)
+    by_itself = alone(network, images.subset(["b", "d"]))
+    assert list(probs) == ["b", "d"]
+    assert all(torch.equal(probs[id], by_itself[id]) for id in probs)
+
+
+def test_voters_of_other_sizes_are_brought_to_the_photo_s_own(
+    make_set: MakeSet, network: SegmentationNetwork
+) -> None:
+    images = make_set(["a", "b"], sizes=[(40, 30), (60, 50)], masks=False)
+    probs = found(network, Photos(images, images.ids, {"a": "p", "b": "p"}), 0.5)
+    assert probs["a"].shape[1:] == (40, 30)
+    assert probs["b"].shape[1:] == (60, 50)
+    torch.testing.assert_close(probs["b"].sum(dim=0), torch.ones(60, 50))
+
+
+def test_of_many_photos_portions_vote(make_set: MakeSet, network: SegmentationNetwork) -> None:
+    ids = [f"{k:02}" for k in range(2 * PHOTOS + 1)]
+    images = make_set(ids, sizes=[(20, 20)] * len(ids), masks=False)
+    probs = found(network, Photos(images, ids, dict.fromkeys(ids, "p")), 0.5)
+    assert sorted(probs) == ids
+
+
+def test_likeness_is_of_photos_as_they_lie() -> None:
+    draws = torch.Generator().manual_seed(0)
+    one = (torch.rand(3, 60, 60, generator=draws) * 255).to(torch.uint8)
+    darker, turned = (one.float() * 0.5).to(torch.uint8), one.rot90(1, (1, 2))
+    assert look_alike([one, darker, turned], 0.9) == [
+        [True, True, False],
+        [True, True, False],
+        [False, False, True],
+    ]
+    # a uniform photo is like none, but votes on its own mask
+    uniform = torch.full((3, 60, 60), 9, dtype=torch.uint8)
+    assert look_alike([uniform, uniform], 0.5) == [[True, False], [False, True]]
+
+
+def test_nothing_to_label(images: ImageSet, network: SegmentationNetwork) -> None:
+    assert found(network, Photos(images, [], dict.fromkeys(IDS, "p")), 0.5) == {}
+    assert found(network, lone(images.subset([])), 0.5) == {}
