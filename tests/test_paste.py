@@ -135,7 +135,7 @@ def test_turns_and_sizes_vary() -> None:
     assert 0.4 < sum(lying) / len(lying) < 0.6
     # of six pixels, as many are halved as doubled: the draw is even on a scale of logarithms
     assert (min(sizes), max(sizes)) == (3, 12)
-    assert sorted(sizes)[len(sizes) // 2] == 6
+    assert sorted(sizes)[len(sizes) // 2] in (5, 6, 7)
 
 
 def test_a_turned_defect_is_the_turned_defect() -> None:
