@@ -9,6 +9,7 @@ import yaml
 
 from benchmarks.accuracy import preset as preset_changes
 from ppl.all_settings import check_all
+from ppl.part_agreement import NOBODY
 from tests.project import ROOT
 
 PRESETS = sorted((ROOT / "presets").iterdir())
@@ -47,4 +48,5 @@ def test_the_papers_preset_switches_off_all_that_the_paper_does_not_have() -> No
     }
     assert not any(paper[key] for key in off)
     assert paper["loss.defect_weight"] == 1
+    assert paper["pseudo_label.alike"] == NOBODY
     assert paper["retrain_final.start"] == paper["retrain_reliable.start"] == "fresh"
