@@ -106,9 +106,8 @@ def run(given: argparse.Namespace) -> None:
             if given.split == "lists":
                 changes["split.lists"] = str(given.lists)
             for stage in ITERATIONS:
-                changes[f"{stage}.iterations"] = round(
-                    given.budget * changes[f"{stage}.iterations"]
-                )
+                steps = round(given.budget * changes[f"{stage}.iterations"])
+                changes[f"{stage}.iterations"] = max(1, steps)
             write_params(work / "params.yaml", changes)
             subprocess.run([*DVC, "repro", "retrain_final"], cwd=work, check=True)
             count(work, file, commit)
