@@ -4,7 +4,8 @@
     python -m benchmarks.accuracy table
 
 A row has all changes of the rows above it: so each shows what one remedy does. A variant has those
-of all rows and its own, and is compared with the last row. Runs go on where they were interrupted,
+of all rows and its own, and is compared with the last row; of a teacher it is that row's final
+student. Runs go on where they were interrupted,
 and share the stages that they have in common. The counts of each run lie in
 docs/accuracy/; the table is made of them alone.
 
@@ -65,10 +66,10 @@ def changes_of(row: str) -> dict[str, Any]:
         changes |= more
         if name == row:
             return changes
-    if row in plan["variants"]:
-        changes |= plan["variants"][row]
-        return changes
-    sys.exit(f"no row {row}; there are {', '.join([*plan['rows'], *plan['variants']])}")
+    apart = plan["variants"] | plan["teachers"]
+    if row in apart:
+        return changes | dict(apart[row])
+    sys.exit(f"no row {row}; there are {', '.join([*plan['rows'], *apart])}")
 
 
 def write_params(file: Path, changes: dict[str, Any]) -> None:
@@ -109,8 +110,10 @@ def run(given: argparse.Namespace) -> None:
                 steps = round(given.budget * changes[f"{stage}.iterations"])
                 changes[f"{stage}.iterations"] = max(1, steps)
             write_params(work / "params.yaml", changes)
-            subprocess.run([*DVC, "repro", "retrain_final"], cwd=work, check=True)
-            count(work, file, commit)
+            teacher_alone = row in yaml.safe_load(ROWS.read_text(encoding="utf-8"))["teachers"]
+            stage = "train_supervised" if teacher_alone else "retrain_final"
+            subprocess.run([*DVC, "repro", stage], cwd=work, check=True)
+            count(work, MODELS[:1] if teacher_alone else MODELS, file, commit)
 
 
 def counts_file(given: argparse.Namespace, row: str, seed: int) -> Path:
@@ -119,17 +122,17 @@ def counts_file(given: argparse.Namespace, row: str, seed: int) -> Path:
     return COUNTS / f"{given.split}-{fraction}-x{given.budget:g}-{row}-{seed}.npz"
 
 
-def count(work: Path, file: Path, commit: str) -> None:
+def count(work: Path, models: Sequence[str], file: Path, commit: str) -> None:
     """Score the models of the workspace on its test images."""
     info = read_dataset_info(work / "data/prepared/dataset.json")
     test = read_image_set(work / "data/prepared/test")
     image = section("image", ImageSettings, file=work / "params.yaml")
-    networks = [load_network(work / "data/models" / model, pick_device()) for model in MODELS]
-    found: dict[str, list[Tensor]] = {f"{m}_{s}": [] for m in MODELS for s in SCORES}
+    networks = [load_network(work / "data/models" / model, pick_device()) for model in models]
+    found: dict[str, list[Tensor]] = {f"{m}_{s}": [] for m in models for s in SCORES}
     for entry, probabilities in predict(networks, test, image, what="count"):
         mask = test.mask(entry)
         small = resize_mask(mask, image.size)
-        for model, prob in zip(MODELS, probabilities, strict=True):
+        for model, prob in zip(models, probabilities, strict=True):
             for name, at, truth in (
                 ("own", prob, mask),
                 ("resized", at_own_size(prob, image.size), small),
@@ -142,7 +145,7 @@ def count(work: Path, file: Path, commit: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     said: dict[str, Any] = {"parts": names, "classes": info.classes, "commit": commit}
     np.savez_compressed(file, **(said | sums))
-    for model in MODELS:
+    for model in models:
         mious = [pooled_miou(torch.from_numpy(sums[f"{model}_{score}"])) for score in SCORES]
         print(
             f"{file.stem} {model}: {percent(mious[0])} at the images' own size, "
@@ -162,7 +165,8 @@ def runs() -> Iterator[tuple[str, str, int, dict[str, Any]]]:
 def table() -> Iterator[str]:
     """Markdown: of each set-up and score a row for each row of accuracy.yaml that was run."""
     plan = yaml.safe_load(ROWS.read_text(encoding="utf-8"))
-    order = [*plan["rows"], *plan["variants"]]
+    order = [*plan["rows"], *plan["variants"], *plan["teachers"]]
+    last_row = list(plan["rows"])[-1]
     found: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
     for setup, row, seed, counts in runs():
         found.setdefault(setup, {}).setdefault(row, {})[seed] = counts
@@ -180,9 +184,10 @@ def table() -> Iterator[str]:
             )
             yield "|" + "---|" * (6 + len(classes) + 1)
             for row in sorted(rows, key=order.index):
+                if row not in plan["rows"]:
+                    before = last_row if last_row in rows else None
                 yield "| " + " | ".join(cells(rows, row, before, score)) + " |"
-                # a variant is not what the next one starts from
-                before = row if row in plan["rows"] else before
+                before = row
 
 
 def cells(
@@ -190,19 +195,24 @@ def cells(
 ) -> list[str]:
     """One row of the table: seeds pooled, intervals over parts."""
     seeds = sorted(rows[row])
-    mious = [percent(pooled_miou(pooled(rows[row], seeds, f"{m}_{score}"))) for m in MODELS]
-    final, parts = pooled(rows[row], seeds, f"final_{score}"), names_of(rows[row], seeds)
-    gain = compared(final, pooled(rows[row], seeds, f"teacher_{score}"), parts)
+    found = {
+        model: pooled(rows[row], seeds, f"{model}_{score}")
+        for model in MODELS
+        if f"{model}_{score}" in rows[row][seeds[0]]
+    }
+    mious = [percent(pooled_miou(found[m])) if m in found else "-" for m in MODELS]
+    best, parts = found.get("final", found["teacher"]), names_of(rows[row], seeds)
+    gain = compared(best, found["teacher"], parts) if "final" in found else "-"
     above = "-"
     if before is not None:
         shared = [seed for seed in seeds if seed in rows[before]]
         if shared:
             above = compared(
-                pooled(rows[row], shared, f"final_{score}"),
+                pooled(rows[row], shared, f"{'final' if 'final' in found else 'teacher'}_{score}"),
                 pooled(rows[before], shared, f"final_{score}"),
                 names_of(rows[row], shared),
             )
-    by_class = [percent(iou) for iou in shown_iou(final.sum(dim=0)).tolist()]
+    by_class = [percent(iou) for iou in shown_iou(best.sum(dim=0)).tolist()]
     return [row, ", ".join(map(str, seeds)), *mious, gain, above, *by_class]
 
 

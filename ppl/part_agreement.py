@@ -8,15 +8,16 @@ Axes: N photos, C classes, H height, W width.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, islice
 
 import torch
 from torch import Tensor
 
 from ppl import processes
 from ppl.image_set import Entry, ImageSet
-from ppl.inference import TestTimeSettings, at_own_size, predict
+from ppl.inference import DECODERS, TestTimeSettings, at_own_size, predict
 from ppl.near_duplicates import thumbnail
 from ppl.network import SegmentationNetwork
 from ppl.resize import ImageSettings
@@ -24,8 +25,8 @@ from ppl.resize import ImageSettings
 NOBODY = 1.0
 """The similarity from which photos vote, if each is to be labeled for itself."""
 
-PHOTOS = 16
-"""Of a part, at most so many vote together; it bounds the memory."""
+PHOTOS = 8
+"""Of a part, at most so many vote together, in the order of their ids; it bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -62,48 +63,50 @@ def predict_by_part(
         alike: similarity (0.5-1) from which a photo of the same part votes; `NOBODY`: none does.
         what: names the work on the progress bar.
     """
+    chosen = photos.images.subset(photos.chosen)
     if alike >= NOBODY or not photos.part_of:
-        entries = photos.images.subset(photos.chosen).entries
-        share = replace(photos.images, entries=tuple(processes.every(entries)))
+        share = replace(chosen, entries=tuple(processes.every(chosen.entries)))
         for entry, [prob] in predict([network], share, image, test_time, what=what):
             yield entry, prob
         return
 
-    wanted, part_of = set(photos.chosen), photos.part_of
-    parts = sorted({part_of[id] for id in wanted})
-    mine = set(processes.every(parts))
-    voters = [entry for entry in photos.images.entries if part_of[entry.id] in mine]
-    share = replace(photos.images, entries=tuple(sorted(voters, key=lambda e: part_of[e.id])))
+    def part(entry: Entry) -> str:
+        return photos.part_of.get(entry.id, entry.id)
+
+    mine = set(processes.every(sorted({part(entry) for entry in chosen.entries})))
+    voters = [entry for entry in photos.images.entries if part(entry) in mine]
+    share = replace(photos.images, entries=tuple(sorted(voters, key=part)))
+    wanted = set(photos.chosen)
     predicted = predict([network], share, image, test_time, what=what)
-    for _, of_part in groupby(predicted, key=lambda found: part_of[found[0].id]):
-        for together in _in_portions(of_part):
-            agree = look_alike([photos.images.image(entry) for entry, _ in together], alike)
+    for _, of_part in groupby(predicted, key=lambda found: part(found[0])):
+        while together := list(islice(of_part, PHOTOS)):
+            agree = look_alike(photos.images, [entry for entry, _ in together], alike)
             for (entry, _), voting in zip(together, agree, strict=True):
                 if entry.id in wanted:
-                    size = (entry.height, entry.width)
-                    votes = [
-                        at_own_size(prob, size)
-                        for (_, [prob]), counts in zip(together, voting, strict=True)
-                        if counts
-                    ]
-                    yield entry, torch.stack(votes).mean(dim=0)
+                    yield entry, _mean(together, voting, (entry.height, entry.width))
+            # softmaxes of large photos fill the memory: none is kept while the next are computed
+            together.clear()
 
 
-def look_alike(images: Sequence[Tensor], alike: float) -> list[list[bool]]:
-    """N rows of N: which photos, (3, H, W) uint8, correlate by `alike` or more, or are the same."""
-    thumbnails = torch.stack([thumbnail(image) for image in images]).flatten(1)
-    similar = thumbnails @ thumbnails.mT >= alike
-    return (similar | torch.eye(len(images), dtype=torch.bool)).tolist()
+def look_alike(images: ImageSet, entries: Sequence[Entry], alike: float) -> list[list[bool]]:
+    """N rows of N: which of the photos correlate by `alike` or more, or are the same one."""
+    if len(entries) == 1:
+        return [[True]]
+    with ThreadPoolExecutor(DECODERS) as pool:
+        made = pool.map(lambda entry: thumbnail(images.image(entry)).double(), entries)
+        thumbnails = torch.stack(list(made)).flatten(1)
+    # rounded, so that machines that differ in the last bit of a sum agree
+    similar = (thumbnails @ thumbnails.mT).round(decimals=6) >= alike
+    rows: list[list[bool]] = (similar | torch.eye(len(entries), dtype=torch.bool)).tolist()
+    return rows
 
 
-def _in_portions(
-    found: Iterator[tuple[Entry, list[Tensor]]],
-) -> Iterator[list[tuple[Entry, list[Tensor]]]]:
-    portion = []
-    for one in found:
-        portion.append(one)
-        if len(portion) == PHOTOS:
-            yield portion
-            portion = []
-    if portion:
-        yield portion
+def _mean(
+    found: Sequence[tuple[Entry, list[Tensor]]], counts: Sequence[bool], size: tuple[int, int]
+) -> Tensor:
+    """(C, *size), the mean of the softmaxes that count, one after the other to save memory."""
+    votes = (at_own_size(p, size) for (_, [p]), one in zip(found, counts, strict=True) if one)
+    whole = next(votes).clone()
+    for vote in votes:
+        whole += vote
+    return whole / sum(counts)

@@ -2,8 +2,7 @@
 
 A class on two labeled parts is so seen on many backgrounds and at every place. Source of the idea:
 Ghiasi et al., CVPR 2021 (Simple Copy-Paste), there for objects; here what surrounds a defect comes
-along and fades out, its grey levels are shifted to those of its new place, and it is mirrored,
-turned and resized, since a few defects would else be learned by heart.
+along and fades out, and its grey levels are shifted to those of its new place.
 
 Axes: C channels, H height, W width.
 """
@@ -20,7 +19,6 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from ppl.image_files import defect_classes
-from ppl.resize import resize_image, scaled_size
 from ppl.settings import Settings
 from ppl.training_images import DECODERS, TrainingImages
 
@@ -39,8 +37,6 @@ class PasteSettings(Settings):
 
     probability: Annotated[float, Field(ge=0, le=1)]
     margin: Annotated[int, Field(ge=0, le=64)]
-    quarter_turns: bool
-    scale_max: Annotated[float, Field(ge=1, le=4)]
 
 
 @dataclass(frozen=True)
@@ -175,40 +171,24 @@ def paste_defects(
     images, masks = images.clone(), masks.clone()
     classes = list(bank)
     for position, numbers in enumerate(draws.tolist()):
-        whether, of_class, which, top, left, mirrored, upside_down = numbers
+        whether, of_class, which, top, left, mirror, turn = numbers
         if whether >= settings.probability:
             continue
         defects = bank[classes[int(of_class * len(classes))]]
-        defect = varied(
-            defects[int(which * len(defects))],
-            flips=[axis for axis, draw in ((-1, mirrored), (-2, upside_down)) if draw < 0.5],
-            # within the range that decided one thing, a number is still even and may decide another
-            turned=settings.quarter_turns and 2 * mirrored % 1 < 0.5,
-            scale=settings.scale_max ** (2 * whether / settings.probability - 1),
-        )
-        _paste(images[position], masks[position], defect, (top, left))
+        defect = defects[int(which * len(defects))]
+        _paste(images[position], masks[position], defect, (top, left), (mirror < 0.5, turn < 0.5))
     return images, masks
 
 
-def varied(defect: Defect, *, flips: list[int], turned: bool, scale: float) -> Defect:
-    """A defect resized by `scale`, mirrored along the axes `flips`, then maybe turned by a quarter.
-
-    A defect of which nothing would be left keeps its size.
-    """
-    image, mask, opacity = defect.image, defect.mask, defect.opacity
-    size = scaled_size((mask.shape[0], mask.shape[1]), scale)
-    if size != mask.shape:
-        # half of a pixel decides to which side it belongs, as when a mask is read
-        resized = resize_image(mask[None].float(), size)[0] >= 0.5
-        if resized.any():
-            image, mask = resize_image(image, size), resized
-            opacity = resize_image(opacity[None], size)[0]
-    parts = [part.flip(flips) for part in (image, mask, opacity)]
-    return Defect(defect.value, *(part.mT if turned else part for part in parts))
-
-
-def _paste(image: Tensor, mask: Tensor, defect: Defect, place: tuple[float, float]) -> None:
+def _paste(
+    image: Tensor,
+    mask: Tensor,
+    defect: Defect,
+    place: tuple[float, float],
+    flips: tuple[bool, bool],
+) -> None:
     """Paste in place, wholly inside the image; of a defect larger than it, a part."""
+    axes = [axis for axis, flip in zip((-1, -2), flips, strict=True) if flip]
     size = mask.shape
     ranges = []
     for own, whole, draw in zip(defect.mask.shape, size, place, strict=True):
@@ -218,7 +198,7 @@ def _paste(image: Tensor, mask: Tensor, defect: Defect, place: tuple[float, floa
     cut = (slice(from_y, from_y + height), slice(from_x, from_x + width))
     target = (slice(y, y + height), slice(x, x + width))
     pasted, shape, opacity = (
-        tensor[(..., *cut)] for tensor in (defect.image, defect.mask, defect.opacity)
+        tensor[(..., *cut)].flip(axes) for tensor in (defect.image, defect.mask, defect.opacity)
     )
     pasted = pasted.float() / 255
     if len(pasted) > len(image):

@@ -54,7 +54,7 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 def resize_image(image_CHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """(C, H, W) uint8 or float -> (C, *size) of the same type, bilinear with antialiasing."""
+    """(3, H, W) uint8 or float -> (3, *size) of the same type, bilinear with antialiasing."""
     resized: Tensor = TF.resize(image_CHW, list(size), antialias=True)
     return resized
 

@@ -155,9 +155,7 @@ def test_a_share_asks_for_no_more_images_than_it_needs() -> None:
     assert (list(share.labeled), list(share.unlabeled)) == ([0, 1, 2, 3], [])
 
 
-NOTHING = Pasting(
-    PasteSettings(probability=0.0, margin=0, quarter_turns=True, scale_max=1.5), {}, draws(4)
-)
+NOTHING = Pasting(PasteSettings(probability=0.0, margin=0), {}, draws(4))
 
 
 def step_of(
@@ -223,9 +221,7 @@ def test_defects_are_pasted_into_both_halves_before_they_are_mixed(
 ) -> None:
     shape = torch.ones(3, 3)
     bank = {2: [Defect(2, torch.zeros(1, 3, 3, dtype=torch.uint8), shape > 0, shape)]}
-    pasting = Pasting(
-        PasteSettings(probability=0.7, margin=0, quarter_turns=True, scale_max=1.5), bank, draws(4)
-    )
+    pasting = Pasting(PasteSettings(probability=0.7, margin=0), bank, draws(4))
     found = step_of(4, 4, pasting=pasting)(network)
     again = Pasting(pasting.settings, bank, draws(4))
     halves = [again(stream(seed, 4).next(), again.draw(4)) for seed in (0, 1)]

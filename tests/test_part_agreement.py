@@ -4,9 +4,11 @@ import shutil
 
 import pytest
 import torch
+from PIL import Image
 
+from ppl.errors import InputError
 from ppl.image_set import ImageSet
-from ppl.inference import PLAIN, predict
+from ppl.inference import PLAIN, at_own_size, predict
 from ppl.network import SegmentationNetwork
 from ppl.part_agreement import NOBODY, PHOTOS, Photos, lone, look_alike, predict_by_part
 from tests.conftest import MakeSet, whole
@@ -36,14 +38,12 @@ def alone(network: SegmentationNetwork, images: ImageSet) -> dict[str, torch.Ten
     return {entry.id: prob for entry, [prob] in predict([network], images, SIZE, what="test")}
 
 
-def darker(images: ImageSet, id: str) -> None:
+def darker(images: ImageSet, id: str, factor: float = 0.6) -> None:
     """The same photo under another lamp: it looks the same to the eye, not to the network."""
-    from PIL import Image
-
     file = next(images.image_file(e) for e in images.entries if e.id == id)
     with Image.open(file) as image:
         image.load()
-    image.point(lambda level: int(level * 0.6)).save(file)
+    image.point(lambda level: int(level * factor)).save(file)
 
 
 def test_photos_of_a_part_that_look_alike_are_averaged(
@@ -91,31 +91,78 @@ def test_voters_of_other_sizes_are_brought_to_the_photo_s_own(
     make_set: MakeSet, network: SegmentationNetwork
 ) -> None:
     images = make_set(["a", "b"], sizes=[(40, 30), (60, 50)], masks=False)
+    first, second = (images.image_file(entry) for entry in images.entries)
+    with Image.open(first) as image:
+        image.resize((50, 60), Image.Resampling.BICUBIC).save(second)
+    by_itself = alone(network, images)
     probs = found(network, Photos(images, images.ids, {"a": "p", "b": "p"}), 0.5)
+    both = (by_itself["b"] + at_own_size(by_itself["a"], (60, 50))) / 2
+    assert not torch.allclose(by_itself["b"], both, atol=1e-4)
+    torch.testing.assert_close(probs["b"], both, atol=1e-5, rtol=0)
     assert probs["a"].shape[1:] == (40, 30)
-    assert probs["b"].shape[1:] == (60, 50)
-    torch.testing.assert_close(probs["b"].sum(dim=0), torch.ones(60, 50))
 
 
 def test_of_many_photos_portions_vote(make_set: MakeSet, network: SegmentationNetwork) -> None:
     ids = [f"{k:02}" for k in range(2 * PHOTOS + 1)]
     images = make_set(ids, sizes=[(20, 20)] * len(ids), masks=False)
+    files = [images.image_file(entry) for entry in images.entries]
+    for number, file in enumerate(files[1:], start=1):
+        shutil.copy(files[0], file)
+        darker(images, ids[number], 1 - number / 50)
+    by_itself = alone(network, images)
     probs = found(network, Photos(images, ids, dict.fromkeys(ids, "p")), 0.5)
     assert sorted(probs) == ids
+    for start in range(0, len(ids), PHOTOS):
+        portion = ids[start : start + PHOTOS]
+        mean = torch.stack([by_itself[id] for id in portion]).mean(dim=0)
+        for id in portion:
+            torch.testing.assert_close(probs[id], mean, atol=1e-5, rtol=0)
 
 
-def test_likeness_is_of_photos_as_they_lie() -> None:
-    draws = torch.Generator().manual_seed(0)
-    one = (torch.rand(3, 60, 60, generator=draws) * 255).to(torch.uint8)
-    darker, turned = (one.float() * 0.5).to(torch.uint8), one.rot90(1, (1, 2))
-    assert look_alike([one, darker, turned], 0.9) == [
-        [True, True, False],
-        [True, True, False],
-        [False, False, True],
+def test_a_photo_of_no_part_is_alone_and_a_stranger_is_named(
+    images: ImageSet, network: SegmentationNetwork
+) -> None:
+    darker(images, "b")
+    probs = found(network, Photos(images, ["a", "b"], {"c": "p"}), 0.5)
+    torch.testing.assert_close(probs["a"], alone(network, images)["a"], atol=1e-5, rtol=0)
+    with pytest.raises(InputError, match="holds no image z"):
+        found(network, Photos(images, ["z"], {"z": "p"}), 0.5)
+
+
+def test_processes_share_the_parts(
+    images: ImageSet, network: SegmentationNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    darker(images, "b")
+    photos = Photos(images, images.ids, {"a": "p", "b": "p", "c": "q", "d": "r", "e": "r"})
+    whole_set, shares = found(network, photos, 0.9), []
+    monkeypatch.setattr("ppl.processes.count", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr("ppl.processes.rank", lambda rank=rank: rank)
+        shares.append(found(network, photos, 0.9))
+    assert [sorted(share) for share in shares] == [["a", "b", "d", "e"], ["c"]]
+    for id, prob in (shares[0] | shares[1]).items():
+        torch.testing.assert_close(prob, whole_set[id], atol=1e-5, rtol=0)
+
+
+def test_likeness_is_of_photos_as_they_lie(make_set: MakeSet) -> None:
+    images = make_set(["a", "b", "c", "d", "e"], sizes=[(60, 60)] * 5, masks=False)
+    one, dark, turned, *uniform = (images.image_file(entry) for entry in images.entries)
+    for file in (dark, turned):
+        shutil.copy(one, file)
+    darker(images, "b")
+    with Image.open(one) as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(turned)
+        for file in uniform:
+            Image.new(image.mode, image.size, 9).save(file)
+    yes, no = True, False
+    assert look_alike(images, images.entries, 0.9) == [
+        [yes, yes, no, no, no],
+        [yes, yes, no, no, no],
+        [no, no, yes, no, no],
+        # a uniform photo is like none, but votes on its own mask
+        [no, no, no, yes, no],
+        [no, no, no, no, yes],
     ]
-    # a uniform photo is like none, but votes on its own mask
-    uniform = torch.full((3, 60, 60), 9, dtype=torch.uint8)
-    assert look_alike([uniform, uniform], 0.5) == [[True, False], [False, True]]
 
 
 def test_nothing_to_label(images: ImageSet, network: SegmentationNetwork) -> None:

@@ -13,14 +13,13 @@ from ppl.paste import (
     collect_defects,
     cut_defects,
     paste_defects,
-    varied,
 )
 from tests.conftest import MakeSet
 from tests.test_training_images import of
 
 CPU = torch.device("cpu")
 LIMIT = (64, 64)
-ALWAYS = PasteSettings(probability=1.0, margin=2, quarter_turns=False, scale_max=1.0)
+ALWAYS = PasteSettings(probability=1.0, margin=2)
 
 
 def labeled(size: int = 20) -> tuple[Tensor, Tensor]:
@@ -123,50 +122,6 @@ def test_places_and_flips_vary_and_stay_inside() -> None:
     assert len(corner) == 4
 
 
-def test_turns_and_sizes_vary() -> None:
-    settings = PasteSettings(probability=1.0, margin=2, quarter_turns=True, scale_max=2.0)
-    _, masks = paste_defects(*batch(300, size=40), bank(), settings, draws(300))
-    lying, sizes = [], []
-    for mask in masks:
-        rows, columns = (mask == 2).nonzero().unbind(1)
-        height, width = (int(at.max() - at.min()) + 1 for at in (rows, columns))
-        lying.append(width > height)
-        sizes.append(max(height, width))
-    assert 0.4 < sum(lying) / len(lying) < 0.6
-    # of six pixels, as many are halved as doubled: the draw is even on a scale of logarithms
-    assert (min(sizes), max(sizes)) == (3, 12)
-    assert sorted(sizes)[len(sizes) // 2] in (5, 6, 7)
-
-
-def test_a_turned_defect_is_the_turned_defect() -> None:
-    [defect] = bank()[2]
-    turned = varied(defect, flips=[], turned=True, scale=1.0)
-    for part, before in (
-        (turned.image, defect.image),
-        (turned.mask, defect.mask),
-        (turned.opacity, defect.opacity),
-    ):
-        assert torch.equal(part, before.transpose(-1, -2))
-
-
-@pytest.mark.parametrize("scale", [0.5, 1.0, 1.5, 2.0, 3.0])
-def test_a_resized_defect_covers_its_own_dark_pixels(scale: float) -> None:
-    [defect] = bank()[2]
-    found = varied(defect, flips=[-1], turned=False, scale=scale)
-    assert found.mask.sum() == pytest.approx(12 * scale**2, rel=0.3)
-    assert found.opacity[found.mask].min() > 0.5
-    image = found.image[0].float()
-    assert image[found.mask].mean() < 65 < image[~found.mask].mean()
-
-
-def test_a_defect_that_would_vanish_keeps_its_size() -> None:
-    image, mask = labeled()
-    mask[6] = 0
-    mask[5, 9:] = 0
-    [defect] = cut_defects(image, mask, margin=2, limit=LIMIT)
-    assert varied(defect, flips=[], turned=False, scale=0.25).mask.sum() == 1
-
-
 def test_the_given_images_stay_as_they_are() -> None:
     images, masks = batch(4)
     before = images.clone(), masks.clone()
@@ -177,7 +132,7 @@ def test_the_given_images_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize("probability", [0.0, 0.3])
 def test_as_many_images_get_one_as_asked(probability: float) -> None:
-    settings = PasteSettings(probability=probability, margin=2, quarter_turns=False, scale_max=1.0)
+    settings = PasteSettings(probability=probability, margin=2)
     images, masks = batch(1000)
     found = paste_defects(images, masks, bank(), settings, draws(1000))
     pasted = (found[1] == 2).any(dim=2).any(dim=1)
@@ -224,5 +179,5 @@ def test_defects_come_from_the_masks_of_the_images(make_set: MakeSet) -> None:
     shown = {value for k in range(3) for value in data.read(k)[1].unique().tolist()}
     found = collect_defects(data, ALWAYS, draws=torch.Generator(), device=CPU)
     assert list(found) == sorted(shown - {0, IGNORE})
-    never = PasteSettings(probability=0.0, margin=2, quarter_turns=False, scale_max=1.0)
+    never = PasteSettings(probability=0.0, margin=2)
     assert collect_defects(data, never, draws=torch.Generator(), device=CPU) == {}

@@ -12,7 +12,7 @@ from ppl.image_files import IGNORE, read_mask
 from ppl.image_set import DatasetInfo, mask_file, masked_ids, write_dataset_info
 from ppl.inference import predict
 from ppl.network import SegmentationNetwork, save_network
-from ppl.part_agreement import lone
+from ppl.part_agreement import NOBODY, lone
 from ppl.pseudo_label import (
     PseudoLabelSettings,
     doubt_bounds,
@@ -78,6 +78,39 @@ def test_only_the_named_images_are_labeled_and_no_mask_of_theirs_is_read(
         out=Path("out"),
     )
     assert masked_ids(tmp_path / "out") == chosen
+
+
+@pytest.mark.parametrize(("alike", "vote"), [(0.8, True), (NOBODY, False)])
+def test_photos_of_a_part_vote_if_asked(
+    tmp_path: Path,
+    make_set: MakeSet,
+    network: SegmentationNetwork,
+    monkeypatch: pytest.MonkeyPatch,
+    alike: float,
+    vote: bool,
+) -> None:
+    images = make_set(["a", "b"], sizes=[(40, 40)] * 2, masks=False)
+    first, second = (images.image_file(entry) for entry in images.entries)
+    with Image.open(first) as image:
+        image.point(lambda level: level // 4).save(second)
+    save_network(tmp_path / "model", network, network.state_dict(), iteration=1)
+    write_dataset_info(tmp_path / "dataset.json", INFO)
+    write_split_record(tmp_path / "split.json", SplitRecord("group", {}, {"a": "p", "b": "p"}))
+    (tmp_path / "ids.txt").write_text("a\nb\n", encoding="utf-8")
+    settings = PLAIN.model_copy(update={"alike": alike})
+    params = {"image": SIZE.model_dump(), "pseudo_label": settings.model_dump()}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    monkeypatch.chdir(tmp_path)
+    pseudo_label(
+        model=Path("model"),
+        unlabeled=images.folder,
+        dataset=Path("dataset.json"),
+        record=Path("split.json"),
+        ids=Path("ids.txt"),
+        out=Path("out"),
+    )
+    found = [read_mask(mask_file(tmp_path / "out", id)) for id in ("a", "b")]
+    assert torch.equal(*found) == vote
 
 
 def test_no_chosen_image_leaves_an_empty_folder(
