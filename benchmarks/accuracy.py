@@ -12,6 +12,9 @@ docs/accuracy/; the table is made of them alone.
 Two scores of every model: at the images' own size, and with prediction and mask resized to the
 network's, as published comparisons do. With `--split lists` the test images are the same for all
 seeds; with `group` each seed draws its own parts. Seeds are pooled as if they were one test set.
+
+Two runs at once, each with a `--work` of its own and OMP_NUM_THREADS=1, take less time on two cores
+than one after the other; a third, or the tests beside them, slows all down several times.
 """
 
 import argparse
