@@ -61,9 +61,15 @@ def preset(name: str) -> dict[str, Any]:
     return {key: yaml.safe_load(value) for key, value in pairs}
 
 
+def read_plan() -> dict[str, dict[str, Any]]:
+    """What benchmarks/accuracy.yaml says: base, rows, variants and teachers."""
+    plan: dict[str, dict[str, Any]] = yaml.safe_load(ROWS.read_text(encoding="utf-8"))
+    return plan
+
+
 def changes_of(row: str) -> dict[str, Any]:
     """All that a row changes in params.yaml."""
-    plan = yaml.safe_load(ROWS.read_text(encoding="utf-8"))
+    plan = read_plan()
     changes: dict[str, Any] = plan["base"] | preset("paper")
     for name, more in plan["rows"].items():
         changes |= more
@@ -113,7 +119,7 @@ def run(given: argparse.Namespace) -> None:
                 steps = round(given.budget * changes[f"{stage}.iterations"])
                 changes[f"{stage}.iterations"] = max(1, steps)
             write_params(work / "params.yaml", changes)
-            teacher_alone = row in yaml.safe_load(ROWS.read_text(encoding="utf-8"))["teachers"]
+            teacher_alone = row in read_plan()["teachers"]
             stage = "train_supervised" if teacher_alone else "retrain_final"
             subprocess.run([*DVC, "repro", stage], cwd=work, check=True)
             count(work, MODELS[:1] if teacher_alone else MODELS, file, commit)
@@ -167,7 +173,7 @@ def runs() -> Iterator[tuple[str, str, int, dict[str, Any]]]:
 
 def table() -> Iterator[str]:
     """Markdown: of each set-up and score a row for each row of accuracy.yaml that was run."""
-    plan = yaml.safe_load(ROWS.read_text(encoding="utf-8"))
+    plan = read_plan()
     order = [*plan["rows"], *plan["variants"], *plan["teachers"]]
     last_row = list(plan["rows"])[-1]
     found: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from ppl.image_files import IGNORE, read_mask
-from ppl.image_set import DatasetInfo, mask_file, masked_ids, write_dataset_info
+from ppl.image_set import DatasetInfo, ImageSet, mask_file, masked_ids, write_dataset_info
 from ppl.inference import predict
 from ppl.network import SegmentationNetwork, save_network
 from ppl.part_agreement import NOBODY, lone
@@ -27,6 +27,33 @@ SIZE = whole(32, 32)
 PLAIN = PseudoLabelSettings(scales=[1.0], flip=True, alike=1.0, ignore_fraction=0.0)
 INFO = DatasetInfo("tiles", ("background", "crack", "stain"), tuple(COLOURS))
 IDS = ["a/x", "a/x.1", "a.b/c d", "b/x", "x\u2028y"]
+
+
+def label_from_files(
+    folder: Path,
+    images: ImageSet,
+    network: SegmentationNetwork,
+    chosen: list[str],
+    settings: PseudoLabelSettings,
+    *,
+    parts: dict[str, str],
+) -> None:
+    """Write into `folder`, the working directory, what the stage reads, and run it: OUT is out/."""
+    save_network(folder / "model", network, network.state_dict(), iteration=1)
+    write_dataset_info(folder / "dataset.json", INFO)
+    write_split_record(folder / "split.json", SplitRecord("group" if parts else "image", {}, parts))
+    with (folder / "ids.txt").open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(f"{id}\n" for id in chosen)
+    params = {"image": SIZE.model_dump(), "pseudo_label": settings.model_dump()}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    pseudo_label(
+        model=Path("model"),
+        unlabeled=images.folder,
+        dataset=Path("dataset.json"),
+        record=Path("split.json"),
+        ids=Path("ids.txt"),
+        out=Path("out"),
+    )
 
 
 def test_every_image_gets_the_likeliest_classes_at_its_own_size(
@@ -60,23 +87,9 @@ def test_only_the_named_images_are_labeled_and_no_mask_of_theirs_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     images = make_set(IDS, masks=False)
-    save_network(tmp_path / "model", network, network.state_dict(), iteration=1)
-    write_dataset_info(tmp_path / "dataset.json", INFO)
-    write_split_record(tmp_path / "split.json", SplitRecord("image", {}, {}))
     chosen = sorted(IDS)[1:]
-    with (tmp_path / "ids.txt").open("w", encoding="utf-8", newline="\n") as stream:
-        stream.writelines(f"{id}\n" for id in chosen)
-    params = {"image": SIZE.model_dump(), "pseudo_label": PLAIN.model_dump()}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     monkeypatch.chdir(tmp_path)
-    pseudo_label(
-        model=Path("model"),
-        unlabeled=images.folder,
-        dataset=Path("dataset.json"),
-        record=Path("split.json"),
-        ids=Path("ids.txt"),
-        out=Path("out"),
-    )
+    label_from_files(tmp_path, images, network, chosen, PLAIN, parts={})
     assert masked_ids(tmp_path / "out") == chosen
 
 
@@ -93,22 +106,9 @@ def test_photos_of_a_part_vote_if_asked(
     first, second = (images.image_file(entry) for entry in images.entries)
     with Image.open(first) as image:
         image.point(lambda level: level // 4).save(second)
-    save_network(tmp_path / "model", network, network.state_dict(), iteration=1)
-    write_dataset_info(tmp_path / "dataset.json", INFO)
-    write_split_record(tmp_path / "split.json", SplitRecord("group", {}, {"a": "p", "b": "p"}))
-    (tmp_path / "ids.txt").write_text("a\nb\n", encoding="utf-8")
-    settings = PLAIN.model_copy(update={"alike": alike})
-    params = {"image": SIZE.model_dump(), "pseudo_label": settings.model_dump()}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     monkeypatch.chdir(tmp_path)
-    pseudo_label(
-        model=Path("model"),
-        unlabeled=images.folder,
-        dataset=Path("dataset.json"),
-        record=Path("split.json"),
-        ids=Path("ids.txt"),
-        out=Path("out"),
-    )
+    settings = PLAIN.model_copy(update={"alike": alike})
+    label_from_files(tmp_path, images, network, ["a", "b"], settings, parts={"a": "p", "b": "p"})
     found = [read_mask(mask_file(tmp_path / "out", id)) for id in ("a", "b")]
     assert torch.equal(*found) == vote
 
