@@ -2,12 +2,13 @@
 
     python -m benchmarks.accuracy run paper pasted --seeds 0 1 --data DIR --weights FILE
     python -m benchmarks.accuracy table
+    python -m benchmarks.accuracy plot PNG from_labeler
 
 A row has all changes of the rows above it: so each shows what one remedy does. A variant has those
 of all rows and its own, and is compared with the last row; of a teacher it is that row's final
 student. Runs go on where they were interrupted,
 and share the stages that they have in common. The counts of each run lie in
-docs/accuracy/; the table is made of them alone.
+docs/accuracy/; the table is made of them alone, and so is the plot of one row over budgets.
 
 Two scores of every model: at the images' own size, and with prediction and mask resized to the
 network's, as published comparisons do. With `--split lists` the test images are the same for all
@@ -21,7 +22,10 @@ import argparse
 import shlex
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +40,7 @@ from ppl.compare import MODELS
 from ppl.confidence import likeliest
 from ppl.confusion import confusion_matrix
 from ppl.errors import InputError
+from ppl.fraction_plot import Point, fraction_plot, write_png
 from ppl.image_set import read_dataset_info, read_image_set
 from ppl.inference import at_own_size, predict
 from ppl.model_metrics import pixel_metrics, pooled_miou
@@ -49,9 +54,26 @@ from ppl.split_record import read_split_record
 ROOT = Path(__file__).parent.parent
 ROWS = ROOT / "benchmarks" / "accuracy.yaml"
 COUNTS = ROOT / "docs" / "accuracy"
-SCORES = ("own", "resized")
+SCORES = {"own": "at the images' own size", "resized": "resized"}
 INTERVALS = IntervalSettings(confidence=0.95, resamples=2000, few_parts=10)
 ITERATIONS = ("train_supervised", "retrain_reliable", "retrain_final")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the runs of one table share; `budget` multiplies the rows' iterations."""
+
+    split: str
+    labeled: Fraction
+    budget: Fraction
+
+    def __str__(self) -> str:
+        """As a table's title says it."""
+        return f"{self.split}, {self.labeled} of the labels, {self.budget} of the steps"
+
+
+# counts of each set-up, row and seed
+Kept = dict[Setup, dict[str, dict[int, dict[str, Any]]]]
 
 
 def preset(name: str) -> dict[str, Any]:
@@ -157,33 +179,37 @@ def count(work: Path, models: Sequence[str], file: Path, commit: str) -> None:
     for model in models:
         mious = [pooled_miou(torch.from_numpy(sums[f"{model}_{score}"])) for score in SCORES]
         print(
-            f"{file.stem} {model}: {percent(mious[0])} at the images' own size, "
-            f"{percent(mious[1])} resized",
+            f"{file.stem} {model}: "
+            + ", ".join(
+                f"{percent(miou)} {how}" for miou, how in zip(mious, SCORES.values(), strict=True)
+            ),
             flush=True,
         )
 
 
-def runs() -> Iterator[tuple[str, str, int, dict[str, Any]]]:
-    """(set-up, row, seed, counts) of all runs that were kept."""
-    for file in sorted(COUNTS.glob("*.npz")):
-        split, fraction, budget, row, seed = file.stem.split("-")
+def kept(folder: Path) -> Kept:
+    """The counts of all runs that were kept in a folder."""
+    found: Kept = defaultdict(lambda: defaultdict(dict))
+    for file in sorted(folder.glob("*.npz")):
+        split, labeled, budget, row, seed = file.stem.split("-")
+        setup = Setup(
+            split, Fraction(labeled.replace("_", "/")), Fraction(budget.removeprefix("x"))
+        )
         with np.load(file, allow_pickle=False) as counts:
-            yield f"{split} {fraction} {budget}", row, int(seed), dict(counts)
+            found[setup][row][int(seed)] = dict(counts)
+    return found
 
 
-def table() -> Iterator[str]:
+def table(found: Kept) -> Iterator[str]:
     """Markdown: of each set-up and score a row for each row of accuracy.yaml that was run."""
     plan = read_plan()
     order = [*plan["rows"], *plan["variants"], *plan["teachers"]]
     last_row = list(plan["rows"])[-1]
-    found: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
-    for setup, row, seed, counts in runs():
-        found.setdefault(setup, {}).setdefault(row, {})[seed] = counts
     for setup, rows in found.items():
         for score in SCORES:
             before: str | None = None
             classes = next(iter(next(iter(rows.values())).values()))["classes"].tolist()
-            yield f"\n**{setup}**, {score}\n"
+            yield f"\n**{setup}**, {SCORES[score]}\n"
             yield (
                 "| "
                 + " | ".join(
@@ -241,11 +267,33 @@ def compared(model: Tensor, other: Tensor, parts: Sequence[str]) -> str:
     return gain_cell(pixel_metrics(model, parts, classes, INTERVALS, teacher=other))
 
 
+def budget_points(found: Kept, row: str) -> list[Point]:
+    """The scores of a row's models over the budgets, seeds pooled: a panel a split and score."""
+    points = []
+    for score in SCORES:
+        for setup, rows in found.items():
+            if row not in rows:
+                continue
+            of_seed = rows[row]
+            seeds = sorted(of_seed)
+            parts, classes = names_of(of_seed, seeds), of_seed[seeds[0]]["classes"].tolist()
+            panel = f"{setup.split}, {setup.labeled} of the labels, {SCORES[score]}"
+            for model in MODELS:
+                counts = pooled(of_seed, seeds, f"{model}_{score}")
+                said: dict[str, Any] = pixel_metrics(counts, parts, classes, INTERVALS)
+                bounds = said["miou_low"], said["miou_high"]
+                points.append(Point(panel, setup.budget, model, said["miou"], *bounds))
+    return points
+
+
 def main() -> None:
-    """Run rows, or print the table."""
+    """Run rows, print the table or draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("table")
+    drawn = commands.add_parser("plot")
+    drawn.add_argument("png", type=Path)
+    drawn.add_argument("row")
     one = commands.add_parser("run")
     one.add_argument("rows", nargs="+")
     one.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -265,8 +313,11 @@ def main() -> None:
             run(given)
         except InputError as error:
             sys.exit(str(error))
+    elif given.command == "plot":
+        points = budget_points(kept(COUNTS), given.row)
+        write_png(given.png, fraction_plot(points, of="times the rows' iterations"))
     else:
-        print("\n".join(table()))
+        print("\n".join(table(kept(COUNTS))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The plot of mIoU over the label fraction, the gain of the unlabeled images shaded."""
+"""The plot of mIoU over a fraction, of labels say; the gain of the unlabeled images is shaded."""
 
 import json
 import math
@@ -32,13 +32,16 @@ class Point:
     high: float | None
 
 
-def fraction_plot(points: Sequence[Point]) -> dict[str, Any]:
+def fraction_plot(points: Sequence[Point], *, of: str = "labeled fraction") -> dict[str, Any]:
     """A Vega-Lite specification: a panel a title, a line a model through its means over runs.
 
     The area between teacher and final student is green where the student is better, else red.
+
+    Args:
+        of: what `Point.fraction` is; names the axis.
     """
     panels = list(dict.fromkeys(point.panel for point in points))
-    views = [_panel(title, [p for p in points if p.panel == title]) for title in panels]
+    views = [_panel(title, [p for p in points if p.panel == title], of) for title in panels]
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "background": "white",
@@ -80,7 +83,7 @@ def gain_areas(means: dict[str, dict[float, float]]) -> list[dict[str, float | s
     return corners
 
 
-def _panel(title: str, points: Sequence[Point]) -> dict[str, Any]:
+def _panel(title: str, points: Sequence[Point], of: str) -> dict[str, Any]:
     values = defaultdict(lambda: defaultdict(list))  # type: ignore[var-annotated]
     for point in points:
         values[point.model][float(point.fraction)].append(100 * point.miou)
@@ -94,7 +97,7 @@ def _panel(title: str, points: Sequence[Point]) -> dict[str, Any]:
     x = {
         "field": "x",
         "type": "quantitative",
-        "title": "labeled fraction",
+        "title": of,
         "scale": {"type": "log", "domain": [min(ticks) / 1.15, max(ticks) * 1.15], "nice": False},
         "axis": {"values": list(ticks), "labelExpr": f"{labels} : ''", "grid": False},
     }
@@ -130,7 +133,7 @@ def _panel(title: str, points: Sequence[Point]) -> dict[str, Any]:
         "width": 420,
         "height": 300,
         "title": {
-            "text": title or "mIoU over the labeled fraction",
+            "text": title or f"mIoU over the {of}",
             "subtitle": "shaded: final student above (green) or below (red) its teacher",
             "anchor": "start",
         },
