@@ -315,7 +315,9 @@ def main() -> None:
             sys.exit(str(error))
     elif given.command == "plot":
         points = budget_points(kept(COUNTS), given.row)
-        write_png(given.png, fraction_plot(points, of="times the rows' iterations"))
+        base = read_plan()["base"]
+        steps = " + ".join(f"{base[f'{stage}.iterations']:,}" for stage in ITERATIONS)
+        write_png(given.png, fraction_plot(points, of=f"times {steps} iterations"))
     else:
         print("\n".join(table(kept(COUNTS))))
 
