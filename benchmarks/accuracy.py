@@ -230,11 +230,7 @@ def cells(
 ) -> list[str]:
     """One row of the table: seeds pooled, intervals over parts."""
     seeds = sorted(rows[row])
-    found = {
-        model: pooled(rows[row], seeds, f"{model}_{score}")
-        for model in MODELS
-        if f"{model}_{score}" in rows[row][seeds[0]]
-    }
+    found = by_model(rows[row], score)
     mious = [percent(pooled_miou(found[m])) if m in found else "-" for m in MODELS]
     best, parts = found.get("final", found["teacher"]), names_of(rows[row], seeds)
     gain = compared(best, found["teacher"], parts) if "final" in found else "-"
@@ -249,6 +245,13 @@ def cells(
             )
     by_class = [percent(iou) for iou in shown_iou(best.sum(dim=0)).tolist()]
     return [row, ", ".join(map(str, seeds)), *mious, gain, above, *by_class]
+
+
+def by_model(of_seed: dict[int, dict[str, Any]], score: str) -> dict[str, Tensor]:
+    """(parts of all seeds, C, C) of each model that a row trained."""
+    seeds = sorted(of_seed)
+    keys = {model: f"{model}_{score}" for model in MODELS}
+    return {m: pooled(of_seed, seeds, key) for m, key in keys.items() if key in of_seed[seeds[0]]}
 
 
 def pooled(of_seed: dict[int, dict[str, Any]], seeds: Sequence[int], key: str) -> Tensor:
@@ -278,8 +281,7 @@ def budget_points(found: Kept, row: str) -> list[Point]:
             seeds = sorted(of_seed)
             parts, classes = names_of(of_seed, seeds), of_seed[seeds[0]]["classes"].tolist()
             panel = f"{setup.split}, {setup.labeled} of the labels, {SCORES[score]}"
-            for model in MODELS:
-                counts = pooled(of_seed, seeds, f"{model}_{score}")
+            for model, counts in by_model(of_seed, score).items():
                 said: dict[str, Any] = pixel_metrics(counts, parts, classes, INTERVALS)
                 bounds = said["miou_low"], said["miou_high"]
                 points.append(Point(panel, setup.budget, model, said["miou"], *bounds))
@@ -315,6 +317,8 @@ def main() -> None:
             sys.exit(str(error))
     elif given.command == "plot":
         points = budget_points(kept(COUNTS), given.row)
+        if not points:
+            sys.exit(f"no run of {given.row} was kept in {COUNTS}")
         base = read_plan()["base"]
         steps = " + ".join(f"{base[f'{stage}.iterations']:,}" for stage in ITERATIONS)
         write_png(given.png, fraction_plot(points, of=f"times {steps} iterations"))
