@@ -26,7 +26,7 @@ from ppl.image_files import write_mask
 from ppl.image_set import DatasetInfo, Entry, ImageSet, read_image_set, write_index, write_json
 from ppl.network import CPU
 from ppl.part_agreement import lone
-from ppl.pseudo_label import PseudoLabelSettings, write_pseudo_masks
+from ppl.pseudo_label import ONE_LOOK, write_pseudo_masks
 from ppl.ranking import score_images, split_by_reliability, write_ids
 from ppl.resize import ImageSettings
 
@@ -89,8 +89,7 @@ def main() -> None:
             one_file.with_name(f"{file.stem[-1]}.png"), mask, colours
         )
         half = images.subset(reliable)
-        settings = PseudoLabelSettings(scales=[1.0], flip=False, alike=1.0, ignore_fraction=0.0)
-        write_pseudo_masks(networks[0], lone(half), image, settings, info, folder / "out")
+        write_pseudo_masks(networks[0], lone(half), image, ONE_LOOK, info, folder / "out")
         note("pseudo-label half of them")
     write_result(result, given.out)
 

@@ -52,8 +52,8 @@ from ppl.launch import memory_settings
 from ppl.loss import PAPER, segmentation_loss
 from ppl.network import SegmentationNetwork, pick_device
 from ppl.part_agreement import lone
-from ppl.paste import PasteSettings
-from ppl.pseudo_label import PseudoLabelSettings, write_pseudo_masks
+from ppl.paste import PAPER as NOTHING_PASTED
+from ppl.pseudo_label import ONE_LOOK, write_pseudo_masks
 from ppl.ranking import score_images
 from ppl.resize import ImageSettings
 from ppl.retrain import retrain
@@ -207,7 +207,7 @@ def training(given: Given, folder: Path, *, student: bool, weak: WeakAugmentSett
         "weak": weak,
         "strong": strong_augment.PAPER,
         "sampling": SamplingSettings(repeat_below=0.3),
-        "paste": PasteSettings(probability=0.5, margin=3),
+        "paste": NOTHING_PASTED.model_copy(update={"probability": 0.5}),
         "loss": LOSS,
         "optimizer": OPTIMIZER,
         "selection": SelectionSettings(by="last", every=10**9, fall_back=False),
@@ -278,7 +278,7 @@ def prediction(
             networks[0],
             lone(images),
             image,
-            PseudoLabelSettings(scales=[1.0], flip=False, alike=1.0, ignore_fraction=0.0),
+            ONE_LOOK,
             DatasetInfo("x", tuple(map(str, range(CLASSES))), tuple(COLOURS)),
             folder / "out",
         )
@@ -367,7 +367,7 @@ def several(given: Given, folder: Path) -> dict[str, Any]:
         strong=strong_augment.PAPER,
         cutmix=CUTMIX,
         sampling=SamplingSettings(repeat_below=0.0),
-        paste=PasteSettings(probability=0.5, margin=3),
+        paste=NOTHING_PASTED.model_copy(update={"probability": 0.5}),
         loss=LOSS,
         optimizer=OPTIMIZER,
         selection=SelectionSettings(by="last", every=10**9, fall_back=False),

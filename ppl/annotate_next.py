@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -23,10 +23,10 @@ from ppl.confidence import likeliest
 from ppl.confusion import confusion_matrix, miou
 from ppl.image_files import IGNORE, class_values, read_mask
 from ppl.image_set import DatasetInfo, Entry, ImageSet, mask_file, masked_ids
-from ppl.inference import TestTimeSettings, predict
 from ppl.near_duplicates import describe, most_similar, near_duplicates
 from ppl.network import SegmentationNetwork
 from ppl.overlays import contact_sheet, write_picture
+from ppl.part_agreement import Photos, VotingSettings, predict_by_part
 from ppl.resize import ImageSettings
 from ppl.scores import BACKGROUND
 from ppl.settings import Settings
@@ -78,9 +78,9 @@ def read_scores(file: Path) -> dict[str, float]:
 
 def disagreements(
     final: SegmentationNetwork,
-    images: ImageSet,
+    photos: Photos,
     image: ImageSettings,
-    test_time: TestTimeSettings,
+    settings: VotingSettings,
     reliable_masks: Path,
     hard_masks: Path,
     classes: int,
@@ -92,6 +92,7 @@ def disagreements(
     numbers of all.
 
     Args:
+        photos: those to compare, each labeled by the final model as it was by those before it.
         image: the size of the network's input and how an image gets there.
         reliable_masks, hard_masks: folders of pseudo-masks; each image has one in one of them.
 
@@ -99,9 +100,8 @@ def disagreements(
         InputError: an image has no pseudo-mask.
     """
     reliable = set(masked_ids(reliable_masks))
-    share = replace(images, entries=tuple(processes.every(images.entries)))
     found = {}
-    for entry, [prob] in predict([final], share, image, test_time, what="annotate next"):
+    for entry, prob in predict_by_part(final, photos, image, settings, what="annotate next"):
         folder = reliable_masks if entry.id in reliable else hard_masks
         taught = read_mask(mask_file(folder, entry.id))
         agreement = miou(confusion_matrix(likeliest(prob).cpu(), taught, classes))

@@ -31,6 +31,8 @@ from ppl.overlays import (
     overlay_row,
     write_picture,
 )
+from ppl.part_agreement import Photos
+from ppl.pseudo_label import PseudoLabelSettings, doubt_bounds, pseudo_masks
 from ppl.resize import ImageSettings
 from ppl.scores import BACKGROUND, DetectionCounts, detection, scores
 
@@ -144,23 +146,22 @@ def pseudo_mask_quality(masks: Path, hidden: Path, classes: int) -> PseudoMaskQu
 
 def teacher_on_hard_half(
     teacher: SegmentationNetwork,
-    unlabeled: ImageSet,
-    hard_masks: Path,
+    hard: Photos,
     hidden: Path,
     classes: int,
     image: ImageSettings,
-    test_time: TestTimeSettings,
+    settings: PseudoLabelSettings,
 ) -> PseudoMaskQuality:
-    """What the teacher's pseudo-masks of the hard half would have been worth."""
+    """What the teacher's pseudo-masks of the hard half would have been worth.
+
+    They are made as student 1's were: with the same votes, and as many pixels left out.
+    """
     known = set(masked_ids(hidden))
-    both = [id for id in masked_ids(hard_masks) if id in known]
-    hard = unlabeled.subset(processes.every(both))
-    found = predict([teacher], hard, image, test_time, what="hard half by the teacher")
-    return compare_with_hidden(
-        ((entry.id, likeliest(prob).to("cpu", torch.uint8)) for entry, [prob] in found),
-        hidden,
-        classes,
-    )
+    both = replace(hard, chosen=[id for id in hard.chosen if id in known])
+    what = "hard half by the teacher"
+    bounds = doubt_bounds(teacher, hard, image, settings) if both.chosen else None
+    masks = pseudo_masks(teacher, both, image, settings, bounds, what=what)
+    return compare_with_hidden(((entry.id, mask) for entry, mask in masks), hidden, classes)
 
 
 def pseudo_mask_metrics(

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ppl import processes
@@ -25,8 +27,12 @@ from ppl.resize import ImageSettings
 NOBODY = 1.0
 """The similarity from which photos vote, if each is to be labeled for itself."""
 
-PHOTOS = 8
-"""Of a part, at most so many vote together, in the order of their ids; it bounds the memory."""
+
+class VotingSettings(TestTimeSettings):
+    """The part of section `pseudo_label` that says what a prediction is averaged over."""
+
+    alike: Annotated[float, Field(ge=0.5, le=1)]
+    voters: Annotated[int, Field(ge=2)]
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,8 @@ def predict_by_part(
     network: SegmentationNetwork,
     photos: Photos,
     image: ImageSettings,
-    test_time: TestTimeSettings,
+    settings: VotingSettings,
     *,
-    alike: float,
     what: str,
 ) -> Iterator[tuple[Entry, Tensor]]:
     """The chosen images, each with its (C, H, W) softmax averaged over the photos that vote on it.
@@ -60,13 +65,15 @@ def predict_by_part(
     Of several processes each yields its share.
 
     Args:
-        alike: similarity (0.5-1) from which a photo of the same part votes; `NOBODY`: none does.
+        settings: `alike` is the similarity (0.5-1) from which a photo of the same part votes, at
+            `NOBODY` none does; of a part, at most `voters` photos vote together, in the order of
+            their ids.
         what: names the work on the progress bar.
     """
     chosen = photos.images.subset(photos.chosen)
-    if alike >= NOBODY or not photos.part_of:
+    if settings.alike >= NOBODY or not photos.part_of:
         share = replace(chosen, entries=tuple(processes.every(chosen.entries)))
-        for entry, [prob] in predict([network], share, image, test_time, what=what):
+        for entry, [prob] in predict([network], share, image, settings, what=what):
             yield entry, prob
         return
 
@@ -77,10 +84,10 @@ def predict_by_part(
     voters = [entry for entry in photos.images.entries if part(entry) in mine]
     share = replace(photos.images, entries=tuple(sorted(voters, key=part)))
     wanted = set(photos.chosen)
-    predicted = predict([network], share, image, test_time, what=what)
+    predicted = predict([network], share, image, settings, what=what)
     for _, of_part in groupby(predicted, key=lambda found: part(found[0])):
-        while together := list(islice(of_part, PHOTOS)):
-            agree = look_alike(photos.images, [entry for entry, _ in together], alike)
+        while together := list(islice(of_part, settings.voters)):
+            agree = look_alike(photos.images, [entry for entry, _ in together], settings.alike)
             for (entry, _), voting in zip(together, agree, strict=True):
                 if entry.id in wanted:
                     yield entry, _mean(together, voting, (entry.height, entry.width))

@@ -10,7 +10,7 @@ Axes: C channels, H height, W width.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
-from ppl.image_files import defect_classes
+from ppl.image_files import IGNORE, defect_classes
 from ppl.settings import Settings
 from ppl.training_images import DECODERS, TrainingImages
 
@@ -28,15 +28,21 @@ DRAWS = 7
 READ_AHEAD = 64
 """Images decoded at once."""
 
-PER_CLASS = 64
-"""Defects of a class that are kept; they bound the memory."""
-
 
 class PasteSettings(Settings):
     """Section `paste`."""
 
     probability: Annotated[float, Field(ge=0, le=1)]
     margin: Annotated[int, Field(ge=0, le=64)]
+    flip_probability: Annotated[float, Field(ge=0, le=1)]
+    vertical_flip_probability: Annotated[float, Field(ge=0, le=1)]
+    per_class: Annotated[int, Field(ge=1)]
+
+
+PAPER = PasteSettings(
+    probability=0.0, margin=3, flip_probability=0.5, vertical_flip_probability=0.5, per_class=64
+)
+"""Nothing is pasted."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,9 @@ def new_pasting(
 def collect_defects(
     data: TrainingImages, settings: PasteSettings, *, draws: Generator, device: torch.device
 ) -> Bank:
-    """The defects of labeled images by class, at most `PER_CLASS` each, of images drawn at random.
+    """The defects of labeled images at scale 1, by class, of images drawn at random.
+
+    At most `per_class` of a class: they stay on the device.
 
     Raises:
         InputError: as `TrainingImages.read`.
@@ -141,6 +149,8 @@ def collect_defects(
     if not settings.probability:
         return {}
     size = data.image.size
+    # images are kept at the largest scale of a view; a defect is to be as large as it is
+    data = replace(data, weak=data.weak.model_copy(update={"scale_min": 1.0, "scale_max": 1.0}))
     order = torch.randperm(len(data), generator=draws).tolist()
     found: dict[int, list[Defect]] = defaultdict(list)
     with ThreadPoolExecutor(DECODERS) as pool:
@@ -148,7 +158,7 @@ def collect_defects(
         for start in range(0, len(order), READ_AHEAD):
             for pair in pool.map(data.read, order[start : start + READ_AHEAD]):
                 for defect in cut_defects(*pair, margin=settings.margin, limit=size):
-                    if len(found[defect.value]) < PER_CLASS:
+                    if len(found[defect.value]) < settings.per_class:
                         found[defect.value].append(defect.to(device))
     return {value: found[value] for value in sorted(found)}
 
@@ -176,7 +186,8 @@ def paste_defects(
             continue
         defects = bank[classes[int(of_class * len(classes))]]
         defect = defects[int(which * len(defects))]
-        _paste(images[position], masks[position], defect, (top, left), (mirror < 0.5, turn < 0.5))
+        flips = mirror < settings.flip_probability, turn < settings.vertical_flip_probability
+        _paste(images[position], masks[position], defect, (top, left), flips)
     return images, masks
 
 
@@ -209,4 +220,6 @@ def _paste(
     shift = ((there - pasted) * around).sum(dim=(1, 2)) / around.sum().clamp(min=1)
     pasted = (pasted + shift[:, None, None]).clamp(0, 1)
     there.lerp_(pasted, opacity.expand_as(there))
+    # of another defect that the margin half hides nobody can tell what is left
+    mask[target].masked_fill_((opacity >= 0.5) & (mask[target] != 0), IGNORE)
     mask[target].masked_fill_(shape, defect.value)

@@ -1,7 +1,7 @@
 """Pseudo-masks: what a model predicts for unlabeled images, as palette PNGs at their own size."""
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +13,9 @@ from torch import Tensor
 from ppl import processes
 from ppl.confidence import likeliest
 from ppl.image_files import IGNORE, defect_classes, write_mask
-from ppl.image_set import DatasetInfo, mask_file, read_dataset_info, read_image_set
-from ppl.inference import TestTimeSettings
+from ppl.image_set import DatasetInfo, Entry, mask_file, read_dataset_info, read_image_set
 from ppl.network import SegmentationNetwork, load_network, pick_device
-from ppl.part_agreement import Photos, predict_by_part
+from ppl.part_agreement import NOBODY, Photos, VotingSettings, predict_by_part
 from ppl.resize import ImageSettings
 from ppl.settings import section
 from ppl.split_record import read_split_record
@@ -24,15 +23,26 @@ from ppl.split_record import read_split_record
 BINS = 1000
 """Steps of probability in which pixels are counted."""
 
+NO_PARTS = (
+    "pseudo_label.alike asks photos of a part to vote, but of no image is it known which part it "
+    "shows: each is labeled for itself. data.groups says how to tell"
+)
+"""What to tell the user where a setting cannot do anything."""
+
 WRITERS = 4
 """Threads that compress masks while the next images are predicted."""
 
 
-class PseudoLabelSettings(TestTimeSettings):
+class PseudoLabelSettings(VotingSettings):
     """Section `pseudo_label`: what is averaged, and which pixels are too doubtful."""
 
-    alike: Annotated[float, Field(ge=0.5, le=1)]
     ignore_fraction: Annotated[float, Field(ge=0, le=0.95)]
+
+
+ONE_LOOK = PseudoLabelSettings(
+    scales=[1.0], flip=False, alike=NOBODY, voters=2, ignore_fraction=0.0
+)
+"""Each image for itself, as it is, and every pixel of it."""
 
 
 def write_pseudo_masks(
@@ -43,28 +53,20 @@ def write_pseudo_masks(
     info: DatasetInfo,
     out: Path,
 ) -> Counter[int]:
-    """Write OUT/ID.png for every chosen image: the likeliest class of every pixel, as an index.
+    """Write OUT/ID.png for every chosen image, see `pseudo_masks`.
 
-    Pixels below their class's `doubt_bounds` become 255. Of several processes each writes its
-    share.
+    Of several processes each writes its share.
 
     Returns:
         how many images show each defect class.
     """
     out.mkdir(parents=True, exist_ok=True)
     shown: Counter[int] = Counter()
-    bounds = None
-    if settings.ignore_fraction:
-        bounds = doubt_bounds(network, photos, image, settings)
+    bounds = doubt_bounds(network, photos, image, settings)
     with ThreadPoolExecutor(WRITERS) as pool:
         writing: deque[Future[None]] = deque()
-        for entry, prob in predict_by_part(
-            network, photos, image, settings, alike=settings.alike, what="pseudo-label"
-        ):
-            mask = likeliest(prob)
-            if bounds is not None:
-                mask[prob.amax(dim=0) < bounds[mask]] = IGNORE
-            mask = mask.to("cpu", torch.uint8)
+        masks = pseudo_masks(network, photos, image, settings, bounds, what="pseudo-label")
+        for entry, mask in masks:
             shown.update(defect_classes(mask))
             writing.append(pool.submit(write_mask, mask_file(out, entry.id), mask, info.colours))
             if len(writing) > 2 * WRITERS:
@@ -72,6 +74,30 @@ def write_pseudo_masks(
         for left in writing:
             left.result()
     return sum(processes.gathered(shown), Counter())
+
+
+def pseudo_masks(
+    network: SegmentationNetwork,
+    photos: Photos,
+    image: ImageSettings,
+    settings: PseudoLabelSettings,
+    bounds: Tensor | None,
+    *,
+    what: str,
+) -> Iterator[tuple[Entry, Tensor]]:
+    """The chosen images, each with the likeliest class of every pixel: (H, W) uint8 on the CPU.
+
+    Of several processes each yields its share.
+
+    Args:
+        bounds: `doubt_bounds`; pixels below that of their class are 255.
+        what: names the work on the progress bar.
+    """
+    for entry, prob in predict_by_part(network, photos, image, settings, what=what):
+        mask = likeliest(prob)
+        if bounds is not None:
+            mask[prob.amax(dim=0) < bounds[mask]] = IGNORE
+        yield entry, mask.to("cpu", torch.uint8)
 
 
 def summary(shown: Mapping[int, int], images: int, classes: Sequence[str]) -> str:
@@ -87,8 +113,9 @@ def summary(shown: Mapping[int, int], images: int, classes: Sequence[str]) -> st
     missing = [classes[c] for c in defects if not shown.get(c)]
     if images and missing:
         text += (
-            f"\nNone holds {', '.join(missing)}: students learn of that from labeled images alone. "
-            "Longer training, a higher loss.tversky_weight or more labeled images may change it"
+            f"\nNone of these holds {', '.join(missing)}. What no pseudo-mask of either half "
+            "holds, students learn from labeled images alone; longer training, a higher "
+            "loss.tversky_weight or more labeled images may change that"
         )
     return text
 
@@ -98,21 +125,21 @@ def doubt_bounds(
     photos: Photos,
     image: ImageSettings,
     settings: PseudoLabelSettings,
-) -> Tensor:
+) -> Tensor | None:
     """(C,) float: below which probability the least sure `ignore_fraction` of each class lies.
 
-    Of each class by itself: one bound for all would take the rare defects, of which a model is
-    less sure, and leave the background. Source: Zou et al., ECCV 2018 (class-balanced
-    self-training).
+    None if that fraction is 0. Of each class by itself: one bound for all would take the rare
+    defects, of which a model is less sure, and leave the background. Source: Zou et al., ECCV 2018
+    (class-balanced self-training).
 
     The share is counted over the images of all processes, in steps of 1 / `BINS`; it is never
     more than asked.
     """
+    if not settings.ignore_fraction:
+        return None
     device = next(network.parameters()).device
     counts = torch.zeros(network.classes, BINS, dtype=torch.int64, device=device)
-    for _, prob in predict_by_part(
-        network, photos, image, settings, alike=settings.alike, what="how sure"
-    ):
+    for _, prob in predict_by_part(network, photos, image, settings, what="how sure"):
         sureness, predicted = prob.max(dim=0)
         step = (sureness * BINS).long().clamp(max=BINS - 1)
         found = torch.bincount((predicted * BINS + step).flatten(), minlength=counts.numel())
@@ -130,11 +157,15 @@ def pseudo_label(
     # str.splitlines would also cut ids at rarer separators than the line ends that we wrote
     chosen = [id for id in ids.read_text(encoding="utf-8").split("\n") if id]
     info = read_dataset_info(dataset)
+    parts = read_split_record(record).parts
+    settings = section("pseudo_label", PseudoLabelSettings)
+    if settings.alike < NOBODY and not parts:
+        print(NO_PARTS)
     shown = write_pseudo_masks(
         load_network(model, pick_device()),
-        Photos(read_image_set(unlabeled), chosen, read_split_record(record).parts),
+        Photos(read_image_set(unlabeled), chosen, parts),
         section("image", ImageSettings),
-        section("pseudo_label", PseudoLabelSettings),
+        settings,
         info,
         out,
     )

@@ -23,6 +23,13 @@ from ppl.training_curve import write_training_curve
 from ppl.validation import validation_score
 from ppl.weak_augment import WeakAugmentSettings
 
+UNCHECKED = (
+    "{name}: no validation image shows a defect, so whether it is worse than the model that "
+    "labeled for it is not known, and it is kept (selection.fall_back). Raise "
+    "split.validation_fraction or annotate more images to have it checked"
+)
+"""What to tell the user where `selection.fall_back` has nothing to judge by."""
+
 
 def train_student(
     name: str,
@@ -91,14 +98,19 @@ def train_student(
         checkpoint=checkpoint,
     )
     kept, iteration = training.kept, training.kept_iteration
-    if selection.fall_back and training.kept_score is not None:
-        before = load_network(labeler, device)
+    if selection.fall_back:
         score = validation_score(validated, image, network.classes)
-        assert score is not None, "the student was scored on the same images"
-        reason = why_to_fall_back(name, training.kept_score, score(before))
-        if reason is not None:
-            print(reason)
-            kept, iteration = before.state_dict(), 0
+        if score is None:
+            print(UNCHECKED.format(name=name))
+        else:
+            # both as they will be used: the training may have been compiled, or rounded to bfloat16
+            plain = load_network(labeler, device)
+            of_labeler = score(plain)
+            plain.load_state_dict(kept)
+            reason = why_to_fall_back(name, score(plain), of_labeler)
+            if reason is not None:
+                print(reason)
+                kept, iteration = load_network(labeler, device).state_dict(), 0
     if processes.is_first():
         save_network(student, network, kept, iteration=iteration)
         write_training_curve(curve, training, model=name)
@@ -109,7 +121,7 @@ def why_to_fall_back(name: str, student: float, labeler: float) -> str | None:
     if student >= labeler:
         return None
     return (
-        f"{name} scores {100 * student:.1f} % mIoU on the validation images, below the "
-        f"{100 * labeler:.1f} % of the model that labeled for it: that model is kept in its place "
+        f"{name} scores {100 * student:.2f} % mIoU on the validation images, below the "
+        f"{100 * labeler:.2f} % of the model that labeled for it: that model is kept in its place "
         "(selection.fall_back). More iterations, or a better teacher, may change that"
     )

@@ -108,7 +108,7 @@ def train(
 
     Args:
         batch_loss: draws a batch and returns its loss, a scalar with gradients.
-        validate: the score to maximise, called in eval mode; None where no validation image is.
+        validate: the score to maximise, called in eval mode; None where nothing can be scored.
         batch: images of a step, over all processes.
         snapshots: how many states to keep at equal distances, the last at the end.
         name: of the model, for the progress bar and for messages.
@@ -117,13 +117,13 @@ def train(
         checkpoint: where to go on from, and where to leave the state from time to time.
 
     Raises:
-        InputError: selection by validation without validation images; more processes than images
+        InputError: selection by validation without a defect to see; more processes than images
             in a batch; a loss or weights that are not finite (names the iteration).
     """
     if validate is None and selection.by == "validation":
         raise InputError(
-            "selection.by is validation, but no labeled pixel was set aside for it: raise "
-            "split.validation_fraction or split.labeled_fraction, or set selection.by: last"
+            "selection.by is validation, but no image that shows a defect was set aside for it: "
+            "raise split.validation_fraction or split.labeled_fraction, or set selection.by: last"
         )
     if snapshots > iterations:
         raise InputError(f"{name}: {snapshots} snapshots do not fit into {iterations} iterations")

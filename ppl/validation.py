@@ -6,25 +6,27 @@ import torch
 
 from ppl import processes
 from ppl.confidence import likeliest
-from ppl.confusion import confusion_matrix, miou
-from ppl.image_files import IGNORE
+from ppl.confusion import confusion_matrix
+from ppl.image_files import defect_classes
 from ppl.image_set import ImageSet
 from ppl.inference import PLAIN, at_once, batch_softmax, views_of
 from ppl.network import SegmentationNetwork
 from ppl.resize import ImageSettings
+from ppl.scores import mean_iou, shown_iou
 
 
 def validation_score(
     validation: ImageSet, image: ImageSettings, classes: int
 ) -> Callable[[SegmentationNetwork], float] | None:
-    """A function that scores a network in eval mode by pooled mIoU at the images' own size.
+    """A function that scores a network in eval mode by pooled mIoU (0-1) at the images' own size.
 
-    Images and masks are decoded once, since a training asks many times. None where nothing can
-    be scored: the set is empty, or every pixel of its masks is 255 (ignore). Of several processes
-    each predicts its share.
+    The mean is over the classes that the masks show, as in the reports: else one stray pixel of a
+    class that is too rare for these few images would cost a model that has learned it a whole
+    class. Images and masks are decoded once, since a training asks many times. None where nothing
+    can be scored: no mask shows a defect. Of several processes each predicts its share.
     """
     masks = [validation.mask(entry) for entry in validation.entries]
-    if all(bool((mask == IGNORE).all()) for mask in masks):
+    if not any(defect_classes(mask) for mask in masks):
         return None
     masks = list(processes.every(masks))
     views = [
@@ -42,6 +44,6 @@ def validation_score(
             found = batch_softmax(network, views[batch], sizes, image, PLAIN)
             for prob, mask in zip(found, masks[batch], strict=True):
                 matrix += confusion_matrix(likeliest(prob), mask.to(device), classes)
-        return float(miou(processes.total(matrix)))
+        return float(mean_iou(shown_iou(processes.total(matrix))))
 
     return score

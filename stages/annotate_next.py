@@ -3,6 +3,7 @@
 No label is read: neither test's nor a hidden one.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from ppl import processes
@@ -40,20 +41,23 @@ def main(
 ) -> None:
     """List the unlabeled images that are worth a person's time, the most doubtful first."""
     settings = section("annotate_next", AnnotateSettings)
-    test_time = section("pseudo_label", PseudoLabelSettings)
+    labeling = section("pseudo_label", PseudoLabelSettings)
     image = section("image", ImageSettings)
     info = read_dataset_info(dataset)
     images = read_image_set(unlabeled)
     known = read_split_record(record)
     network = load_network(final, pick_device())
+    every_image = Photos(images, images.ids, known.parts)
     disagreement = disagreements(
-        network, images, image, test_time, reliable_masks, hard_masks, len(info.classes)
+        network, every_image, image, labeling, reliable_masks, hard_masks, len(info.classes)
     )
     ordered = doubts(images.entries, known.part_of(images.ids), read_scores(scores), disagreement)
     # the first process alone reads the files that it compares
     chosen = processes.from_first(choose(ordered, images, settings) if processes.is_first() else [])
-    photos = Photos(images, [doubt.image.id for doubt in chosen], known.parts)
-    write_pseudo_masks(network, photos, image, test_time, info, masks)
+    photos = replace(every_image, chosen=[doubt.image.id for doubt in chosen])
+    # who corrects a mask starts from a class for every pixel
+    whole = labeling.model_copy(update={"ignore_fraction": 0.0})
+    write_pseudo_masks(network, photos, image, whole, info, masks)
     processes.wait()
     if processes.is_first():
         write_table(table, chosen, ordered, masks, info)

@@ -19,11 +19,12 @@ from ppl.evaluation import (
     teacher_on_hard_half,
     write_overlays,
 )
-from ppl.image_set import read_dataset_info, read_image_set, write_json
+from ppl.image_set import masked_ids, read_dataset_info, read_image_set, write_json
 from ppl.model_metrics import metrics_of_models
 from ppl.model_result import write_result
 from ppl.network import load_network, pick_device
 from ppl.overlays import overlay_name
+from ppl.part_agreement import Photos
 from ppl.plot_data import iou_bars, pixel_confusion, reliability_points
 from ppl.pseudo_label import PseudoLabelSettings
 from ppl.resize import ImageSettings
@@ -62,14 +63,14 @@ def main(
         FINAL: load_network(final, device),
     }
     test_set = read_image_set(test)
+    split = read_split_record(record)
     results = evaluate_models(models, test_set, len(info.classes), image, settings)
     hidden_masks = hidden / "masks"
     easy = pseudo_mask_quality(reliable_masks, hidden_masks, len(info.classes))
     hard_by_student = pseudo_mask_quality(hard_masks, hidden_masks, len(info.classes))
     hard_by_teacher = teacher_on_hard_half(
         models[TEACHER],
-        read_image_set(unlabeled),
-        hard_masks,
+        Photos(read_image_set(unlabeled), masked_ids(hard_masks), split.parts),
         hidden_masks,
         len(info.classes),
         image,
@@ -83,7 +84,7 @@ def main(
     if not processes.is_first():
         return
 
-    parts = read_split_record(record).part_of(test_set.ids)
+    parts = split.part_of(test_set.ids)
     metrics_of = metrics_of_models(
         results,
         parts,

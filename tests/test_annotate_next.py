@@ -35,10 +35,11 @@ from ppl.image_set import (
     write_index,
     write_json,
 )
-from ppl.inference import PLAIN, predict
+from ppl.inference import predict
 from ppl.near_duplicates import oriented
 from ppl.network import SegmentationNetwork
-from ppl.pseudo_label import PseudoLabelSettings
+from ppl.part_agreement import lone
+from ppl.pseudo_label import ONE_LOOK, PseudoLabelSettings
 from ppl.split_record import SplitRecord, write_split_record
 from tests.conftest import whole
 from tests.test_near_duplicates import photo_again, texture
@@ -57,6 +58,9 @@ class ByBrightness(nn.Module):
         grey = image.mean(dim=1)
         defects = torch.stack([0.25 - grey, grey - 0.75], dim=1) * 100
         return torch.cat([torch.zeros_like(grey)[:, None], defects], dim=1)
+
+
+FLIPPED = ONE_LOOK.model_copy(update={"flip": True})
 
 
 def settings(count: int) -> AnnotateSettings:
@@ -152,16 +156,16 @@ def test_disagreement_is_what_the_final_model_contradicts(tmp_path: Path) -> Non
     write_mask(mask_file(tmp_path / "hard", "bright"), truth(128), INFO.colours)
     folders = (tmp_path / "reliable", tmp_path / "hard")
     network = ByBrightness()
-    found = disagreements(network, images, whole(64, 48), PLAIN, *folders, 3)  # type: ignore[arg-type]
+    found = disagreements(network, lone(images), whole(64, 48), ONE_LOOK, *folders, 3)  # type: ignore[arg-type]
     # the block is missed, the rest agrees; the class that neither sees is left out
     missed = 1 - (0 + (64 * 48 - 256) / (64 * 48)) / 2
     assert found == {"a/dark": 0, "bright": pytest.approx(missed, abs=1e-8)}
     write_mask(mask_file(tmp_path / "hard", "bright"), torch.full((64, 48), 255), INFO.colours)
-    found = disagreements(network, images, whole(64, 48), PLAIN, *folders, 3)  # type: ignore[arg-type]
+    found = disagreements(network, lone(images), whole(64, 48), ONE_LOOK, *folders, 3)  # type: ignore[arg-type]
     assert found["bright"] == 1, "no pixel taught anything"
     mask_file(tmp_path / "hard", "bright").unlink()
     with pytest.raises(InputError, match=r"bright\.png does not exist"):
-        disagreements(network, images, whole(64, 48), PLAIN, *folders, 3)  # type: ignore[arg-type]
+        disagreements(network, lone(images), whole(64, 48), ONE_LOOK, *folders, 3)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -242,7 +246,11 @@ def test_the_sheet_has_a_panel_an_image(
 
 
 def run_stage(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, images: dict[str, Tensor], count: int
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    images: dict[str, Tensor],
+    count: int,
+    labeling: PseudoLabelSettings = FLIPPED,
 ) -> ImageSet:
     """The stage on these images, reliable by turns, with `ByBrightness` as the final model."""
     found = write_set(folder / "unlabeled", images)
@@ -257,9 +265,7 @@ def run_stage(
         write_mask(mask_file(half, entry.id), mask, INFO.colours)
     sections = {
         "annotate_next": settings(count),
-        "pseudo_label": PseudoLabelSettings(
-            scales=[1.0], flip=True, alike=1.0, ignore_fraction=0.0
-        ),
+        "pseudo_label": labeling,
         "image": whole(64, 64),
     }
     monkeypatch.setattr(stages.annotate_next, "section", lambda name, _: sections[name])
@@ -291,13 +297,23 @@ def test_the_stage_leaves_the_predictions_of_the_chosen_images(
     assert masked_ids(masks) == ["a", "d"]
     assert read_mask(masks / "d.png").shape == (80, 64)
     network: SegmentationNetwork = ByBrightness()  # type: ignore[assignment]
-    test_time = PseudoLabelSettings(scales=[1.0], flip=True, alike=1.0, ignore_fraction=0.0)
-    for entry, [prob] in predict([network], found, whole(64, 64), test_time, what="again"):
+    for entry, [prob] in predict([network], found, whole(64, 64), FLIPPED, what="again"):
         if entry.id in ("a", "d"):
             assert torch.equal(read_mask(mask_file(masks, entry.id)).long(), prob.argmax(dim=0))
     with Image.open(masks / "a.png") as mask:
         assert mask.mode == "P"
         assert mask.convert("RGB").getpixel((24, 24)) == INFO.colours[1]
+
+
+def test_masks_to_start_from_leave_no_pixel_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    images = {f"{seed}": texture(seed, 64, 48) for seed in range(3)}
+    doubting = FLIPPED.model_copy(update={"ignore_fraction": 0.9})
+    run_stage(monkeypatch, tmp_path, images, 3, doubting)
+    masks = tmp_path / "out" / "masks"
+    assert len(masked_ids(masks)) == 3
+    assert not any((read_mask(mask_file(masks, id)) == 255).any() for id in masked_ids(masks))
 
 
 def test_more_than_there_are_gives_all_and_two_runs_the_same_bytes(

@@ -18,7 +18,8 @@ from ppl.def_up import (
 )
 from ppl.loss import PAPER, cross_entropy
 from ppl.network import SegmentationNetwork
-from ppl.paste import Defect, PasteSettings, Pasting
+from ppl.paste import PAPER as NOTHING_PASTED
+from ppl.paste import Defect, Pasting
 from ppl.strong_augment import PAPER as PAPER_STRONG
 from ppl.strong_augment import StrongAugmentSettings, draw_strong, strong_augment
 from ppl.training_images import BatchStream
@@ -155,7 +156,7 @@ def test_a_share_asks_for_no_more_images_than_it_needs() -> None:
     assert (list(share.labeled), list(share.unlabeled)) == ([0, 1, 2, 3], [])
 
 
-NOTHING = Pasting(PasteSettings(probability=0.0, margin=0), {}, draws(4))
+NOTHING = Pasting(NOTHING_PASTED, {}, draws(4))
 
 
 def step_of(
@@ -221,7 +222,7 @@ def test_defects_are_pasted_into_both_halves_before_they_are_mixed(
 ) -> None:
     shape = torch.ones(3, 3)
     bank = {2: [Defect(2, torch.zeros(1, 3, 3, dtype=torch.uint8), shape > 0, shape)]}
-    pasting = Pasting(PasteSettings(probability=0.7, margin=0), bank, draws(4))
+    pasting = Pasting(NOTHING_PASTED.model_copy(update={"probability": 0.7}), bank, draws(4))
     found = step_of(4, 4, pasting=pasting)(network)
     again = Pasting(pasting.settings, bank, draws(4))
     halves = [again(stream(seed, 4).next(), again.draw(4)) for seed in (0, 1)]

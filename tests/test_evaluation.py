@@ -22,9 +22,11 @@ from ppl.evaluation import (
 )
 from ppl.image_files import write_mask
 from ppl.image_set import DatasetInfo, Entry, ImageSet, mask_file, read_image_set, write_index
-from ppl.inference import TestTimeSettings
 from ppl.model_metrics import model_metrics
 from ppl.model_result import ModelResult
+from ppl.network import SegmentationNetwork
+from ppl.part_agreement import Photos, lone
+from ppl.pseudo_label import ONE_LOOK, write_pseudo_masks
 from ppl.scores import DetectionCounts
 from tests.conftest import whole
 
@@ -42,6 +44,8 @@ SETTINGS = EvaluateSettings(
 
 class ByBrightness(nn.Module):
     """Dark pixels are class 1, bright ones class 2: right on the images made here."""
+
+    classes = 3
 
     def __init__(self, *, blind: bool = False) -> None:
         super().__init__()
@@ -154,18 +158,33 @@ def test_without_hidden_labels_the_quality_is_null(made: ImageSet, tmp_path: Pat
 def test_the_teacher_is_judged_on_the_images_of_the_hard_half_alone(
     made: ImageSet, tmp_path: Path
 ) -> None:
-    hard = tmp_path / "hard"
-    write_mask(mask_file(hard, "a/dark"), torch.zeros(64, 48), INFO.colours)
     found = teacher_on_hard_half(
         ByBrightness(),  # type: ignore[arg-type]
-        made,
-        hard,
+        Photos(made, ["a/dark"], {}),
         made.folder / "masks",
         3,
         whole(64, 48),
-        TestTimeSettings(scales=[1.0], flip=True),
+        ONE_LOOK,
     )
     assert found.miou_of == {"a/dark": 1.0}
+
+
+@pytest.mark.parametrize("ignored", [0.0, 0.3])
+def test_the_teacher_is_judged_as_the_student_is(
+    made: ImageSet, tmp_path: Path, ignored: float
+) -> None:
+    model: SegmentationNetwork = ByBrightness()  # type: ignore[assignment]
+    settings = ONE_LOOK.model_copy(update={"ignore_fraction": ignored})
+    hidden = tmp_path / "hidden"
+    for id in ("a/dark", "b/sound"):
+        write_mask(mask_file(hidden, id), torch.zeros(64, 48), INFO.colours)
+    write_pseudo_masks(model, lone(made), whole(32, 32), settings, INFO, tmp_path / "masks")
+    written = pseudo_mask_quality(tmp_path / "masks", hidden, 3)
+    found = teacher_on_hard_half(model, lone(made), hidden, 3, whole(32, 32), settings)
+    assert sorted(found.miou_of) == ["a/dark", "b/sound"]
+    assert found.miou_of == written.miou_of
+    assert torch.equal(found.matrix, written.matrix)
+    assert (int(found.matrix.sum()) < 2 * 64 * 48) == (ignored > 0)
 
 
 def test_pictures_have_fixed_names_and_show_the_chosen_images(

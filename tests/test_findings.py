@@ -47,6 +47,7 @@ def about(found: list[Finding], words: str) -> Finding:
         (-0.06, -0.01, Verdict.BAD, "worse than its teacher"),
         (-0.01, 0.06, Verdict.NOTE, "Whether it is better than its teacher is open"),
         (0.0, 0.06, Verdict.NOTE, "is open"),
+        (0.0, 0.0, Verdict.NOTE, "it finds what its teacher finds"),
     ],
 )
 def test_a_gain_is_good_only_where_its_interval_lies_above_zero(

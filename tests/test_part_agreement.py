@@ -8,9 +8,9 @@ from PIL import Image
 
 from ppl.errors import InputError
 from ppl.image_set import ImageSet
-from ppl.inference import PLAIN, at_own_size, predict
+from ppl.inference import at_own_size, predict
 from ppl.network import SegmentationNetwork
-from ppl.part_agreement import NOBODY, PHOTOS, Photos, lone, look_alike, predict_by_part
+from ppl.part_agreement import NOBODY, Photos, VotingSettings, lone, look_alike, predict_by_part
 from tests.conftest import MakeSet, whole
 
 SIZE = whole(32, 32)
@@ -27,10 +27,13 @@ def images(make_set: MakeSet) -> ImageSet:
     return made
 
 
-def found(network: SegmentationNetwork, photos: Photos, alike: float) -> dict[str, torch.Tensor]:
+def found(
+    network: SegmentationNetwork, photos: Photos, alike: float, voters: int = 8
+) -> dict[str, torch.Tensor]:
+    settings = VotingSettings(scales=[1.0], flip=False, alike=alike, voters=voters)
     return {
         entry.id: prob
-        for entry, prob in predict_by_part(network, photos, SIZE, PLAIN, alike=alike, what="test")
+        for entry, prob in predict_by_part(network, photos, SIZE, settings, what="test")
     }
 
 
@@ -103,17 +106,16 @@ def test_voters_of_other_sizes_are_brought_to_the_photo_s_own(
 
 
 def test_of_many_photos_portions_vote(make_set: MakeSet, network: SegmentationNetwork) -> None:
-    ids = [f"{k:02}" for k in range(2 * PHOTOS + 1)]
+    ids = [f"{k:02}" for k in range(7)]
     images = make_set(ids, sizes=[(20, 20)] * len(ids), masks=False)
     files = [images.image_file(entry) for entry in images.entries]
     for number, file in enumerate(files[1:], start=1):
         shutil.copy(files[0], file)
         darker(images, ids[number], 1 - number / 50)
     by_itself = alone(network, images)
-    probs = found(network, Photos(images, ids, dict.fromkeys(ids, "p")), 0.5)
+    probs = found(network, Photos(images, ids, dict.fromkeys(ids, "p")), 0.5, voters=3)
     assert sorted(probs) == ids
-    for start in range(0, len(ids), PHOTOS):
-        portion = ids[start : start + PHOTOS]
+    for portion in (ids[:3], ids[3:6], ids[6:]):
         mean = torch.stack([by_itself[id] for id in portion]).mean(dim=0)
         for id in portion:
             torch.testing.assert_close(probs[id], mean, atol=1e-5, rtol=0)

@@ -1,5 +1,7 @@
 """Pasted defects: image and mask move together, surroundings fade, and nothing else changes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,19 +9,20 @@ from torch import Tensor
 from ppl.image_files import IGNORE
 from ppl.paste import (
     DRAWS,
+    PAPER,
     Bank,
     Defect,
-    PasteSettings,
     collect_defects,
     cut_defects,
     paste_defects,
 )
+from ppl.training_images import TrainingImages
 from tests.conftest import MakeSet
 from tests.test_training_images import of
 
 CPU = torch.device("cpu")
 LIMIT = (64, 64)
-ALWAYS = PasteSettings(probability=1.0, margin=2)
+ALWAYS = PAPER.model_copy(update={"probability": 1.0, "margin": 2})
 
 
 def labeled(size: int = 20) -> tuple[Tensor, Tensor]:
@@ -43,6 +46,10 @@ def batch(count: int, level: float = 0.8, size: int = 20) -> tuple[Tensor, Tenso
 
 def draws(count: int, seed: int = 0) -> Tensor:
     return torch.rand(count, DRAWS, generator=torch.Generator().manual_seed(seed))
+
+
+def scaled(data: TrainingImages, largest: float) -> TrainingImages:
+    return replace(data, weak=data.weak.model_copy(update={"scale_max": largest}))
 
 
 def test_a_defect_is_cut_with_its_margin() -> None:
@@ -132,7 +139,7 @@ def test_the_given_images_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize("probability", [0.0, 0.3])
 def test_as_many_images_get_one_as_asked(probability: float) -> None:
-    settings = PasteSettings(probability=probability, margin=2)
+    settings = ALWAYS.model_copy(update={"probability": probability})
     images, masks = batch(1000)
     found = paste_defects(images, masks, bank(), settings, draws(1000))
     pasted = (found[1] == 2).any(dim=2).any(dim=1)
@@ -179,5 +186,59 @@ def test_defects_come_from_the_masks_of_the_images(make_set: MakeSet) -> None:
     shown = {value for k in range(3) for value in data.read(k)[1].unique().tolist()}
     found = collect_defects(data, ALWAYS, draws=torch.Generator(), device=CPU)
     assert list(found) == sorted(shown - {0, IGNORE})
-    never = PasteSettings(probability=0.0, margin=2)
+    never = ALWAYS.model_copy(update={"probability": 0.0})
     assert collect_defects(data, never, draws=torch.Generator(), device=CPU) == {}
+
+
+@pytest.mark.parametrize(("mirrored", "turned"), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)])
+def test_a_defect_is_turned_as_often_as_asked(mirrored: float, turned: float) -> None:
+    mask = torch.zeros(6, 6, dtype=torch.uint8)
+    mask[1:5, 2] = 1
+    mask[4, 3] = 1
+    cut = {1: cut_defects(mask[None] * 50 + 20, mask, margin=0, limit=LIMIT)}
+    settings = ALWAYS.model_copy(
+        update={"flip_probability": mirrored, "vertical_flip_probability": turned}
+    )
+    _, masks = paste_defects(*batch(40), cut, settings, draws(40))
+    axes = [axis for axis, flip in ((-1, mirrored), (-2, turned)) if flip]
+    shape = cut[1][0].mask.flip(axes)
+    for found in masks.bool():
+        rows, columns = torch.nonzero(found, as_tuple=True)
+        box = found[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert torch.equal(box, shape)
+
+
+def test_a_defect_that_a_margin_hides_is_no_longer_known() -> None:
+    images, masks = batch(200)
+    masks[:, ::4] = 1
+    found, shown = paste_defects(images, masks.clone(), bank(), ALWAYS, draws(200))
+    # a level of 0.8 is far from the scratch's 30 and near its surroundings, shifted to it
+    pasted = shown == 2
+    hidden = (shown == IGNORE) & ~pasted
+    assert hidden.any()
+    assert (masks[hidden] == 1).all(), "background is background whatever lies on it"
+    near = torch.nn.functional.max_pool2d(pasted[:, None].float(), 3, 1, 1)[:, 0].bool() & ~pasted
+    assert torch.equal(hidden, near & (masks == 1))
+    assert found.shape == images.shape
+
+
+def test_of_a_class_no_more_are_kept_than_asked(make_set: MakeSet) -> None:
+    data = of(make_set([f"{k}" for k in range(6)]))
+    few = ALWAYS.model_copy(update={"per_class": 2})
+    assert {
+        len(defects)
+        for defects in collect_defects(data, few, draws=torch.Generator(), device=CPU).values()
+    } == {2}
+
+
+def test_defects_are_as_large_as_at_scale_1_whatever_the_views(make_set: MakeSet) -> None:
+    images = make_set(["a", "b", "c"])
+    plain, enlarged = (
+        collect_defects(data, ALWAYS, draws=torch.Generator().manual_seed(1), device=CPU)
+        for data in (of(images), scaled(of(images), 2.0))
+    )
+    assert scaled(of(images), 2.0).read(0)[0].shape != of(images).read(0)[0].shape
+    assert list(plain) == list(enlarged)
+    for value, defects in plain.items():
+        sizes = [defect.mask.shape for defect in defects]
+        assert sizes == [defect.mask.shape for defect in enlarged[value]]

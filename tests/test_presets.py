@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from benchmarks.accuracy import preset as preset_changes
+from ppl import loss, ranking, strong_augment
 from ppl.all_settings import check_all
 from ppl.part_agreement import NOBODY
 from tests.project import ROOT
@@ -35,18 +36,20 @@ def test_a_preset_changes_settings_that_exist_to_values_they_take(preset: Path) 
 
 def test_the_papers_preset_switches_off_all_that_the_paper_does_not_have() -> None:
     paper = changes(ROOT / "presets" / "paper")
+    for name, settings in {
+        "loss": loss.PAPER.model_copy(update={"tversky_missed": None}),
+        "ranking": ranking.PAPER,
+        "strong_augment": strong_augment.PAPER,
+    }.items():
+        for key, value in settings.model_dump().items():
+            assert value is None or paper[f"{name}.{key}"] == value, f"{name}.{key}"
     off = {
         "weak_augment.vertical_flip_probability",
         "sampling.repeat_below",
         "paste.probability",
-        "loss.focal_gamma",
-        "loss.tversky_weight",
-        "ranking.foreground",
-        "ranking.per_class",
         "pseudo_label.ignore_fraction",
         "selection.fall_back",
     }
     assert not any(paper[key] for key in off)
-    assert paper["loss.defect_weight"] == 1
     assert paper["pseudo_label.alike"] == NOBODY
     assert paper["retrain_final.start"] == paper["retrain_reliable.start"] == "fresh"

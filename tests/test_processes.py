@@ -30,12 +30,11 @@ from ppl.errors import InputError
 from ppl.image_set import read_image_set
 from ppl.network import new_network
 from ppl.part_agreement import lone
-from ppl.pseudo_label import PseudoLabelSettings, write_pseudo_masks
+from ppl.pseudo_label import ONE_LOOK, write_pseudo_masks
 from ppl.image_set import DatasetInfo
 from ppl.ranking import PAPER, score_images
 from ppl.annotate_next import disagreements
 from ppl.evaluation import evaluate_models, pseudo_mask_quality, teacher_on_hard_half
-from ppl.inference import PLAIN
 from ppl.model_result import write_result
 from tests import test_evaluation as e, test_training as t
 from tests.conftest import COLOURS, whole
@@ -66,8 +65,7 @@ try:
     network.load_state_dict(teacher.kept)
     info = DatasetInfo("x", ("0", "1", "2"), tuple(COLOURS))
     write_pseudo_masks(network.eval(), lone(unlabeled), whole(32, 32),
-        PseudoLabelSettings(scales=[1.0], flip=False, alike=1.0, ignore_fraction=0.0), info,
-        out / "masks")
+        ONE_LOOK, info, out / "masks")
     processes.wait()
     ranked = {id: found.reliability for id, found in score_images([network] * 2, unlabeled,
         whole(32, 32), PAPER.model_copy(update={"foreground": True})).items()}
@@ -79,9 +77,9 @@ try:
     pairs = [out / "masks", out.parent / "test" / "masks"]
     quality = [
         pseudo_mask_quality(*pairs, 3),
-        teacher_on_hard_half(plain, tested, *pairs[::-1], 3, whole(32, 32), PLAIN),
+        teacher_on_hard_half(plain, lone(tested), pairs[0], 3, whole(32, 32), ONE_LOOK),
     ]
-    doubtful = disagreements(plain, unlabeled, whole(32, 32), PLAIN, out / "masks", out, 3)
+    doubtful = disagreements(plain, lone(unlabeled), whole(32, 32), ONE_LOOK, out / "masks", out, 3)
 except InputError as error:
     sys.exit(str(error))
 if processes.is_first():

@@ -14,6 +14,8 @@ from ppl.inference import predict
 from ppl.network import SegmentationNetwork, save_network
 from ppl.part_agreement import NOBODY, lone
 from ppl.pseudo_label import (
+    NO_PARTS,
+    ONE_LOOK,
     PseudoLabelSettings,
     doubt_bounds,
     pseudo_label,
@@ -24,7 +26,7 @@ from ppl.split_record import SplitRecord, write_split_record
 from tests.conftest import COLOURS, MakeSet, whole
 
 SIZE = whole(32, 32)
-PLAIN = PseudoLabelSettings(scales=[1.0], flip=True, alike=1.0, ignore_fraction=0.0)
+PLAIN = ONE_LOOK.model_copy(update={"flip": True})
 INFO = DatasetInfo("tiles", ("background", "crack", "stain"), tuple(COLOURS))
 IDS = ["a/x", "a/x.1", "a.b/c d", "b/x", "x\u2028y"]
 
@@ -113,6 +115,23 @@ def test_photos_of_a_part_vote_if_asked(
     assert torch.equal(*found) == vote
 
 
+@pytest.mark.parametrize(("alike", "parts"), [(0.8, {}), (0.8, {"a": "p"}), (NOBODY, {})])
+def test_who_asks_for_votes_where_no_part_is_known_is_told(
+    tmp_path: Path,
+    make_set: MakeSet,
+    network: SegmentationNetwork,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    alike: float,
+    parts: dict[str, str],
+) -> None:
+    images = make_set(["a"], masks=False)
+    monkeypatch.chdir(tmp_path)
+    settings = PLAIN.model_copy(update={"alike": alike})
+    label_from_files(tmp_path, images, network, ["a"], settings, parts=parts)
+    assert (NO_PARTS in capsys.readouterr().out) == (alike < NOBODY and not parts)
+
+
 def test_no_chosen_image_leaves_an_empty_folder(
     tmp_path: Path, make_set: MakeSet, network: SegmentationNetwork
 ) -> None:
@@ -187,7 +206,10 @@ def test_no_image_has_no_bounds_to_find(
     tmp_path: Path, make_set: MakeSet, network: SegmentationNetwork
 ) -> None:
     nothing = make_set(["a"], masks=False).subset([])
-    assert doubt_bounds(network, lone(nothing), SIZE, doubting(0.5)).tolist() == [0, 0, 0]
+    bounds = doubt_bounds(network, lone(nothing), SIZE, doubting(0.5))
+    assert bounds is not None
+    assert bounds.tolist() == [0, 0, 0]
+    assert doubt_bounds(network, lone(nothing), SIZE, PLAIN) is None
     write_pseudo_masks(network, lone(nothing), SIZE, doubting(0.5), INFO, tmp_path / "out")
     assert masked_ids(tmp_path / "out") == []
 
@@ -196,11 +218,13 @@ def test_the_summary_names_the_classes_that_are_held_and_missing() -> None:
     names = ("background", "crack", "stain", "hole")
     text = summary({1: 3, 3: 1}, 7, names)
     assert text.startswith("7 pseudo-masks: crack in 3, hole in 1\n")
-    assert "None holds stain: " in text
+    assert "None of these holds stain. " in text
     assert (
         summary({1: 3, 2: 1, 3: 1}, 7, names) == "7 pseudo-masks: crack in 3, stain in 1, hole in 1"
     )
-    assert summary({}, 7, names).startswith("7 pseudo-masks: no defect in any\nNone holds crack, ")
+    assert summary({}, 7, names).startswith(
+        "7 pseudo-masks: no defect in any\nNone of these holds crack, "
+    )
     assert summary({}, 0, names) == "0 pseudo-masks: no defect in any"
 
 

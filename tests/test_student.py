@@ -25,10 +25,10 @@ BUDGET = RetrainSettings(start="labeler", iterations=2, labeled_batch=1, unlabel
 def test_only_a_lower_score_is_a_reason() -> None:
     assert why_to_fall_back("final", 0.5, 0.5) is None
     assert why_to_fall_back("final", 0.6, 0.5) is None
-    reason = why_to_fall_back("student_1", 0.412, 0.5)
+    reason = why_to_fall_back("student_1", 0.41234, 0.41299)
     assert reason is not None
     assert reason.startswith(
-        "student_1 scores 41.2 % mIoU on the validation images, below the 50.0 %"
+        "student_1 scores 41.23 % mIoU on the validation images, below the 41.30 %"
     )
 
 
@@ -92,5 +92,7 @@ def test_a_spoilt_student_gives_way_to_its_labeler(
     assert same == kept
     said = capsys.readouterr().out
     assert ("that model is kept in its place (selection.fall_back)" in said) == kept
+    unchecked = "final: no validation image shows a defect, so whether it is worse than"
+    assert (unchecked in said) == (fall_back and validation == "nothing")
     written = (tmp_path / "student" / "model.json").read_text()
     assert ('"iteration": 0' in written) == kept

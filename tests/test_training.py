@@ -16,7 +16,7 @@ from ppl.image_files import write_mask
 from ppl.image_set import ImageSet, mask_file
 from ppl.loss import PAPER, LossSettings, cross_entropy
 from ppl.network import NetworkSettings, SegmentationNetwork, new_network, save_network
-from ppl.paste import PasteSettings
+from ppl.paste import PAPER as NOTHING_PASTED
 from ppl.retrain import retrain
 from ppl.sampling import SamplingSettings
 from ppl.strong_augment import PAPER as PAPER_STRONG
@@ -47,6 +47,7 @@ LOSS = PAPER.model_copy(update={"defect_weight": 2.0, "tversky_weight": 1.0})
 WEAK = WeakAugmentSettings(
     scale_min=0.8, scale_max=1.25, flip_probability=0.5, vertical_flip_probability=0.0
 )
+PASTE = NOTHING_PASTED.model_copy(update={"probability": 0.5, "margin": 2})
 STRONG = PAPER_STRONG.model_copy(update={"of_labeled": True})
 MIX = CutMixSettings(
     enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
@@ -274,7 +275,7 @@ def teacher(
         weak=WEAK,
         strong=strong,
         sampling=SamplingSettings(repeat_below=0.9),
-        paste=PasteSettings(probability=0.5, margin=2),
+        paste=PASTE,
         loss=loss,
         optimizer=OPTIMIZER,
         selection=by("validation"),
@@ -333,13 +334,46 @@ def test_a_single_labeled_image_is_enough_and_none_is_not(
         teacher(labeled.subset([]), labeled, network_settings)
 
 
-@pytest.mark.parametrize("ids", [[], ["v"]])
-def test_validation_images_that_count_no_pixel_are_none(make_set: MakeSet, ids: list[str]) -> None:
+def validated_on(make_set: MakeSet, values: list[int]) -> ImageSet:
+    """Validation images whose masks hold one value each."""
+    ids = [f"v{number}" for number in range(len(values))]
     validation = make_set([*ids, "w"], folder="val").subset(ids)
-    for id in ids:
-        ignored = torch.full((32, 32), 255)
-        write_mask(mask_file(validation.folder / "masks", id), ignored, COLOURS)
-    assert validation_score(validation, whole(32, 32), 3) is None
+    for id, value in zip(ids, values, strict=True):
+        mask = torch.full((32, 32), value)
+        write_mask(mask_file(validation.folder / "masks", id), mask, COLOURS)
+    return validation
+
+
+@pytest.mark.parametrize("values", [[], [255], [0], [0, 255]])
+def test_validation_images_without_a_defect_score_nothing(
+    make_set: MakeSet, values: list[int]
+) -> None:
+    assert validation_score(validated_on(make_set, values), whole(32, 32), 3) is None
+
+
+class UpperHalf(torch.nn.Module):
+    """Class 1 on the upper 16 rows, class 0 below; `stray` on the last row."""
+
+    def __init__(self, stray: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.stray = stray
+
+    def forward(self, images: Tensor) -> Tensor:
+        predicted = torch.zeros(len(images), *images.shape[2:], dtype=torch.long)
+        predicted[:, :16] = 1
+        predicted[:, -1] = self.stray
+        return torch.nn.functional.one_hot(predicted, 3).movedim(-1, 1).float() * 50
+
+
+def test_a_class_that_validation_lacks_costs_its_pixels_and_no_more(make_set: MakeSet) -> None:
+    score = validation_score(validated_on(make_set, [0, 1]), whole(32, 32), 3)
+    assert score is not None
+    of_background, of_defect = 16 / (32 + 16), 16 / (32 + 16)
+    assert score(UpperHalf(stray=0)) == pytest.approx((of_background + of_defect) / 2)  # type: ignore[arg-type]
+    stray = 15 / (32 + 15)
+    # not a third of it and 0: class 2 is on none of these images
+    assert score(UpperHalf(stray=2)) == pytest.approx((stray + of_defect) / 2)  # type: ignore[arg-type]
 
 
 def student(
@@ -359,7 +393,7 @@ def student(
         image=IMAGE,
         weak=WEAK,
         sampling=SamplingSettings(repeat_below=0.9),
-        paste=PasteSettings(probability=0.5, margin=2),
+        paste=PASTE,
         loss=LOSS,
         strong=STRONG,
         cutmix=MIX,
