@@ -67,8 +67,11 @@ def _gain(final: dict[str, Any], sure: str) -> list[Finding]:
         few = f"{tested} test part{'s' if tested > 1 else ''}, too few to judge it"
         return [Finding(Verdict.NOTE, f"{reached}, {gain} over its teacher, on {few}.")]
     if final["gain_low"] == final["gain_high"] == 0:
-        same = "it finds what its teacher finds, as one does that a worse student gave way to"
-        return [Finding(Verdict.NOTE, f"{reached}: {same} (selection.fall_back).")]
+        same = (
+            "it finds what its teacher finds. Either a worse student gave way to it "
+            "(selection.fall_back), or both find nothing"
+        )
+        return [Finding(Verdict.NOTE, f"{reached}: {same}.")]
     if final["gain_low"] > 0:
         return [Finding(Verdict.GOOD, f"{reached}: better than its teacher, {gain}.")]
     if final["gain_high"] < 0:

@@ -139,9 +139,11 @@ def new_pasting(
 def collect_defects(
     data: TrainingImages, settings: PasteSettings, *, draws: Generator, device: torch.device
 ) -> Bank:
-    """The defects of labeled images at scale 1, by class, of images drawn at random.
+    """The defects of labeled images by class, of images drawn at random.
 
-    At most `per_class` of a class: they stay on the device.
+    They are as large as at scale 1, or at `scale_min` where all views are larger.
+
+    Of a class at most `per_class`: they stay on the device.
 
     Raises:
         InputError: as `TrainingImages.read`.
@@ -149,8 +151,9 @@ def collect_defects(
     if not settings.probability:
         return {}
     size = data.image.size
-    # images are kept at the largest scale of a view; a defect is to be as large as it is
-    data = replace(data, weak=data.weak.model_copy(update={"scale_min": 1.0, "scale_max": 1.0}))
+    # images are kept at the largest scale of a view; a defect is to be as large as in most of them
+    scale = max(1.0, data.weak.scale_min)
+    data = replace(data, weak=data.weak.model_copy(update={"scale_max": scale}))
     order = torch.randperm(len(data), generator=draws).tolist()
     found: dict[int, list[Defect]] = defaultdict(list)
     with ThreadPoolExecutor(DECODERS) as pool:

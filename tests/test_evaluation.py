@@ -25,7 +25,7 @@ from ppl.image_set import DatasetInfo, Entry, ImageSet, mask_file, read_image_se
 from ppl.model_metrics import model_metrics
 from ppl.model_result import ModelResult
 from ppl.network import SegmentationNetwork
-from ppl.part_agreement import Photos, lone
+from ppl.part_agreement import Photos
 from ppl.pseudo_label import ONE_LOOK, write_pseudo_masks
 from ppl.scores import DetectionCounts
 from tests.conftest import whole
@@ -169,22 +169,42 @@ def test_the_teacher_is_judged_on_the_images_of_the_hard_half_alone(
     assert found.miou_of == {"a/dark": 1.0}
 
 
-@pytest.mark.parametrize("ignored", [0.0, 0.3])
-def test_the_teacher_is_judged_as_the_student_is(
-    made: ImageSet, tmp_path: Path, ignored: float
-) -> None:
-    model: SegmentationNetwork = ByBrightness()  # type: ignore[assignment]
-    settings = ONE_LOOK.model_copy(update={"ignore_fraction": ignored})
-    hidden = tmp_path / "hidden"
-    for id in ("a/dark", "b/sound"):
-        write_mask(mask_file(hidden, id), torch.zeros(64, 48), INFO.colours)
-    write_pseudo_masks(model, lone(made), whole(32, 32), settings, INFO, tmp_path / "masks")
-    written = pseudo_mask_quality(tmp_path / "masks", hidden, 3)
-    found = teacher_on_hard_half(model, lone(made), hidden, 3, whole(32, 32), settings)
-    assert sorted(found.miou_of) == ["a/dark", "b/sound"]
-    assert found.miou_of == written.miou_of
-    assert torch.equal(found.matrix, written.matrix)
-    assert (int(found.matrix.sum()) < 2 * 64 * 48) == (ignored > 0)
+class Graded(ByBrightness):
+    """The brighter the surer of class 2, the darker of class 1; never of background."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        grey = image.mean(dim=1)
+        return torch.stack([torch.full_like(grey, -9), 2 - 4 * grey, 4 * grey - 2], dim=1)
+
+
+@pytest.mark.parametrize("changes", [{}, {"ignore_fraction": 0.3}, {"alike": 0.5}])
+def test_the_teacher_is_judged_as_the_student_is(tmp_path: Path, changes: dict[str, float]) -> None:
+    """Only b has a hidden mask; a votes, and decides with it which pixels are doubtful."""
+    entries = []
+    ramp = torch.arange(64 * 48).view(64, 48) / (64 * 48)
+    for id, contrast in (("a", 0.2), ("b", 1.0)):
+        file = tmp_path / "set" / "images" / f"{id}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # darker by so much that votes turn the middle
+        grey = (255 * (0.5 + contrast * (ramp - 0.5)) - 40 * (contrast < 1)).clamp(0, 255)
+        Image.fromarray(grey.to(torch.uint8).numpy()).save(file)
+        entries.append(Entry(id, f"{id}.png", 64, 48))
+    write_index(tmp_path / "set", entries)
+    photos = Photos(read_image_set(tmp_path / "set"), ["a", "b"], {"a": "p", "b": "p"})
+    model: SegmentationNetwork = Graded()  # type: ignore[assignment]
+    write_mask(mask_file(tmp_path / "hidden", "b"), torch.ones(64, 48), INFO.colours)
+    found = {}
+    for name, settings in {"plain": ONE_LOOK, "asked": ONE_LOOK.model_copy(update=changes)}.items():
+        write_pseudo_masks(model, photos, whole(64, 48), settings, INFO, tmp_path / name)
+        written = pseudo_mask_quality(tmp_path / name, tmp_path / "hidden", 3)
+        judged = teacher_on_hard_half(
+            model, photos, tmp_path / "hidden", 3, whole(64, 48), settings
+        )
+        assert list(judged.miou_of) == ["b"]
+        assert judged.miou_of == written.miou_of
+        assert torch.equal(judged.matrix, written.matrix)
+        found[name] = judged.matrix
+    assert torch.equal(found["plain"], found["asked"]) == (not changes)
 
 
 def test_pictures_have_fixed_names_and_show_the_chosen_images(

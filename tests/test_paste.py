@@ -48,8 +48,9 @@ def draws(count: int, seed: int = 0) -> Tensor:
     return torch.rand(count, DRAWS, generator=torch.Generator().manual_seed(seed))
 
 
-def scaled(data: TrainingImages, largest: float) -> TrainingImages:
-    return replace(data, weak=data.weak.model_copy(update={"scale_max": largest}))
+def scaled(data: TrainingImages, smallest: float, largest: float) -> TrainingImages:
+    scales = {"scale_min": smallest, "scale_max": largest}
+    return replace(data, weak=data.weak.model_copy(update=scales))
 
 
 def test_a_defect_is_cut_with_its_margin() -> None:
@@ -231,14 +232,13 @@ def test_of_a_class_no_more_are_kept_than_asked(make_set: MakeSet) -> None:
     } == {2}
 
 
-def test_defects_are_as_large_as_at_scale_1_whatever_the_views(make_set: MakeSet) -> None:
-    images = make_set(["a", "b", "c"])
-    plain, enlarged = (
-        collect_defects(data, ALWAYS, draws=torch.Generator().manual_seed(1), device=CPU)
-        for data in (of(images), scaled(of(images), 2.0))
-    )
-    assert scaled(of(images), 2.0).read(0)[0].shape != of(images).read(0)[0].shape
-    assert list(plain) == list(enlarged)
-    for value, defects in plain.items():
-        sizes = [defect.mask.shape for defect in defects]
-        assert sizes == [defect.mask.shape for defect in enlarged[value]]
+@pytest.mark.parametrize(
+    ("views", "size"), [((1, 1), (12, 32)), ((0.5, 2), (12, 32)), ((2, 3), (20, 40))]
+)
+def test_defects_are_as_large_as_in_the_views_nearest_to_scale_1(
+    make_set: MakeSet, views: tuple[float, float], size: tuple[int, int]
+) -> None:
+    """Of 8 x 30 pixels, with a margin of 2 but at the right border, and no larger than a view."""
+    data = scaled(of(make_set(["a", "b", "c"])), *views)
+    found = collect_defects(data, ALWAYS, draws=torch.Generator(), device=CPU)
+    assert {defect.mask.shape for defects in found.values() for defect in defects} == {size}

@@ -77,7 +77,8 @@ try:
     pairs = [out / "masks", out.parent / "test" / "masks"]
     quality = [
         pseudo_mask_quality(*pairs, 3),
-        teacher_on_hard_half(plain, lone(tested), pairs[0], 3, whole(32, 32), ONE_LOOK),
+        teacher_on_hard_half(plain, lone(tested), pairs[1], 3, whole(32, 32),
+            ONE_LOOK.model_copy(update={"ignore_fraction": 0.2})),
     ]
     doubtful = disagreements(plain, lone(unlabeled), whole(32, 32), ONE_LOOK, out / "masks", out, 3)
 except InputError as error:
@@ -160,6 +161,8 @@ def test_two_processes_train_the_models_that_one_trains(
     assert len(by_masks) == len(by_network) == 5
     # the pseudo-masks are those of the trained networks, which differ by rounding
     assert two["quality"][0][1] == pytest.approx(by_masks, abs=2e-3)
+    # what counts as doubtful is decided by the images of all processes
+    assert two["quality"][1] == one["quality"][1]
     assert two["doubtful"] == pytest.approx(one["doubtful"], abs=2e-3)
     assert len(one["doubtful"]) == 5
 
