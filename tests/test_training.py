@@ -382,6 +382,7 @@ def student(
     folders: list[Path],
     settings: NetworkSettings,
     *,
+    iterations: int = 3,
     checkpoint: Checkpoint | None = None,
 ) -> Training:
     return retrain(
@@ -400,7 +401,9 @@ def student(
         optimizer=OPTIMIZER,
         selection=by("validation"),
         compute=PLAINLY,
-        budget=RetrainSettings(start="fresh", iterations=3, labeled_batch=2, unlabeled_batch=2),
+        budget=RetrainSettings(
+            start="fresh", iterations=iterations, labeled_batch=2, unlabeled_batch=2
+        ),
         seed=0,
         device=CPU,
         name="student_1",
