@@ -141,9 +141,8 @@ def collect_defects(
 ) -> Bank:
     """The defects of labeled images by class, of images drawn at random.
 
-    They are as large as at scale 1, or at `scale_min` where all views are larger.
-
-    Of a class at most `per_class`: they stay on the device.
+    They are as large as at scale 1, or at `scale_min` where all views are larger. Of a class at
+    most `per_class`: they stay on the device.
 
     Raises:
         InputError: as `TrainingImages.read`.

@@ -1,6 +1,7 @@
 """What the two retraining stages share: from prepared folders to a student on disk."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 from ppl import processes
@@ -104,13 +105,13 @@ def train_student(
             print(UNCHECKED.format(name=name))
         else:
             # both as they will be used: the training may have been compiled, or rounded to bfloat16
-            plain = load_network(labeler, device)
-            of_labeler = score(plain)
-            plain.load_state_dict(kept)
-            reason = why_to_fall_back(name, score(plain), of_labeler)
+            before = load_network(labeler, device)
+            after = deepcopy(before)
+            after.load_state_dict(kept)
+            reason = why_to_fall_back(name, score(after), score(before))
             if reason is not None:
                 print(reason)
-                kept, iteration = load_network(labeler, device).state_dict(), 0
+                kept, iteration = before.state_dict(), 0
     if processes.is_first():
         save_network(student, network, kept, iteration=iteration)
         write_training_curve(curve, training, model=name)

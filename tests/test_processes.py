@@ -40,7 +40,7 @@ from tests import test_evaluation as e, test_training as t
 from tests.conftest import COLOURS, whole
 from ppl.network import NetworkSettings
 
-out, batch, architecture, encoder, options = sys.argv[1:6]
+out, batch, steps, architecture, encoder, options = sys.argv[1:7]
 out = Path(out)
 torch.set_num_threads(1)
 processes.start()
@@ -69,8 +69,7 @@ try:
     processes.wait()
     ranked = {id: found.reliability for id, found in score_images([network] * 2, unlabeled,
         whole(32, 32), PAPER.model_copy(update={"foreground": True})).items()}
-    # a third step would make percents of weights that differ by 1e-7, in one process as well
-    student = t.student(labeled, unlabeled, [out / "masks"], settings, iterations=2)
+    student = t.student(labeled, unlabeled, [out / "masks"], settings, iterations=int(steps))
     plain = e.ByBrightness()
     models = {"right": plain, "blind": e.ByBrightness(blind=True)}
     tested = read_image_set(out.parent / "test")
@@ -98,7 +97,9 @@ processes.stop()
 """
 
 
-def work(folder: Path, count: int, batch: int, *network: str) -> subprocess.CompletedProcess[str]:
+def work(
+    folder: Path, count: int, batch: int, steps: int, *network: str
+) -> subprocess.CompletedProcess[str]:
     out = folder / f"by_{count}"
     out.mkdir()
     script = folder / "work.py"
@@ -107,7 +108,7 @@ def work(folder: Path, count: int, batch: int, *network: str) -> subprocess.Comp
     if count > 1:
         start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     return subprocess.run(
-        [*start, str(script), str(out), str(batch), *network],
+        [*start, str(script), str(out), str(batch), str(steps), *network],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"},
         capture_output=True,
         text=True,
@@ -126,19 +127,20 @@ def folder(tmp_path: Path, make_set: MakeSet) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "encoder", "options"),
+    ("architecture", "encoder", "options", "steps"),
     [
         # dropout, batch normalisation by PyTorch and by timm, parameters that are never used
-        ("DeepLabV3Plus", "tu-test_resnet", {}),
-        ("Unet", "resnet18", {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}),
-        ("Linknet", "tu-test_efficientnet", {}),
+        ("DeepLabV3Plus", "tu-test_resnet", {}, 3),
+        ("Unet", "resnet18", {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}, 3),
+        # a student's third step makes percents of weights 1e-7 apart, in one process as well
+        ("Linknet", "tu-test_efficientnet", {}, 2),
     ],
 )
 def test_two_processes_train_the_models_that_one_trains(
-    folder: Path, architecture: str, encoder: str, options: dict[str, Any]
+    folder: Path, architecture: str, encoder: str, options: dict[str, Any], steps: int
 ) -> None:
     for count in (1, 2):
-        done = work(folder, count, 5, architecture, encoder, json.dumps(options))
+        done = work(folder, count, 5, steps, architecture, encoder, json.dumps(options))
         assert done.returncode == 0, done.stderr[-3000:]
     one, two = (json.loads((folder / f"by_{n}" / "found.json").read_text()) for n in (1, 2))
     assert (one["processes"], two["processes"]) == (1, 2)
@@ -224,7 +226,7 @@ def test_the_loss_of_two_processes_is_that_of_the_whole_batch(tmp_path: Path) ->
 
 
 def test_more_processes_than_images_in_a_batch_are_refused(folder: Path) -> None:
-    done = work(folder, 3, 2, "Linknet", "tu-test_resnet", "{}")
+    done = work(folder, 3, 2, 3, "Linknet", "tu-test_resnet", "{}")
     assert done.returncode != 0
     assert "teacher: 3 processes, but a batch has 2 images" in done.stderr
 
