@@ -35,7 +35,10 @@ def with_own_data(project: Path, raw: Path, test: list[str]) -> Path:
 
 @pytest.mark.long
 def test_noise_for_the_labels_of_test_changes_no_trained_byte(tmp_path: Path) -> None:
-    changes = {"selection": {"by": "validation", "every": 1}}
+    changes = {
+        "selection": {"by": "validation", "every": 1},
+        "split": {"labeled_fraction": "1/2", "validation_fraction": 0.4},
+    }
     source = copy_project(tmp_path / "source", changes=changes)
     assert dvc(source, "repro", "prepare").returncode == 0
     index = json.loads((source / "data/prepared/test/index.json").read_text(encoding="utf-8"))
