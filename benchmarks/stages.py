@@ -210,7 +210,7 @@ def training(given: Given, folder: Path, *, student: bool, weak: WeakAugmentSett
         "paste": NOTHING_PASTED.model_copy(update={"probability": 0.5}),
         "loss": LOSS,
         "optimizer": OPTIMIZER,
-        "selection": SelectionSettings(by="last", every=10**9, fall_back=False),
+        "selection": SelectionSettings(by="last", every=10**9),
         "compute": ComputeSettings.model_validate(
             {"precision": given.precision, "compile": given.compile}
         ),
@@ -370,7 +370,7 @@ def several(given: Given, folder: Path) -> dict[str, Any]:
         paste=NOTHING_PASTED.model_copy(update={"probability": 0.5}),
         loss=LOSS,
         optimizer=OPTIMIZER,
-        selection=SelectionSettings(by="last", every=10**9, fall_back=False),
+        selection=SelectionSettings(by="last", every=10**9),
         compute=ComputeSettings(precision="float32", compile=False),
         budget=RetrainSettings(
             start="fresh",

@@ -12,6 +12,7 @@ from ppl.datasets.base import DataSettings, dataset_info, stop_unless_there
 from ppl.def_up import RetrainSettings
 from ppl.errors import InputError
 from ppl.evaluation import EvaluateSettings
+from ppl.fall_back import FallBackSettings
 from ppl.leakage import AuditSettings
 from ppl.loss import LossSettings
 from ppl.network import NetworkSettings
@@ -42,6 +43,7 @@ SECTIONS: dict[str, type] = {
     "loss": LossSettings,
     "optimizer": OptimizerSettings,
     "selection": SelectionSettings,
+    "fall_back": FallBackSettings,
     "compute": ComputeSettings,
     "train_supervised": SupervisedSettings,
     "ranking": RankingSettings,

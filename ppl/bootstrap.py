@@ -47,7 +47,7 @@ def sum_by_group(values: Tensor, groups: Sequence[str]) -> Tensor:
     return sums.index_add_(0, index, values)
 
 
-def resampled_iou(matrices: Tensor, resamples: int) -> Tensor:
+def resampled_iou(matrices: Tensor, resamples: int, *, only_drawn: bool = False) -> Tensor:
     """Pooled IoU per class of `resamples` sets of parts drawn with replacement: (R, C) float64.
 
     The draws depend on the number of parts alone, so entry r belongs to the same parts for every
@@ -56,6 +56,7 @@ def resampled_iou(matrices: Tensor, resamples: int) -> Tensor:
 
     Args:
         matrices: (G, C, C) int64 confusion matrix of each part.
+        only_drawn: NaN for a class that no drawn part shows, for who compares models alone.
 
     NaN for a class that no part shows, and of fewer than two parts: one alone has no spread.
     """
@@ -71,7 +72,7 @@ def resampled_iou(matrices: Tensor, resamples: int) -> Tensor:
         drawn = torch.randint(parts, (parts,), generator=draws)
         times = torch.bincount(drawn, minlength=parts).double()
         iou = shown_iou((times @ flat).view(classes, classes))
-        found[index] = iou.where(~iou.isnan(), whole)
+        found[index] = iou if only_drawn else iou.where(~iou.isnan(), whole)
     return found
 
 

@@ -69,7 +69,7 @@ def _gain(final: dict[str, Any], sure: str) -> list[Finding]:
     if final["gain_low"] == final["gain_high"] == 0:
         same = (
             "it finds what its teacher finds. Either a worse student gave way to it "
-            "(selection.fall_back), or both find nothing"
+            "(fall_back), or both find nothing"
         )
         return [Finding(Verdict.NOTE, f"{reached}: {same}.")]
     if final["gain_low"] > 0:

@@ -9,6 +9,7 @@ from ppl.checkpoint import Checkpoint
 from ppl.cutmix import CutMixSettings
 from ppl.def_up import RetrainSettings
 from ppl.encoder_weights import start_from_encoder_weights
+from ppl.fall_back import FallBackSettings, judge
 from ppl.image_set import read_dataset_info, read_image_set
 from ppl.loss import LossSettings
 from ppl.network import NetworkSettings, load_network, new_network, pick_device, save_network
@@ -18,18 +19,19 @@ from ppl.retrain import retrain
 from ppl.sampling import SamplingSettings
 from ppl.seeds import derived_seed
 from ppl.settings import section
+from ppl.split_record import read_split_record
 from ppl.strong_augment import StrongAugmentSettings
 from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings
 from ppl.training_curve import write_training_curve
-from ppl.validation import validation_score
+from ppl.validation import validation_counts
 from ppl.weak_augment import WeakAugmentSettings
 
 UNCHECKED = (
     "{name}: no validation image shows a defect, so whether it is worse than the model that "
-    "labeled for it is not known, and it is kept (selection.fall_back). Raise "
-    "split.validation_fraction or annotate more images to have it checked"
+    "labeled for it is not known, and it is kept (fall_back). Raise split.validation_fraction or "
+    "annotate more images to have it checked"
 )
-"""What to tell the user where `selection.fall_back` has nothing to judge by."""
+"""What to tell the user where `fall_back` has nothing to judge by."""
 
 
 def train_student(
@@ -40,6 +42,7 @@ def train_student(
     validation: Path,
     unlabeled: Path,
     dataset: Path,
+    record: Path,
     encoder: Path,
     labeler: Path,
     masks: Sequence[Path],
@@ -53,9 +56,10 @@ def train_student(
         name: of the student; it owns the random draws and marks the curve.
         labeled, validation, unlabeled: prepared image sets.
         dataset: dataset.json.
+        record: split.json.
         encoder: the folder that `import_encoder` left.
         labeler: the model that made the newest pseudo-masks; `budget.start` may begin with it, and
-            `selection.fall_back` may end with it.
+            `fall_back` may end with it.
         student, curve: what is written.
         checkpoint: where an interrupted training goes on.
 
@@ -73,7 +77,6 @@ def train_student(
             seed=derived_seed(seed, name, "weights"),
         )
         start_from_encoder_weights(network, encoder)
-    selection = section("selection", SelectionSettings)
     image = section("image", ImageSettings)
     validated = read_image_set(validation)
     training = retrain(
@@ -90,7 +93,7 @@ def train_student(
         paste=section("paste", PasteSettings),
         loss=section("loss", LossSettings),
         optimizer=section("optimizer", OptimizerSettings),
-        selection=selection,
+        selection=section("selection", SelectionSettings),
         compute=section("compute", ComputeSettings),
         budget=budget,
         seed=seed,
@@ -99,30 +102,22 @@ def train_student(
         checkpoint=checkpoint,
     )
     kept, iteration = training.kept, training.kept_iteration
-    if selection.fall_back:
-        score = validation_score(validated, image, network.classes)
-        if score is None:
+    fall_back = section("fall_back", FallBackSettings)
+    if fall_back.enabled:
+        count = validation_counts(validated, image, network.classes)
+        if count is None:
             print(UNCHECKED.format(name=name))
         else:
             # both as they will be used: the training may have been compiled, or rounded to bfloat16
             before = load_network(labeler, device)
             after = deepcopy(before)
             after.load_state_dict(kept)
-            reason = why_to_fall_back(name, score(after), score(before))
-            if reason is not None:
-                print(reason)
+            parts = read_split_record(record).part_of(validated.ids)
+            verdict = judge(name, count(after).cpu(), count(before).cpu(), parts, fall_back)
+            if verdict.message is not None:
+                print(verdict.message)
+            if not verdict.kept:
                 kept, iteration = before.state_dict(), 0
     if processes.is_first():
         save_network(student, network, kept, iteration=iteration)
         write_training_curve(curve, training, model=name)
-
-
-def why_to_fall_back(name: str, student: float, labeler: float) -> str | None:
-    """What to tell the user if the student's validation mIoU (0-1) is below its labeler's."""
-    if student >= labeler:
-        return None
-    return (
-        f"{name} scores {100 * student:.2f} % mIoU on the validation images, below the "
-        f"{100 * labeler:.2f} % of the model that labeled for it: that model is kept in its place "
-        "(selection.fall_back). More iterations, or a better teacher, may change that"
-    )

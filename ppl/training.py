@@ -50,7 +50,6 @@ class SelectionSettings(Settings):
 
     by: Literal["validation", "last"]
     every: PositiveInt
-    fall_back: bool
 
 
 class ComputeSettings(Settings):

@@ -52,7 +52,7 @@ def test_the_papers_preset_switches_off_all_that_the_paper_does_not_have() -> No
         "ranking.foreground",
         "ranking.per_class",
         "pseudo_label.ignore_fraction",
-        "selection.fall_back",
+        "fall_back.enabled",
     }
     assert not any(paper[key] for key in off)
     assert paper["loss.defect_weight"] == 1

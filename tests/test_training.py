@@ -33,7 +33,7 @@ from ppl.training import (
 )
 from ppl.training import _sgd as sgd_of
 from ppl.training_curve import write_training_curve
-from ppl.validation import validation_score
+from ppl.validation import validation_counts, validation_score
 from ppl.weak_augment import WeakAugmentSettings
 from tests.conftest import COLOURS, MakeSet, whole
 
@@ -55,7 +55,7 @@ MIX = CutMixSettings(
 
 
 def by(what: str, every: int = 2) -> SelectionSettings:
-    return SelectionSettings.model_validate({"by": what, "every": every, "fall_back": True})
+    return SelectionSettings.model_validate({"by": what, "every": every})
 
 
 def fixed_loss(network: torch.nn.Module) -> Tensor:
@@ -374,6 +374,28 @@ def test_a_class_that_validation_lacks_costs_its_pixels_and_no_more(make_set: Ma
     stray = 15 / (32 + 15)
     # not a third of it and 0: class 2 is on none of these images
     assert score(UpperHalf(stray=2)) == pytest.approx((stray + of_defect) / 2)  # type: ignore[arg-type]
+
+
+def test_counts_of_several_processes_are_those_of_one(
+    make_set: MakeSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # more than one batch for each of two
+    validation = validated_on(make_set, [number % 3 for number in range(20)])
+    network: Any = UpperHalf(stray=2)
+    whole_set = validation_counts(validation, whole(32, 32), 3)
+    assert whole_set is not None
+    expected = whole_set(network)
+    shown = [counts.sum(dim=1).argmax().item() for counts in expected]
+    assert shown == [int(id.removeprefix("v")) % 3 for id in validation.ids]
+    shares = []
+    for rank in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr("ppl.processes.every", lambda items, rank=rank: items[rank::2])
+            count = validation_counts(validation, whole(32, 32), 3)
+            assert count is not None
+            shares.append(count(network))
+    assert torch.equal(shares[0] + shares[1], expected)
+    assert not torch.equal(shares[0], expected)
 
 
 def student(

@@ -1,0 +1,106 @@
+"""Whether a student is kept, or its labeler in its place: what the validation images say of both.
+
+Few images choose validation, so most differences on them are chance. How sure one is: the share of
+the sets resampled from them by part (bootstrap, see `ppl/bootstrap.py`) in which the student is
+worse, but never more than n parts with defects can tell. Two equal models differ in the same
+direction on all of them with probability 0.5 ** n, as in a sign test.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from ppl.bootstrap import resampled_iou, sum_by_group
+from ppl.scores import BACKGROUND, mean_iou, shown_iou
+from ppl.settings import Settings
+
+
+class FallBackSettings(Settings):
+    """Section `fall_back`."""
+
+    enabled: bool
+    confidence: Annotated[float, Field(ge=0, lt=1)]
+    """How sure it has to be that a student is worse; 0.0: worse at all is enough."""
+    resamples: Annotated[int, Field(ge=100, le=100_000)]
+    """Bootstrap samples."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a student is kept, and what its user should know of that."""
+
+    kept: bool
+    message: str | None
+
+
+def defect_parts(counts: Tensor, parts: Sequence[str]) -> int:
+    """The number of parts on which the truth of (N, C, C) counts shows a defect."""
+    shown = sum_by_group(counts, parts).sum(dim=2)
+    return int((shown[:, BACKGROUND + 1 :].sum(dim=1) > 0).sum())
+
+
+def sure_that_worse(
+    student: Tensor, labeler: Tensor, parts: Sequence[str], resamples: int
+) -> float:
+    """How sure (0-1) it is that a student with the lower mIoU is worse than its labeler.
+
+    Both models are scored on the same parts each time, over the classes that these parts show; of
+    sets without any defect nothing is concluded.
+
+    Args:
+        student, labeler: (N, C, C) int64 confusion matrix of each validation image.
+        parts: what each image shows; all photos of a part are drawn together.
+    """
+    most = 1 - 0.5 ** defect_parts(student, parts)
+    after, before = (
+        mean_iou(resampled_iou(sum_by_group(counts, parts), resamples, only_drawn=True))
+        for counts in (student, labeler)
+    )
+    told = ~before.isnan()
+    if not told.any():
+        # a single part: there is nothing to resample
+        return most
+    return min(most, float((after < before)[told].double().mean()))
+
+
+def judge(
+    name: str,
+    student: Tensor,
+    labeler: Tensor,
+    parts: Sequence[str],
+    settings: FallBackSettings,
+) -> Verdict:
+    """Keep the student `name` unless it is worse than its labeler on the validation images.
+
+    Args:
+        student, labeler, parts: as `sure_that_worse`.
+    """
+    after, before = (float(mean_iou(shown_iou(counts.sum(dim=0)))) for counts in (student, labeler))
+    if after >= before:
+        return Verdict(True, None)
+    found = (
+        f"{name} scores {100 * after:.2f} % mIoU on the validation images, below the "
+        f"{100 * before:.2f} % of the model that labeled for it"
+    )
+    if settings.confidence > 0:
+        sure = sure_that_worse(student, labeler, parts, settings.resamples)
+        count = defect_parts(student, parts)
+        unit = "image" if len(set(parts)) == len(parts) else "part"
+        witnesses = f"{count} {unit}{'s' * (count != 1)} with defects"
+        # rounded down: what is not enough must not look as if it were
+        found += f". {witnesses} can tell that with {math.floor(1000 * sure) / 10:g} % confidence"
+        if sure < settings.confidence:
+            return Verdict(
+                True,
+                f"{found}, and fall_back.confidence asks for {100 * settings.confidence:g} %: it "
+                f"is kept. More {unit}s with defects among the validation images would tell",
+            )
+    return Verdict(
+        False,
+        f"{found}: that model is kept in its place (fall_back). More iterations, or a better "
+        "teacher, may change that",
+    )
