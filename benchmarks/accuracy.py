@@ -43,11 +43,11 @@ from ppl.errors import InputError
 from ppl.fraction_plot import Point, fraction_plot, write_png
 from ppl.image_set import read_dataset_info, read_image_set
 from ppl.inference import at_own_size, predict
-from ppl.model_metrics import pixel_metrics, pooled_miou
+from ppl.model_metrics import pixel_metrics
 from ppl.network import load_network, pick_device
 from ppl.resize import ImageSettings, resize_mask
 from ppl.score_table import gain_cell, percent
-from ppl.scores import shown_iou
+from ppl.scores import pooled_miou, shown_iou
 from ppl.settings import section
 from ppl.split_record import read_split_record
 

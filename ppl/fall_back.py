@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ppl.bootstrap import resampled_iou, sum_by_group
-from ppl.scores import BACKGROUND, mean_iou, shown_iou
+from ppl.scores import BACKGROUND, mean_iou, pooled_miou
 from ppl.settings import Settings
 
 
@@ -37,28 +37,25 @@ class Verdict:
     message: str | None
 
 
-def defect_parts(counts: Tensor, parts: Sequence[str]) -> int:
-    """The number of parts on which the truth of (N, C, C) counts shows a defect."""
-    shown = sum_by_group(counts, parts).sum(dim=2)
-    return int((shown[:, BACKGROUND + 1 :].sum(dim=1) > 0).sum())
+def defect_parts(by_part: Tensor) -> int:
+    """The number of parts on which the truth of (G, C, C) counts shows a defect."""
+    return int(by_part[:, BACKGROUND + 1 :].flatten(1).any(dim=1).sum())
 
 
-def sure_that_worse(
-    student: Tensor, labeler: Tensor, parts: Sequence[str], resamples: int
-) -> float:
+def sure_that_worse(student: Tensor, labeler: Tensor, resamples: int) -> float:
     """How sure (0-1) it is that a student with the lower mIoU is worse than its labeler.
 
     Both models are scored on the same parts each time, over the classes that these parts show; of
     sets without any defect nothing is concluded.
 
     Args:
-        student, labeler: (N, C, C) int64 confusion matrix of each validation image.
-        parts: what each image shows; all photos of a part are drawn together.
+        student, labeler: (G, C, C) int64 confusion matrix of each part; all its photos are drawn
+            together.
     """
-    most = 1 - 0.5 ** defect_parts(student, parts)
+    most = 1 - 0.5 ** defect_parts(student)
     after, before = (
-        mean_iou(resampled_iou(sum_by_group(counts, parts), resamples, only_drawn=True))
-        for counts in (student, labeler)
+        mean_iou(resampled_iou(by_part, resamples, only_drawn=True))
+        for by_part in (student, labeler)
     )
     told = ~before.isnan()
     if not told.any():
@@ -77,9 +74,10 @@ def judge(
     """Keep the student `name` unless it is worse than its labeler on the validation images.
 
     Args:
-        student, labeler, parts: as `sure_that_worse`.
+        student, labeler: (N, C, C) int64 confusion matrix of each validation image.
+        parts: what each image shows.
     """
-    after, before = (float(mean_iou(shown_iou(counts.sum(dim=0)))) for counts in (student, labeler))
+    after, before = pooled_miou(student), pooled_miou(labeler)
     if after >= before:
         return Verdict(True, None)
     found = (
@@ -87,8 +85,9 @@ def judge(
         f"{100 * before:.2f} % of the model that labeled for it"
     )
     if settings.confidence > 0:
-        sure = sure_that_worse(student, labeler, parts, settings.resamples)
-        count = defect_parts(student, parts)
+        by_part = sum_by_group(student, parts)
+        sure = sure_that_worse(by_part, sum_by_group(labeler, parts), settings.resamples)
+        count = defect_parts(by_part)
         unit = "image" if len(set(parts)) == len(parts) else "part"
         witnesses = f"{count} {unit}{'s' * (count != 1)} with defects"
         # rounded down: what is not enough must not look as if it were

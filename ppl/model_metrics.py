@@ -9,7 +9,7 @@ from ppl.calibration import expected_calibration_error
 from ppl.defects import defect_scores
 from ppl.image_detection import detection_scores
 from ppl.model_result import ModelResult
-from ppl.scores import BACKGROUND, NO_DEFECT, mean_iou, rounded, scores, shown_iou
+from ppl.scores import BACKGROUND, NO_DEFECT, mean_iou, pooled_miou, rounded, scores
 
 Metrics = dict[str, object]
 
@@ -23,11 +23,6 @@ _NEED_DEFECTS = (
     "defect_recall",
 )
 """Scores that a test set without any defect, or without any sound image, leaves undefined."""
-
-
-def pooled_miou(matrices: Tensor) -> float:
-    """mIoU over the pixels of all (N, C, C) matrices together; NaN where undefined."""
-    return float(mean_iou(shown_iou(matrices.sum(dim=0))))
 
 
 def pixel_metrics(

@@ -45,6 +45,11 @@ def mean_iou(iou: Tensor) -> Tensor:
     return iou.nanmean(-1).where(defects.any(-1), torch.nan)
 
 
+def pooled_miou(matrices: Tensor) -> float:
+    """mIoU over the pixels of all (N, C, C) matrices together; NaN where undefined."""
+    return float(mean_iou(shown_iou(matrices.sum(dim=0))))
+
+
 def precision_per_class(matrix: Tensor) -> Tensor:
     """Share of the pixels predicted as a class that are of it: (C, C) counts -> (C,) float64.
 

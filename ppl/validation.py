@@ -13,7 +13,7 @@ from ppl.image_set import ImageSet
 from ppl.inference import PLAIN, at_once, batch_softmax, views_of
 from ppl.network import SegmentationNetwork
 from ppl.resize import ImageSettings
-from ppl.scores import mean_iou, shown_iou
+from ppl.scores import pooled_miou
 
 
 def validation_counts(
@@ -64,4 +64,4 @@ def validation_score(
     count = validation_counts(validation, image, classes)
     if count is None:
         return None
-    return lambda network: float(mean_iou(shown_iou(count(network).sum(dim=0))))
+    return lambda network: pooled_miou(count(network))

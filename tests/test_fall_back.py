@@ -41,7 +41,7 @@ def test_a_student_that_is_worse_on_every_part_is_not_kept() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_few_parts_cannot_be_sure_however_much_they_agree(count: int) -> None:
     after, before = found([10] * count), found([40] * count)
-    assert sure_that_worse(after, before, parts(count), 400) == 1 - 0.5**count
+    assert sure_that_worse(after, before, 400) == 1 - 0.5**count
     verdict = judge("final", after, before, parts(count), settings())
     assert verdict.kept == (count < 4)
     assert verdict.message is not None
@@ -51,14 +51,14 @@ def test_few_parts_cannot_be_sure_however_much_they_agree(count: int) -> None:
 def test_sound_parts_are_no_witnesses() -> None:
     sound = torch.tensor([[[100, 0], [0, 0]]]).expand(6, 2, 2)
     after, before = (torch.cat([found([hits] * 2), sound]) for hits in (10, 40))
-    assert defect_parts(after, parts(8)) == 2
+    assert defect_parts(after) == 2
     # sets that hold sound parts alone tell nothing, and are not counted as won
-    assert sure_that_worse(after, before, parts(8), 400) == 0.75
+    assert sure_that_worse(after, before, 400) == 0.75
 
 
 def test_one_bad_part_of_many_is_no_proof() -> None:
     after, before = found([21, 21, 21, 21, 21, 5]), found([20] * 6)
-    sure = sure_that_worse(after, before, parts(6), 400)
+    sure = sure_that_worse(after, before, 400)
     # not worse where the last part is not drawn, which is in (5/6) ** 6 of the sets
     assert sure == pytest.approx(1 - (5 / 6) ** 6, abs=0.08)
     verdict = judge("final", after, before, parts(6), settings())
@@ -76,7 +76,7 @@ def test_the_only_part_of_a_rare_class_does_not_decide_alone() -> None:
 
     after, before = counted(62, 40), counted(60, 50)
     # better on nine parts of ten; the tenth is in 1 - 0.9 ** 10 of the sets
-    sure = sure_that_worse(after, before, parts(10), 400)
+    sure = sure_that_worse(after, before, 400)
     assert sure == pytest.approx(1 - 0.9**10, abs=0.08)
     assert judge("final", after, before, parts(10), settings()).kept
 
@@ -92,7 +92,7 @@ def test_with_no_confidence_asked_for_any_loss_is_enough() -> None:
 
 def test_photos_of_one_part_are_one_witness() -> None:
     after, before = found([10] * 9 + [30]), found([20] * 10)
-    assert sure_that_worse(after, before, parts(10), 400) > 0.95
+    assert sure_that_worse(after, before, 400) > 0.95
     # nine photos of one part: drawn together, or not at all
     of_two = ["p0"] * 9 + ["p1"]
     verdict = judge("final", after, before, of_two, settings())
@@ -104,7 +104,7 @@ def test_photos_of_one_part_are_one_witness() -> None:
 
 def test_what_is_not_enough_is_never_rounded_up_to_it() -> None:
     after, before = found([21] * 5 + [5]), found([20] * 6)
-    sure = sure_that_worse(after, before, parts(6), 400)
+    sure = sure_that_worse(after, before, 400)
     message = judge("final", after, before, parts(6), settings(sure + 1e-9)).message
     assert message is not None
     shown = float(message.split("can tell that with ")[1].split(" %")[0])
