@@ -22,6 +22,9 @@ MODELS = ("teacher", "student_1", "final")
 SUCCESS, COMMITTED = "Success", "Committed"
 FRACTION, SEED = "split.labeled_fraction", "seed"
 
+_PATIENCE = 120.0
+"""Seconds in which DVC lists the experiments."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -45,8 +48,22 @@ class Run:
         return {key: value for key, value in self.settings.items() if key not in (FRACTION, SEED)}
 
 
+def show_experiments(since: int) -> list[dict[str, Any]]:
+    """What `dvc exp show --json` prints of the experiments that began from the last commits.
+
+    Args:
+        since: the number of commits.
+
+    Raises:
+        InputError: `dvc` fails, or does not answer.
+    """
+    printed = ask_dvc("exp", "show", "--json", "--num", str(since), seconds=_PATIENCE)
+    shown: list[dict[str, Any]] = json.loads(printed)
+    return shown
+
+
 def read_runs(shown: Sequence[dict[str, Any]]) -> tuple[list[Run], list[str]]:
-    """The runs in what `dvc exp show --json` prints, and a line on each that has no scores.
+    """The runs in what `show_experiments` gives, and a line on each that has no scores.
 
     Equal results count once, and commits only where no experiment has their settings: most often
     one was applied to them, or they ran with another number of threads. The workspace does not
@@ -69,7 +86,7 @@ def read_runs(shown: Sequence[dict[str, Any]]) -> tuple[list[Run], list[str]]:
 
 
 def states(shown: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    """(name, state) of experiments and commits in what `dvc exp show --json` prints."""
+    """(name, state) of experiments and commits in what `show_experiments` gives."""
     return [(name, state) for name, state, _ in _entries(shown)]
 
 
@@ -194,8 +211,7 @@ def main(out: Path, since: int) -> None:
     Raises:
         InputError: no experiment has scores, or `dvc` does not answer.
     """
-    shown = ask_dvc("exp", "show", "--json", "--num", str(since))
-    runs, without = read_runs(json.loads(shown))
+    runs, without = read_runs(show_experiments(since))
     if not runs:
         waiting = f" ({'; '.join(without)})" if without else ""
         raise InputError(f"no experiment has scores yet{waiting}: `dvc queue status` shows them")

@@ -19,7 +19,7 @@ from typing import Any
 import ppl.queue
 from ppl.bootstrap import IntervalSettings
 from ppl.commands import ask_dvc, ask_git
-from ppl.compare import MODELS, SEED, SUCCESS, Run, flat, read_runs, states
+from ppl.compare import MODELS, SEED, SUCCESS, Run, flat, read_runs, show_experiments, states
 from ppl.errors import InputError
 from ppl.evaluation import TEACHER, EvaluateSettings
 from ppl.image_set import read_dataset_info, write_json
@@ -31,9 +31,6 @@ from ppl.settings import read_params, section
 FOLDS, FOLD = "split.folds", "split.fold"
 OUT = Path("compare/folds")
 CODE = ("ppl", "stages", "dvc.yaml")
-
-_PATIENCE = 120.0
-"""Seconds in which DVC lists the experiments."""
 
 _POLL = 5.0
 """Seconds between two looks at the experiments."""
@@ -149,9 +146,7 @@ def folds_report(runs: Sequence[Run], metrics: dict[str, dict[str, Any]]) -> str
 
 
 def _runs(wanted: Sequence[Mapping[str, Any]]) -> list[Run | None]:
-    runs, _ = read_runs(
-        json.loads(ask_dvc("exp", "show", "--json", "--num", "1", seconds=_PATIENCE))
-    )
+    runs, _ = read_runs(show_experiments(1))
     return [next((run for run in runs if run.settings == one), None) for one in wanted]
 
 
@@ -159,9 +154,7 @@ def _wait(wanted: Sequence[Mapping[str, Any]]) -> list[Run | None]:
     """The runs, once no experiment is queued or running any more."""
     told, idle = -1, 0
     while True:
-        found = states(
-            json.loads(ask_dvc("exp", "show", "--json", "--num", "1", seconds=_PATIENCE))
-        )
+        found = states(show_experiments(1))
         busy = [name for name, state in found if state in ("Queued", "Running")]
         done = _runs(wanted)
         ready = sum(run is not None for run in done)
