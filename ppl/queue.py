@@ -163,7 +163,7 @@ def _start(jobs: int, environment: dict[str, str]) -> None:
 def _wait_for_workers(count: int) -> None:
     deadline = time.monotonic() + WORKER_START
     while time.monotonic() < deadline:
-        status = ask_dvc("queue", "status").splitlines()[-1]
+        status = ask_dvc("queue", "status", seconds=WORKER_START).splitlines()[-1]
         # "Worker status: 1 active, 0 idle"
         if sum(int(word) for word in status.split() if word.isdigit()) >= count:
             return

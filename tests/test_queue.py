@@ -133,8 +133,9 @@ def start(monkeypatch: pytest.MonkeyPatch, *, jobs: int, gpus: int) -> list[dict
         seen.append(env | {"jobs": words[-1]})
         return 0
 
-    def status(*words: str) -> str:
+    def status(*words: str, seconds: float) -> str:
         assert words == ("queue", "status")
+        assert seconds > 0  # may be asked again
         return f"Worker status: {len(seen) - 1} active, 1 idle\n"
 
     monkeypatch.setattr(ppl.queue, "_dvc", start_some)
