@@ -59,7 +59,7 @@ def run_all(variants: Sequence[Variant], jobs: int) -> list[Run]:
     """
     settings = dict(flat(read_params()))
     wanted = [{**settings, **variant} for variant in variants]
-    done = _runs(wanted)
+    done = _runs(wanted, show_experiments(1))
     missing = [variant for variant, run in zip(variants, done, strict=True) if run is None]
     if len(missing) < len(variants) and ask_git("status", "--porcelain", "--", *CODE).strip():
         print(
@@ -145,8 +145,8 @@ def folds_report(runs: Sequence[Run], metrics: dict[str, dict[str, Any]]) -> str
     return f"{text_table(rows)}\n\nAll folds pooled:\n{score_table(metrics)}"
 
 
-def _runs(wanted: Sequence[Mapping[str, Any]]) -> list[Run | None]:
-    runs, _ = read_runs(show_experiments(1))
+def _runs(wanted: Sequence[Mapping[str, Any]], shown: Sequence[dict[str, Any]]) -> list[Run | None]:
+    runs, _ = read_runs(shown)
     return [next((run for run in runs if run.settings == one), None) for one in wanted]
 
 
@@ -154,9 +154,10 @@ def _wait(wanted: Sequence[Mapping[str, Any]]) -> list[Run | None]:
     """The runs, once no experiment is queued or running any more."""
     told, idle = -1, 0
     while True:
-        found = states(show_experiments(1))
+        shown = show_experiments(1)
+        found = states(shown)
         busy = [name for name, state in found if state in ("Queued", "Running")]
-        done = _runs(wanted)
+        done = _runs(wanted, shown)
         ready = sum(run is not None for run in done)
         if ready != told:
             print(f"{ready} of {len(wanted)} done", flush=True)

@@ -50,6 +50,17 @@ def test_a_question_that_fails_is_put_again(
     assert ask_dvc(tmp_path / "asked", seconds=60) == "answer\n"
 
 
+def test_a_question_that_fails_each_time_is_put_three_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "asked"
+    script = "import sys; open(sys.argv[1], 'a').write('.'); sys.exit('ERROR: no such thing')"
+    monkeypatch.setattr("ppl.commands.DVC", (sys.executable, "-c", script))
+    with pytest.raises(InputError, match="no such thing"):
+        ask_dvc(asked, seconds=60)
+    assert asked.read_text(encoding="utf-8") == "..."
+
+
 def test_what_may_have_changed_something_is_not_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
