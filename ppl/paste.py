@@ -10,7 +10,8 @@ Axes: C channels, H height, W width.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -20,7 +21,8 @@ from torch import Generator, Tensor
 
 from ppl.image_files import IGNORE, defect_classes
 from ppl.settings import Settings
-from ppl.training_images import DECODERS, TrainingImages
+from ppl.training_images import DECODERS, Batch, TrainingImages
+from ppl.weak_augment import Region
 
 DRAWS = 7
 """Numbers in [0, 1) that an image takes, whatever the settings: one's luck shifts no other's."""
@@ -119,9 +121,10 @@ class Pasting:
         """(batch, `DRAWS`) in [0, 1), for all images of a batch, whoever computes them."""
         return torch.rand(batch, DRAWS, generator=self.generator)
 
-    def __call__(self, pair: tuple[Tensor, Tensor], draws: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, batch: Batch, draws: Tensor) -> tuple[Tensor, Tensor]:
         """`paste_defects` into images and their masks."""
-        return paste_defects(*pair, self.bank, self.settings, draws)
+        images, masks, shown = batch
+        return paste_defects(images, masks, self.bank, self.settings, draws, shown=shown)
 
 
 def new_pasting(
@@ -141,8 +144,8 @@ def collect_defects(
 ) -> Bank:
     """The defects of labeled images by class, of images drawn at random.
 
-    They are as large as at scale 1, or at `scale_min` where all views are larger. Of a class at
-    most `per_class`: they stay on the device.
+    They are as large as in the views nearest to scale 1. Of a class at most `per_class`: they stay
+    on the device.
 
     Raises:
         InputError: as `TrainingImages.read`.
@@ -150,15 +153,13 @@ def collect_defects(
     if not settings.probability:
         return {}
     size = data.image.size
-    # images are kept at the largest scale of a view; a defect is to be as large as in most of them
-    scale = max(1.0, data.weak.scale_min)
-    data = replace(data, weak=data.weak.model_copy(update={"scale_max": scale}))
+    read = partial(data.read, scale=min(max(1.0, data.weak.scale_min), data.weak.scale_max))
     order = torch.randperm(len(data), generator=draws).tolist()
     found: dict[int, list[Defect]] = defaultdict(list)
     with ThreadPoolExecutor(DECODERS) as pool:
         # a few at a time: all of them decoded at once may be more than memory holds
         for start in range(0, len(order), READ_AHEAD):
-            for pair in pool.map(data.read, order[start : start + READ_AHEAD]):
+            for pair in pool.map(read, order[start : start + READ_AHEAD]):
                 for defect in cut_defects(*pair, margin=settings.margin, limit=size):
                     if len(found[defect.value]) < settings.per_class:
                         found[defect.value].append(defect.to(device))
@@ -166,7 +167,13 @@ def collect_defects(
 
 
 def paste_defects(
-    images: Tensor, masks: Tensor, bank: Bank, settings: PasteSettings, draws: Tensor
+    images: Tensor,
+    masks: Tensor,
+    bank: Bank,
+    settings: PasteSettings,
+    draws: Tensor,
+    *,
+    shown: Sequence[Region] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """With `probability`, one defect more in each image; classes are equally likely.
 
@@ -174,6 +181,7 @@ def paste_defects(
         images: (B, C, H, W) float32 in [0, 1].
         masks: (B, H, W) int64.
         draws: (B, `DRAWS`) in [0, 1).
+        shown: where each shows its image, and a defect may be pasted; unless given, everywhere.
 
     Returns:
         new images and masks; where nothing is pasted, they are equal to the given ones.
@@ -189,7 +197,9 @@ def paste_defects(
         defects = bank[classes[int(of_class * len(classes))]]
         defect = defects[int(which * len(defects))]
         flips = mirror < settings.flip_probability, turn < settings.vertical_flip_probability
-        _paste(images[position], masks[position], defect, (top, left), flips)
+        rows, columns = (slice(None), slice(None)) if shown is None else shown[position]
+        image, mask = images[position, :, rows, columns], masks[position, rows, columns]
+        _paste(image, mask, defect, (top, left), flips)
     return images, masks
 
 
@@ -214,8 +224,11 @@ def _paste(
         tensor[(..., *cut)].flip(axes) for tensor in (defect.image, defect.mask, defect.opacity)
     )
     pasted = pasted.float() / 255
-    if len(pasted) > len(image):
-        pasted = pasted.mean(dim=0, keepdim=True)
+    if len(pasted) > 1:
+        # on a grey image a defect is grey, whether or not its batch gave it three channels
+        grey = (image == image[:1]).all()
+        mean = pasted.mean(dim=0, keepdim=True)
+        pasted = torch.where(grey, mean, pasted) if len(image) > 1 else mean
     there = image[(slice(None), *target)]
     # what surrounds the defect gets the mean grey level of its new place
     around = ((opacity > 0) & ~shape).float()

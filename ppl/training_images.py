@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -24,13 +24,34 @@ from ppl.image_set import Entry, ImageSet
 from ppl.machine import cache_bytes, gpu_cache_bytes, read_workers
 from ppl.progress import bar
 from ppl.resize import ImageSettings, resize_image, resize_mask
-from ppl.weak_augment import DRAWS, Size, View, WeakAugmentSettings, cut, draw_view, show, stack
+from ppl.weak_augment import (
+    DRAWS,
+    Region,
+    Size,
+    View,
+    WeakAugmentSettings,
+    cut,
+    draw_view,
+    show,
+    stack,
+)
 
 DECODERS = 8
 """Threads that decode images; they change the time, never the order."""
 
 Pair = tuple[Tensor, Tensor]
 """An image (C, H, W) and its mask (H, W), both uint8."""
+
+
+class Batch(NamedTuple):
+    """What a training step looks at."""
+
+    images: Tensor
+    """(B, C, H, W) float32 in [0, 1]; C is 1 where all are grey."""
+    masks: Tensor
+    """(B, H, W) int64: classes, 255 where nothing is known."""
+    shown: Sequence[Region]
+    """Where each view shows its image; beyond it is black and ignored."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +102,11 @@ class TrainingImages:
             index -= len(part.images)
         raise IndexError(index)
 
-    def read(self, index: int) -> Pair:
+    def read(self, index: int, *, scale: float | None = None) -> Pair:
         """An image and its mask from their files, at the size at which they are kept.
+
+        Args:
+            scale: of the size to read them at instead, see `ImageSettings.at_scale`.
 
         Raises:
             InputError: an unreadable image or mask, a mask of another size than its image, or a
@@ -96,7 +120,8 @@ class TrainingImages:
                 f"{image.shape[2]} x {image.shape[1]}: give the mask the image's own size"
             )
         class_values(mask, self.classes, f"of {entry.id} ({part.what})")
-        size = self._kept_size((entry.height, entry.width))
+        own = entry.height, entry.width
+        size = self._kept_size(own) if scale is None else self.image.at_scale(own, scale)
         image, mask = resize_image(image, size), resize_mask(mask, size)
         grey = torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])
         return image[:1].clone() if grey else image, mask
@@ -179,11 +204,8 @@ class BatchStream:
         """Whether images are read again and again, since the memory does not hold them."""
         return self._kept is None
 
-    def next(self) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) float32 in [0, 1] and masks (B, H, W) int64, on the device.
-
-        C is 1 where all images of the batch are grey.
-        """
+    def next(self) -> Batch:
+        """The next batch, on the device."""
         began = time.perf_counter()
         size = self._data.image.size
         if self._kept is None:
@@ -196,7 +218,8 @@ class BatchStream:
         images = images.to(self._device, non_blocking=True)
         masks = masks.to(self._device, non_blocking=True)
         self.waited += time.perf_counter() - began
-        return show(images, masks, [view for _, view in chosen], size)
+        views = [view for _, view in chosen]
+        return Batch(*show(images, masks, views, size), [view.shown(size) for view in views])
 
     def _draw(self) -> tuple[list[int], Tensor]:
         """The next batch: which images, and the numbers (B, `DRAWS`) that their views take."""

@@ -23,6 +23,9 @@ from ppl.settings import Settings
 Size = tuple[int, int]
 """Height and width in pixels."""
 
+Region = tuple[slice, slice]
+"""Rows and columns."""
+
 
 class WeakAugmentSettings(Settings):
     """Section `weak_augment`."""
@@ -57,6 +60,16 @@ class View:
     left: int
     flipped: bool
     flipped_vertically: bool
+
+    def shown(self, size: Size) -> Region:
+        """Where a view of `size` shows the image: all of it, unless the image ends before."""
+        rows = _shown(self.scaled[0], self.top, size[0], flipped=self.flipped_vertically)
+        return rows, _shown(self.scaled[1], self.left, size[1], flipped=self.flipped)
+
+
+def _shown(whole: int, start: int, length: int, *, flipped: bool) -> slice:
+    shown = min(whole - start, length)
+    return slice(length - shown, length) if flipped else slice(0, shown)
 
 
 def draw_view(

@@ -192,7 +192,7 @@ def test_the_loss_is_one_cross_entropy_over_both_halves(
     network: SegmentationNetwork, labeled: int, unlabeled: int
 ) -> None:
     step = step_of(labeled, unlabeled)
-    given, other = stream(0, labeled).next(), stream(1, unlabeled).next()
+    given, other = stream(0, labeled).next()[:2], stream(1, unlabeled).next()[:2]
     images, masks = perturbed(network, MIX, given, other)
     expected = cross_entropy(
         network(torch.cat([given[0], images])), torch.cat([given[1], masks]), PAPER
@@ -207,7 +207,7 @@ def test_labeled_images_are_strongly_augmented_too_where_asked(
 ) -> None:
     strong = STRONG.model_copy(update={"of_labeled": True})
     step = step_of(3, 4, strong=strong)
-    given, other = stream(0, 3).next(), stream(1, 4).next()
+    given, other = stream(0, 3).next()[:2], stream(1, 4).next()[:2]
     # what is mixed into unlabeled images is the labeled image as it is
     images, masks = perturbed(network, MIX, given, other)
     stronger = strong_augment(given[0], draw_strong(3, strong, draws(5)))

@@ -16,9 +16,10 @@ from ppl.paste import (
     cut_defects,
     paste_defects,
 )
+from ppl.resize import ImageSettings
 from ppl.training_images import TrainingImages
-from tests.conftest import MakeSet
-from tests.test_training_images import of
+from tests.conftest import MakeSet, windows
+from tests.test_training_images import LIVELY, SIZE, WHOLE, of, stream
 
 CPU = torch.device("cpu")
 LIMIT = (64, 64)
@@ -182,6 +183,36 @@ def test_grey_and_colour_meet(channels: tuple[int, int]) -> None:
     assert not torch.equal(found, images)
 
 
+def test_a_colour_defect_is_grey_on_a_grey_image_whatever_the_batch_holds() -> None:
+    image, mask = labeled()
+    coloured = torch.cat([image, image // 2, image // 3])
+    cut = {2: cut_defects(coloured, mask, margin=2, limit=LIMIT)}
+    images, masks = batch(3)
+    images += torch.rand(images.shape, generator=torch.Generator().manual_seed(0)) / 10
+    alone, _ = paste_defects(images, masks, cut, ALWAYS, draws(3))
+    among_colour, _ = paste_defects(images.expand(-1, 3, -1, -1), masks, cut, ALWAYS, draws(3))
+    assert torch.equal(alone.expand(-1, 3, -1, -1), among_colour)
+    of_colour = torch.cat([images, images / 2, images / 3], dim=1)
+    found, shown = paste_defects(of_colour, masks, cut, ALWAYS, draws(3))
+    red, green, _ = (found - of_colour).movedim(1, 0)
+    assert (red[shown == 2] < green[shown == 2]).all()
+
+
+@pytest.mark.parametrize("image", [windows(*SIZE), WHOLE], ids=["windows", "whole"])
+def test_nothing_is_pasted_beyond_an_image(make_set: MakeSet, image: ImageSettings) -> None:
+    data = of(make_set(["a", "b", "c"], sizes=[(20, 24)] * 3), image, LIVELY)
+    images, masks, shown = stream(scaled(data, 0.5, 1), 64).next()
+    beyond = torch.ones_like(masks, dtype=torch.bool)
+    for one, region in zip(beyond, shown, strict=True):
+        one[region] = False
+    assert torch.equal(beyond, masks == IGNORE)
+    assert len({region[0].start for region in shown}) > 1, "images are flipped"
+    found, after = paste_defects(images, masks, bank(), ALWAYS, draws(64), shown=shown)
+    assert (after[beyond] == IGNORE).all()
+    assert (found[:, 0][beyond] == 0).all()
+    assert ((after == 2) & (masks != 2)).flatten(1).any(dim=1).float().mean() > 0.9
+
+
 def test_defects_come_from_the_masks_of_the_images(make_set: MakeSet) -> None:
     data = of(make_set(["a", "b", "c"]))
     shown = {value for k in range(3) for value in data.read(k)[1].unique().tolist()}
@@ -233,12 +264,14 @@ def test_of_a_class_no_more_are_kept_than_asked(make_set: MakeSet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("views", "size"), [((1, 1), (12, 32)), ((0.5, 2), (12, 32)), ((2, 3), (20, 40))]
+    ("views", "size"),
+    [((1, 1), (12, 32)), ((0.5, 2), (12, 32)), ((2, 3), (20, 40)), ((0.2, 0.5), (8, 17))],
 )
+@pytest.mark.parametrize("image", [WHOLE, windows(*SIZE)], ids=["whole", "windows"])
 def test_defects_are_as_large_as_in_the_views_nearest_to_scale_1(
-    make_set: MakeSet, views: tuple[float, float], size: tuple[int, int]
+    make_set: MakeSet, views: tuple[float, float], size: tuple[int, int], image: ImageSettings
 ) -> None:
     """Of 8 x 30 pixels, with a margin of 2 but at the right border, and no larger than a view."""
-    data = scaled(of(make_set(["a", "b", "c"])), *views)
+    data = scaled(of(make_set(["a", "b", "c"], sizes=[SIZE] * 3), image), *views)
     found = collect_defects(data, ALWAYS, draws=torch.Generator(), device=CPU)
     assert {defect.mask.shape for defects in found.values() for defect in defects} == {size}

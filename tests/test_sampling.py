@@ -76,5 +76,5 @@ def test_a_repeating_stream_goes_on_where_it_stood(make_set: MakeSet) -> None:
     second = stream(labeled, [1.0, 2.0, 2.5], seed=1)
     second.load_state_dict(state)
     for _ in range(5):
-        for mine, other in zip(first.next(), second.next(), strict=True):
+        for mine, other in zip(first.next()[:2], second.next()[:2], strict=True):
             assert torch.equal(mine, other)

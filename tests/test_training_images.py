@@ -102,7 +102,7 @@ def test_passes_are_shuffled_differently() -> None:
 
 
 def test_image_and_mask_belong_together_and_have_the_types_a_network_wants() -> None:
-    images, masks = stream(numbered(6, 1, LIVELY), 4).next()
+    images, masks, _ = stream(numbered(6, 1, LIVELY), 4).next()
     assert images.shape == (4, 1, *SIZE)
     assert images.dtype == torch.float32
     assert masks.shape == (4, *SIZE)
@@ -115,7 +115,7 @@ def test_the_same_seeds_give_the_same_batches_and_leave_the_global_generator_alo
     before = torch.get_rng_state()
     first, second = stream(numbered(5, 0, LIVELY), 3), stream(numbered(5, 0, LIVELY), 3)
     for _ in range(4):
-        for one, other in zip(first.next(), second.next(), strict=True):
+        for one, other in zip(first.next()[:2], second.next()[:2], strict=True):
             assert torch.equal(one, other)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -168,7 +168,7 @@ def test_an_image_smaller_than_its_window_is_filled_up_and_that_is_ignored(
     make_set: MakeSet,
 ) -> None:
     batches = stream(of(make_set(["a"], sizes=[(20, 50)]), windows(64, 64)), 1)
-    images, masks = batches.next()
+    images, masks, _ = batches.next()
     assert (masks[0, 20:] == 255).all()
     assert (masks[0, :, 50:] == 255).all()
     assert (masks[0, :20, :50] != 255).all()
@@ -214,7 +214,7 @@ def test_what_does_not_fit_is_read_again_and_gives_the_same_batches(
     assert (kept.streams, streamed.streams) == (False, True)
     assert streamed.bytes_kept == 0
     for _ in range(6):
-        for one, other in zip(kept.next(), streamed.next(), strict=True):
+        for one, other in zip(kept.next()[:2], streamed.next()[:2], strict=True):
             assert torch.equal(one, other)
     assert torch.equal(torch.get_rng_state(), before), "a dropout layer would draw other numbers"
 
@@ -238,7 +238,7 @@ def test_a_resumed_stream_goes_on_where_it_stood_with_more_or_less_memory(
         first.next()
     second = stream(data, 3, memory=memories[1], seed=5)
     second.load_state_dict(_copied(first.state_dict()))
-    for images, masks in expected[3:]:
+    for images, masks, _ in expected[3:]:
         found = second.next()
         assert torch.equal(found[0], images)
         assert torch.equal(found[1], masks)
@@ -260,7 +260,7 @@ def test_processes_that_share_a_batch_see_its_parts(pictures: ImageSet) -> None:
     together = stream(data, 5)
     parts = [stream(data, 5, positions=positions) for positions in ([0, 1], [4, 2, 3], [])]
     for _ in range(4):
-        images, masks = together.next()
+        images, masks, _ = together.next()
         for part, positions in zip(parts, ([0, 1], [4, 2, 3], []), strict=True):
             found = part.next()
             assert torch.equal(found[0], images[positions]) or not positions
