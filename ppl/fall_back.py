@@ -1,4 +1,4 @@
-"""Whether a student is kept, or its labeler in its place: what the validation images say of both.
+"""Whether a student is kept, or an earlier model in its place: what the validation images say.
 
 Few images choose validation, so most differences on them are chance. How sure one is: the share of
 the sets resampled from them by part (bootstrap, see `ppl/bootstrap.py`) in which the student is
@@ -9,7 +9,7 @@ direction on all of them with probability 0.5 ** n, as in a sign test.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 from torch import Tensor
@@ -29,6 +29,14 @@ class FallBackSettings(Settings):
     """Bootstrap samples."""
 
 
+class Counted(NamedTuple):
+    """A model on the validation images."""
+
+    name: str
+    counts: Tensor
+    """(N, C, C) int64 confusion matrix of each image."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether a student is kept, and what its user should know of that."""
@@ -42,20 +50,20 @@ def defect_parts(by_part: Tensor) -> int:
     return int(by_part[:, BACKGROUND + 1 :].flatten(1).any(dim=1).sum())
 
 
-def sure_that_worse(student: Tensor, labeler: Tensor, resamples: int) -> float:
-    """How sure (0-1) it is that a student with the lower mIoU is worse than its labeler.
+def sure_that_worse(student: Tensor, earlier: Tensor, resamples: int) -> float:
+    """How sure (0-1) it is that a student with the lower mIoU is worse than an earlier model.
 
     Both models are scored on the same parts each time, over the classes that these parts show; of
     sets without any defect nothing is concluded.
 
     Args:
-        student, labeler: (G, C, C) int64 confusion matrix of each part; all its photos are drawn
+        student, earlier: (G, C, C) int64 confusion matrix of each part; all its photos are drawn
             together.
     """
     most = 1 - 0.5 ** defect_parts(student)
     after, before = (
         mean_iou(resampled_iou(by_part, resamples, only_drawn=True))
-        for by_part in (student, labeler)
+        for by_part in (student, earlier)
     )
     told = ~before.isnan()
     if not told.any():
@@ -65,28 +73,23 @@ def sure_that_worse(student: Tensor, labeler: Tensor, resamples: int) -> float:
 
 
 def judge(
-    name: str,
-    student: Tensor,
-    labeler: Tensor,
-    parts: Sequence[str],
-    settings: FallBackSettings,
+    student: Counted, earlier: Counted, parts: Sequence[str], settings: FallBackSettings
 ) -> Verdict:
-    """Keep the student `name` unless it is worse than its labeler on the validation images.
+    """Keep a student unless it is worse than an earlier model on the validation images.
 
     Args:
-        student, labeler: (N, C, C) int64 confusion matrix of each validation image.
         parts: what each image shows.
     """
-    after, before = pooled_miou(student), pooled_miou(labeler)
+    after, before = pooled_miou(student.counts), pooled_miou(earlier.counts)
     if after >= before:
         return Verdict(True, None)
     found = (
-        f"{name} scores {100 * after:.2f} % mIoU on the validation images, below the "
-        f"{100 * before:.2f} % of the model that labeled for it"
+        f"{student.name} scores {100 * after:.2f} % mIoU on the validation images, below the "
+        f"{100 * before:.2f} % of {earlier.name}"
     )
     if settings.confidence > 0:
-        by_part = sum_by_group(student, parts)
-        sure = sure_that_worse(by_part, sum_by_group(labeler, parts), settings.resamples)
+        by_part, before_by_part = (sum_by_group(of.counts, parts) for of in (student, earlier))
+        sure = sure_that_worse(by_part, before_by_part, settings.resamples)
         count = defect_parts(by_part)
         unit = "image" if len(set(parts)) == len(parts) else "part"
         witnesses = f"{count} {unit}{'s' * (count != 1)} with defects"
@@ -100,6 +103,6 @@ def judge(
             )
     return Verdict(
         False,
-        f"{found}: that model is kept in its place (fall_back). More iterations, or a better "
+        f"{found}: {earlier.name} is kept in its place (fall_back). More iterations, or a better "
         "teacher, may change that",
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ppl.score_table import few_parts, gain_cell, miou_cell, percent, reasons
+from ppl.score_table import few_parts, gain_cell, miou_cell, percent, reasons, stand_ins
 
 
 class Verdict(Enum):
@@ -42,6 +42,7 @@ def findings(
     final, copycat = scores_of["final"], scores_of["copycat"]
     sure = f"{100 * confidence:g} % interval"
     return [
+        *(_stand_in(name, other) for name, other in stand_ins(scores_of)),
         *_gain(final, sure),
         _seen(leakage),
         *_copied(final, copycat, sure),
@@ -57,6 +58,14 @@ def findings(
     ]
 
 
+def _stand_in(name: str, other: str) -> Finding:
+    return Finding(
+        Verdict.BAD if name == "final" else Verdict.NOTE,
+        f"{name} was worse on the validation images than an earlier model: what is called {name} "
+        f"here is {other} (fall_back).",
+    )
+
+
 def _gain(final: dict[str, Any], sure: str) -> list[Finding]:
     if final["miou"] is None:
         return []
@@ -67,11 +76,7 @@ def _gain(final: dict[str, Any], sure: str) -> list[Finding]:
         few = f"{tested} test part{'s' if tested > 1 else ''}, too few to judge it"
         return [Finding(Verdict.NOTE, f"{reached}, {gain} over its teacher, on {few}.")]
     if final["gain_low"] == final["gain_high"] == 0:
-        same = (
-            "it finds what its teacher finds. Either a worse student gave way to it "
-            "(fall_back), or both find nothing"
-        )
-        return [Finding(Verdict.NOTE, f"{reached}: {same}.")]
+        return [Finding(Verdict.NOTE, f"{reached}: it finds what its teacher finds.")]
     if final["gain_low"] > 0:
         return [Finding(Verdict.GOOD, f"{reached}: better than its teacher, {gain}.")]
     if final["gain_high"] < 0:

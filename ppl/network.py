@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -163,18 +163,33 @@ def stop_unless_it_runs(settings: NetworkSettings, size: tuple[int, int]) -> Non
     assert logits.shape == (1, 2, *size), logits.shape
 
 
+class Origin(NamedTuple):
+    """Where weights come from."""
+
+    training: str
+    """The model whose training made them: of one that fell back to another, that other."""
+    iteration: int
+    """Of that training."""
+
+
 def save_network(
-    folder: Path, network: SegmentationNetwork, state: dict[str, Tensor], *, iteration: int
+    folder: Path, network: SegmentationNetwork, state: dict[str, Tensor], origin: Origin
 ) -> None:
     """Write FOLDER/model.safetensors and FOLDER/model.json.
 
     `state` is given apart from the network, since the state to keep is often an earlier one;
-    `iteration` says which, for the reader.
+    `origin` says which.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     (folder / "model.safetensors").write_bytes(save(tensors))
-    write_json(folder / "model.json", {"network": network.description(), "iteration": iteration})
+    described = {"network": network.description(), "origin": origin._asdict()}
+    write_json(folder / "model.json", described)
+
+
+def read_origin(folder: Path) -> Origin:
+    """What `save_network` was told of the weights in FOLDER."""
+    return Origin(**json.loads((folder / "model.json").read_text(encoding="utf-8"))["origin"])
 
 
 def load_network(folder: Path, device: torch.device) -> SegmentationNetwork:

@@ -154,8 +154,8 @@ def pseudo_label(
     *, model: Path, unlabeled: Path, dataset: Path, record: Path, ids: Path, out: Path
 ) -> None:
     """What both pseudo-label stages do: `model` labels the images named in the file `ids`."""
-    # str.splitlines would also cut ids at rarer separators than the line ends that we wrote
-    chosen = [id for id in ids.read_text(encoding="utf-8").split("\n") if id]
+    # cut at the line ends that we wrote alone: text files and str.splitlines know others, too
+    chosen = [id for id in ids.read_bytes().decode("utf-8").split("\n") if id]
     info = read_dataset_info(dataset)
     parts = read_split_record(record).parts
     settings = section("pseudo_label", PseudoLabelSettings)

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -46,11 +46,7 @@ class Ranked(NamedTuple):
     """What is known of an unlabeled image."""
 
     reliability: float
-    """In [0, 1], rounded to 8 digits.
-
-    Rounding keeps the order of nearly equal scores the same on machines that differ in the last
-    bit of a float.
-    """
+    """In [0, 1], rounded to 8 digits: the order is that of the numbers that are written."""
     defects: tuple[int, ...]
     """The defect classes that the teacher sees, ascending."""
 
@@ -100,21 +96,35 @@ def split_by_reliability(
 ) -> tuple[list[str], list[str]]:
     """(reliable ids, hard ids), each sorted by id; of equal scores the smaller id is reliable.
 
-    The reliable half has ceil(n * reliable_fraction) images, so that it is never empty. With
-    `per_class`, n is each stratum's number of images instead of that of all: a class of which
-    the teacher is less sure than of sound parts has its share in the reliable half, too.
+    The reliable half has ceil(n * reliable_fraction) images, and at least one. With `per_class`, n
+    is each stratum's number of images instead of that of all: a class of which the teacher is
+    less sure than of sound parts has its share in the reliable half, too. Of a class that is seen
+    beside rarer ones alone, and so has no stratum, the most reliable image is reliable.
     """
     of_image = strata(ranked) if settings.per_class else dict.fromkeys(ranked, DEFECT_FREE)
     groups: dict[int, list[str]] = {}
-    for id in sorted(ranked, key=lambda image: (-ranked[image].reliability, image)):
+    order = sorted(ranked, key=lambda image: (-ranked[image].reliability, image))
+    for id in order:
         groups.setdefault(of_image[id], []).append(id)
     counts = {
-        stratum: math.ceil(len(ids) * settings.reliable_fraction - 1e-9)
+        stratum: max(1, math.ceil(len(ids) * settings.reliable_fraction - 1e-9))
         for stratum, ids in groups.items()
     }
-    reliable = [id for stratum, ids in groups.items() for id in ids[: counts[stratum]]]
-    hard = [id for stratum, ids in groups.items() for id in ids[counts[stratum] :]]
-    return sorted(reliable), sorted(hard)
+    reliable = {id for stratum, ids in groups.items() for id in ids[: counts[stratum]]}
+    if settings.per_class:
+        for of_class in _by_class(ranked, order).values():
+            if reliable.isdisjoint(of_class):
+                reliable.add(of_class[0])
+    return sorted(reliable), sorted(ranked.keys() - reliable)
+
+
+def _by_class(ranked: Mapping[str, Ranked], ids: Iterable[str]) -> dict[int, list[str]]:
+    """Which of the images show each predicted defect class, classes ascending, in order."""
+    found: dict[int, list[str]] = {}
+    for id in ids:
+        for value in ranked[id].defects:
+            found.setdefault(value, []).append(id)
+    return dict(sorted(found.items()))
 
 
 def summary(ranked: Mapping[str, Ranked], reliable: Sequence[str], classes: Sequence[str]) -> str:
@@ -124,26 +134,24 @@ def summary(ranked: Mapping[str, Ranked], reliable: Sequence[str], classes: Sequ
         reliable: ids of the reliable half.
         classes: names by index.
     """
-    of_image = strata(ranked)
-    every, chosen = Counter(of_image.values()), Counter(of_image[id] for id in reliable)
+    every, chosen = _by_class(ranked, ranked), _by_class(ranked, reliable)
+    sound, taken = (sum(not ranked[id].defects for id in ids) for ids in (ranked, reliable))
     lines = [f"{len(reliable)} reliable and {len(ranked) - len(reliable)} hard images"]
-    lines += [
-        f"  {'defect-free' if stratum == DEFECT_FREE else classes[stratum]}: "
-        f"{chosen[stratum]} of {every[stratum]}"
-        for stratum in sorted(every)
-    ]
+    lines += [f"  defect-free: {taken} of {sound}"] if sound else []
+    lines += [f"  {classes[c]}: {len(chosen.get(c, []))} of {len(every[c])}" for c in every]
     if not ranked:
         return lines[0]
-    seen = {c for found in ranked.values() for c in found.defects}
-    unseen = [classes[c] for c in range(1, len(classes)) if c not in seen]
-    if not seen:
+    if not every:
         lines.append(f"The teacher sees a defect in none of {len(ranked)} images. {REMEDY}")
-    elif not any(chosen[c] for c in every if c != DEFECT_FREE):
+        return "\n".join(lines)
+    lost = [classes[c] for c in every if c not in chosen]
+    if lost:
         lines.append(
-            "No reliable image shows a defect: student 1 could unlearn them. Set "
-            "ranking.per_class: true"
+            f"No reliable image shows {', '.join(lost) if chosen else 'a defect'}: student 1 could "
+            "unlearn it. Set ranking.per_class: true"
         )
-    elif unseen:
+    unseen = [classes[c] for c in range(1, len(classes)) if c not in every]
+    if unseen:
         lines.append(f"The teacher labels nothing as {', '.join(unseen)}. {REMEDY}")
     return "\n".join(lines)
 

@@ -31,7 +31,11 @@ def score_table(scores_of: Mapping[str, dict[str, Any]]) -> str:
     counts = factory_rows(scores_of)
     if len(counts) > 1:
         tables += ["", text_table(counts)]
-    return "\n".join([*tables, *(f"undefined: {reason}" for reason in reasons(scores_of))])
+    notes = [
+        *(f"{name}: {other} in its place (fall_back)" for name, other in stand_ins(scores_of)),
+        *(f"undefined: {reason}" for reason in reasons(scores_of)),
+    ]
+    return "\n".join([*tables, *notes])
 
 
 def pixel_rows(scores_of: Mapping[str, dict[str, Any]]) -> list[list[str]]:
@@ -65,6 +69,12 @@ def reasons(scores_of: Mapping[str, dict[str, Any]]) -> list[str]:
     """Why scores are undefined, each reason once."""
     undefined = [found.get("undefined", {}) for found in scores_of.values()]
     return sorted({reason for found in undefined for reason in found.values()})
+
+
+def stand_ins(scores_of: Mapping[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    """(model, whose weights it has) of each that gave way to an earlier one."""
+    said = ((name, found.get("fallen_back_to")) for name, found in scores_of.items())
+    return [(name, other) for name, other in said if other]
 
 
 def miou_cell(found: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """What the two retraining stages share: from prepared folders to a student on disk."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 
 from ppl import processes
@@ -9,10 +8,19 @@ from ppl.checkpoint import Checkpoint
 from ppl.cutmix import CutMixSettings
 from ppl.def_up import RetrainSettings
 from ppl.encoder_weights import start_from_encoder_weights
-from ppl.fall_back import FallBackSettings, judge
-from ppl.image_set import read_dataset_info, read_image_set
+from ppl.fall_back import Counted, FallBackSettings, judge
+from ppl.image_set import ImageSet, read_dataset_info, read_image_set
 from ppl.loss import LossSettings
-from ppl.network import NetworkSettings, load_network, new_network, pick_device, save_network
+from ppl.network import (
+    NetworkSettings,
+    Origin,
+    SegmentationNetwork,
+    load_network,
+    new_network,
+    pick_device,
+    read_origin,
+    save_network,
+)
 from ppl.paste import PasteSettings
 from ppl.resize import ImageSettings
 from ppl.retrain import retrain
@@ -27,9 +35,9 @@ from ppl.validation import validation_counts
 from ppl.weak_augment import WeakAugmentSettings
 
 UNCHECKED = (
-    "{name}: no validation image shows a defect, so whether it is worse than the model that "
-    "labeled for it is not known, and it is kept (fall_back). Raise split.validation_fraction or "
-    "annotate more images to have it checked"
+    "{name}: no validation image shows a defect, so whether it is worse than the models before it "
+    "is not known, and it is kept (fall_back). Raise split.validation_fraction or annotate more "
+    "images to have it checked"
 )
 """What to tell the user where `fall_back` has nothing to judge by."""
 
@@ -44,7 +52,7 @@ def train_student(
     dataset: Path,
     record: Path,
     encoder: Path,
-    labeler: Path,
+    before: Sequence[Path],
     masks: Sequence[Path],
     student: Path,
     curve: Path,
@@ -58,8 +66,8 @@ def train_student(
         dataset: dataset.json.
         record: split.json.
         encoder: the folder that `import_encoder` left.
-        labeler: the model that made the newest pseudo-masks; `budget.start` may begin with it, and
-            `fall_back` may end with it.
+        before: the models that `fall_back` may end with. The first made the newest pseudo-masks,
+            and `budget.start` may begin with it.
         student, curve: what is written.
         checkpoint: where an interrupted training goes on.
 
@@ -69,7 +77,7 @@ def train_student(
     seed = section("seed", int)
     device = pick_device()
     if budget.start == "labeler":
-        network = load_network(labeler, device)
+        network = load_network(before[0], device)
     else:
         network = new_network(
             section("model", NetworkSettings),
@@ -101,23 +109,47 @@ def train_student(
         name=name,
         checkpoint=checkpoint,
     )
-    kept, iteration = training.kept, training.kept_iteration
+    kept, origin = training.kept, Origin(name, training.kept_iteration)
     fall_back = section("fall_back", FallBackSettings)
     if fall_back.enabled:
-        count = validation_counts(validated, image, network.classes)
-        if count is None:
-            print(UNCHECKED.format(name=name))
-        else:
-            # both as they will be used: the training may have been compiled, or rounded to bfloat16
-            before = load_network(labeler, device)
-            after = deepcopy(before)
-            after.load_state_dict(kept)
-            parts = read_split_record(record).part_of(validated.ids)
-            verdict = judge(name, count(after).cpu(), count(before).cpu(), parts, fall_back)
-            if verdict.message is not None:
-                print(verdict.message)
-            if not verdict.kept:
-                kept, iteration = before.state_dict(), 0
+        # as they will be used: the training may have been compiled, or rounded to bfloat16
+        after = load_network(before[0], device)
+        after.load_state_dict(kept)
+        parts = read_split_record(record).part_of(validated.ids)
+        better = better_before(name, after, before, validated, parts, image, fall_back)
+        if better is not None:
+            kept, origin = load_network(better, device).state_dict(), read_origin(better)
     if processes.is_first():
-        save_network(student, network, kept, iteration=iteration)
+        save_network(student, network, kept, origin)
         write_training_curve(curve, training, model=name)
+
+
+def better_before(
+    name: str,
+    student: SegmentationNetwork,
+    before: Sequence[Path],
+    validation: ImageSet,
+    parts: Sequence[str],
+    image: ImageSettings,
+    settings: FallBackSettings,
+) -> Path | None:
+    """The first of the models `before` that the student has to give way to; None: it is kept.
+
+    Against each of them: what two students lose may be sure where what each loses is not. What the
+    user should know of it is printed.
+    """
+    count = validation_counts(validation, image, student.classes)
+    if count is None:
+        print(UNCHECKED.format(name=name))
+        return None
+    found = Counted(name, count(student).cpu())
+    device = next(student.parameters()).device
+    earlier = {read_origin(folder): folder for folder in before}
+    for origin, folder in earlier.items():
+        counts = count(load_network(folder, device)).cpu()
+        verdict = judge(found, Counted(origin.training, counts), parts, settings)
+        if verdict.message is not None:
+            print(verdict.message)
+        if not verdict.kept:
+            return folder
+    return None

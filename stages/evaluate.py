@@ -22,7 +22,7 @@ from ppl.evaluation import (
 from ppl.image_set import masked_ids, read_dataset_info, read_image_set, write_json
 from ppl.model_metrics import metrics_of_models
 from ppl.model_result import write_result
-from ppl.network import load_network, pick_device
+from ppl.network import load_network, pick_device, read_origin
 from ppl.overlays import overlay_name
 from ppl.part_agreement import Photos
 from ppl.plot_data import iou_bars, pixel_confusion, reliability_points
@@ -57,11 +57,8 @@ def main(
     image = section("image", ImageSettings)
     info = read_dataset_info(dataset)
     device = pick_device()
-    models = {
-        TEACHER: load_network(teacher, device),
-        STUDENT_1: load_network(student_1, device),
-        FINAL: load_network(final, device),
-    }
+    folders = {TEACHER: teacher, STUDENT_1: student_1, FINAL: final}
+    models = {name: load_network(folder, device) for name, folder in folders.items()}
     test_set = read_image_set(test)
     split = read_split_record(record)
     results = evaluate_models(models, test_set, len(info.classes), image, settings)
@@ -95,6 +92,9 @@ def main(
     )
 
     for name, content in metrics_of.items():
+        origin = read_origin(folders[name])
+        if origin.training != name:
+            content["fallen_back_to"] = origin.training
         write_json(metrics / f"{name}.json", content, sort=False)
     write_json(metrics / "pseudo_masks.json", pseudo_mask_metrics(quality, info), sort=False)
     write_json(

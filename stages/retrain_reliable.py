@@ -33,7 +33,7 @@ def main(
             dataset=dataset,
             record=record,
             encoder=encoder,
-            labeler=teacher,
+            before=[teacher],
             masks=[reliable_masks],
             student=student,
             curve=curve,

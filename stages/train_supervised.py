@@ -7,7 +7,7 @@ from ppl.checkpoint import checkpoint_of
 from ppl.encoder_weights import start_from_encoder_weights
 from ppl.image_set import read_dataset_info, read_image_set
 from ppl.loss import LossSettings
-from ppl.network import NetworkSettings, new_network, pick_device, save_network
+from ppl.network import NetworkSettings, Origin, new_network, pick_device, save_network
 from ppl.paste import PasteSettings
 from ppl.resize import ImageSettings
 from ppl.sampling import SamplingSettings
@@ -61,9 +61,9 @@ def main(
         )
         if not processes.is_first():
             return
-        save_network(teacher, network, training.kept, iteration=training.kept_iteration)
+        save_network(teacher, network, training.kept, Origin("teacher", training.kept_iteration))
         for number, (iteration, state) in enumerate(training.snapshots, start=1):
-            save_network(snapshots / str(number), network, state, iteration=iteration)
+            save_network(snapshots / str(number), network, state, Origin("teacher", iteration))
         write_training_curve(curve, training, model="teacher")
 
 

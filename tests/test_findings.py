@@ -27,8 +27,18 @@ def said(
     seen: dict[str, int | None] = SEEN_NONE,
     confidence: float = 0.95,
 ) -> list[Finding]:
+    scores_of = {"copycat": FINAL | {"miou": copycat}, "final": FINAL | (final or {})}
+    return said_of(scores_of, seen=seen, confidence=confidence)
+
+
+def said_of(
+    scores_of: dict[str, dict[str, Any]],
+    *,
+    seen: dict[str, int | None] = SEEN_NONE,
+    confidence: float = 0.95,
+) -> list[Finding]:
     return findings(
-        {"copycat": FINAL | {"miou": copycat}, "final": FINAL | (final or {})},
+        scores_of,
         {"test_images": 200, "split_by": "group", "test_images_seen_in_training": seen},
         confidence=confidence,
         false_alarm_rate=0.05,
@@ -38,6 +48,16 @@ def said(
 def about(found: list[Finding], words: str) -> Finding:
     (finding,) = [each for each in found if words in each.text]
     return finding
+
+
+@pytest.mark.parametrize(("name", "verdict"), [("final", Verdict.BAD), ("copycat", Verdict.NOTE)])
+def test_a_model_in_anothers_place_is_named(name: str, verdict: Verdict) -> None:
+    scores_of = dict.fromkeys(("copycat", "final"), FINAL)
+    scores_of[name] = FINAL | {"fallen_back_to": "teacher"}
+    found = about(said_of(scores_of), "(fall_back)")
+    assert found.verdict is verdict
+    assert f"what is called {name} here is teacher" in found.text
+    assert not [each for each in said() if "fall_back" in each.text]
 
 
 @pytest.mark.parametrize(

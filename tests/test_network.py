@@ -10,9 +10,11 @@ import torch
 from ppl.errors import InputError
 from ppl.network import (
     NetworkSettings,
+    Origin,
     SegmentationNetwork,
     load_network,
     new_network,
+    read_origin,
     save_network,
     stop_unless_it_runs,
 )
@@ -27,7 +29,7 @@ def images(batch: int, height: int, width: int) -> torch.Tensor:
 
 
 def save(folder: Path, network: SegmentationNetwork) -> Path:
-    save_network(folder, network, network.state_dict(), iteration=7)
+    save_network(folder, network, network.state_dict(), Origin("teacher", 7))
     return folder
 
 
@@ -116,10 +118,10 @@ def test_the_given_state_is_saved_and_not_the_networks_own(
     tmp_path: Path, network_settings: NetworkSettings
 ) -> None:
     first, second = (new_network(network_settings, 3, seed=seed) for seed in (0, 1))
-    save_network(tmp_path, first, second.state_dict(), iteration=12)
+    save_network(tmp_path, first, second.state_dict(), Origin("student_1", 12))
     loaded = load_network(tmp_path, CPU).state_dict()
     assert all(torch.equal(tensor, loaded[name]) for name, tensor in second.state_dict().items())
-    assert json.loads((tmp_path / "model.json").read_text())["iteration"] == 12
+    assert read_origin(tmp_path) == Origin("student_1", 12)
 
 
 def test_the_same_network_is_saved_as_the_same_bytes(

@@ -12,6 +12,7 @@ import yaml
 from ppl.declared import declared
 from ppl.image_files import read_mask
 from ppl.image_set import masked_ids, read_image_set
+from ppl.network import read_origin
 from tests.project import ROOT, copy_project, dvc, edit_params, git, outputs, repro
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -127,6 +128,8 @@ def test_every_model_is_scored(workspace: Path) -> None:
         found = json.loads((workspace / "metrics" / f"{model}.json").read_text(encoding="utf-8"))
         assert 0 <= found["miou"] <= 1
         assert set(found["iou"]) == {"background", "pore", "scratch", "stain", "edge_break"}
+        weights_of = read_origin(workspace / "data" / "models" / model).training
+        assert found.get("fallen_back_to", model) == weights_of
     pseudo = json.loads((workspace / "metrics" / "pseudo_masks.json").read_text(encoding="utf-8"))
     assert set(pseudo) == {"reliable_by_teacher", "hard_by_teacher", "hard_by_student_1"}
     assert pseudo["hard_by_teacher"]["images"] == pseudo["hard_by_student_1"]["images"] > 0

@@ -11,7 +11,7 @@ from PIL import Image
 from ppl.image_files import IGNORE, read_mask
 from ppl.image_set import DatasetInfo, ImageSet, mask_file, masked_ids, write_dataset_info
 from ppl.inference import predict
-from ppl.network import SegmentationNetwork, save_network
+from ppl.network import Origin, SegmentationNetwork, save_network
 from ppl.part_agreement import NOBODY, lone
 from ppl.pseudo_label import (
     NO_PARTS,
@@ -28,7 +28,7 @@ from tests.conftest import COLOURS, MakeSet, whole
 SIZE = whole(32, 32)
 PLAIN = ONE_LOOK.model_copy(update={"flip": True})
 INFO = DatasetInfo("tiles", ("background", "crack", "stain"), tuple(COLOURS))
-IDS = ["a/x", "a/x.1", "a.b/c d", "b/x", "x\u2028y"]
+IDS = ["a/x", "a/x.1", "a.b/c d", "b/x", "x\u2028y\rz"]
 
 
 def label_from_files(
@@ -41,7 +41,7 @@ def label_from_files(
     parts: dict[str, str],
 ) -> None:
     """Write into `folder`, the working directory, what the stage reads, and run it: OUT is out/."""
-    save_network(folder / "model", network, network.state_dict(), iteration=1)
+    save_network(folder / "model", network, network.state_dict(), Origin("teacher", 1))
     write_dataset_info(folder / "dataset.json", INFO)
     write_split_record(folder / "split.json", SplitRecord("group" if parts else "image", {}, parts))
     with (folder / "ids.txt").open("w", encoding="utf-8", newline="\n") as stream:

@@ -114,13 +114,13 @@ def said(defects: Mapping[str, tuple[int, ...]], reliable: list[str]) -> str:
 
 
 def test_the_summary_counts_the_classes() -> None:
-    text = said({"a": (1,), "b": (2,), "c": (3,), "d": (1,), "e": ()}, ["a", "b", "e"])
+    text = said({"a": (1,), "b": (2,), "c": (2, 3), "d": (1,), "e": ()}, ["a", "c", "e"])
     assert text.splitlines() == [
         "3 reliable and 2 hard images",
         "  defect-free: 1 of 1",
         "  hole: 1 of 2",
-        "  crack: 1 of 1",
-        "  stain: 0 of 1",
+        "  crack: 1 of 2",
+        "  stain: 1 of 1",
     ]
 
 
@@ -139,8 +139,28 @@ def test_so_are_a_class_that_it_never_sees_and_a_half_without_defects() -> None:
 
 def test_a_class_seen_only_beside_a_rarer_one_is_seen() -> None:
     text = said({"a": (1, 2), "b": (1, 3), "c": (1, 2), "d": ()}, ["a", "b", "d"])
-    assert "  hole:" not in text
+    assert "  hole: 2 of 3" in text
     assert "labels nothing" not in text
+
+
+def test_classes_that_no_reliable_image_shows_are_named_beside_unseen_ones() -> None:
+    lines = said({"a": (1,), "b": (2,), "c": ()}, ["a", "c"]).splitlines()
+    assert "  crack: 0 of 1" in lines
+    assert lines[-2].startswith("No reliable image shows crack: student 1 could unlearn it.")
+    assert lines[-1].startswith("The teacher labels nothing as stain.")
+
+
+def test_a_class_seen_only_beside_rarer_ones_is_in_the_reliable_half_too() -> None:
+    scores = {"a": 0.1, "b": 0.2, "c": 0.1, "d": 0.9, "e": 0.9, "f": 0.9}
+    defects = {"a": (1, 2), "b": (1, 3), "c": (1, 4), "d": (2,), "e": (3,), "f": (4,)}
+    assert halves(scores, 0.5, defects) == (["d", "e", "f"], ["a", "b", "c"])
+    # class 1 has no stratum; b is the most reliable image of it
+    reliable, hard = halves(scores, 0.5, defects, per_class=True)
+    assert (reliable, hard) == (["b", "d", "e", "f"], ["a", "c"])
+
+
+def test_even_the_smallest_fraction_leaves_one_image_reliable() -> None:
+    assert halves(SCORES, 1e-12) == (["b.1/c d"], ["a", "c", "d", "e"])
 
 
 def test_no_unlabeled_image_needs_no_advice() -> None:

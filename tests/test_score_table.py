@@ -51,6 +51,12 @@ def test_rows_are_models_and_undefined_is_a_dash() -> None:
     assert len(lines) == 7
 
 
+def test_a_model_in_anothers_place_is_named() -> None:
+    lines = score_table({"teacher": SCORES, "final": SCORES | {"fallen_back_to": "teacher"}})
+    assert lines.splitlines()[-1] == "final: teacher in its place (fall_back)"
+    assert "fall_back" not in score_table({"teacher": SCORES, "final": SCORES})
+
+
 def test_a_class_on_few_parts_is_marked_and_an_undefined_score_explained() -> None:
     few = SCORES | {"few_parts": 11, "image_auroc": None, "undefined": {"image_auroc": "no defect"}}
     lines = score_table({"final": few}).splitlines()

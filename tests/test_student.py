@@ -1,4 +1,4 @@
-"""A student that is worse than its labeler on the validation images is not kept."""
+"""A student that is worse than a model before it on the validation images is not kept."""
 
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,13 @@ from safetensors.torch import load_file
 
 from ppl.checkpoint import Checkpoint
 from ppl.def_up import RetrainSettings
+from ppl.fall_back import FallBackSettings
 from ppl.image_files import write_mask
-from ppl.image_set import DatasetInfo, ImageSet, mask_file, write_dataset_info
-from ppl.network import NetworkSettings, save_network
+from ppl.image_set import DatasetInfo, ImageSet, mask_file, read_image_set, write_dataset_info
+from ppl.network import NetworkSettings, Origin, new_network, read_origin, save_network
 from ppl.split_record import SplitRecord, write_split_record
-from ppl.student import train_student
-from tests.conftest import COLOURS, MakeSet
+from ppl.student import better_before, train_student
+from tests.conftest import COLOURS, MakeSet, whole
 from tests.project import ROOT
 from tests.test_training import teacher
 
@@ -27,7 +28,7 @@ BUDGET = RetrainSettings(start="labeler", iterations=2, labeled_batch=1, unlabel
 def labeler(make_set: MakeSet, network_settings: NetworkSettings, tmp_path: Path) -> Path:
     labeled = make_set(["a", "b", "c", "d"], folder="labeled")
     network, training = teacher(labeled, labeled, network_settings, iterations=40, batch=4)
-    save_network(tmp_path / "teacher", network, training.kept, iteration=40)
+    save_network(tmp_path / "teacher", network, training.kept, Origin("teacher", 40))
     return tmp_path / "teacher"
 
 
@@ -58,7 +59,7 @@ def student(
         dataset=folder / "dataset.json",
         record=folder / "split.json",
         encoder=folder / "encoder",
-        labeler=labeler,
+        before=[labeler],
         masks=[folder / "wrong"],
         student=folder / "student",
         curve=folder / "curve.json",
@@ -75,7 +76,7 @@ UNSURE = "1 part with defects can tell that with 50 % confidence, and fall_back.
 @pytest.mark.parametrize(
     ("fall_back", "validation", "parts", "kept", "said"),
     [
-        (True, "labeled", None, False, "that model is kept in its place (fall_back)"),
+        (True, "labeled", None, False, "teacher is kept in its place (fall_back)"),
         (False, "labeled", None, True, ""),
         (True, "nothing", None, True, UNCHECKED),
         (True, "labeled", ONE_PART, True, UNSURE),
@@ -107,5 +108,33 @@ def test_a_spoilt_student_gives_way_to_its_labeler(
     printed = capsys.readouterr().out
     assert said in printed
     assert ("fall_back" in printed) == bool(said)
-    written = (tmp_path / "student" / "model.json").read_text()
-    assert ('"iteration": 0' in written) != kept
+    trained = Origin("final", 2) if kept else Origin("teacher", 40)
+    assert read_origin(tmp_path / "student") == trained
+
+
+def test_a_student_as_bad_as_its_labeler_gives_way_to_the_teacher(
+    tmp_path: Path,
+    labeler: Path,
+    network_settings: NetworkSettings,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What two students lose one after the other is seen as well."""
+    validation = read_image_set(tmp_path / "labeled")
+    spoilt = new_network(network_settings, 3, seed=5).eval()
+
+    def chosen(origin: Origin, *before: Path) -> Path | None:
+        save_network(tmp_path / "student_1", spoilt, spoilt.state_dict(), origin)
+        settings = FallBackSettings(enabled=True, confidence=0.9, resamples=400)
+        return better_before(
+            "final", spoilt, before, validation, validation.ids, whole(32, 32), settings
+        )
+
+    own = Origin("student_1", 2)
+    assert chosen(own, tmp_path / "student_1") is None
+    assert capsys.readouterr().out == ""
+    assert chosen(own, tmp_path / "student_1", labeler) == labeler
+    assert "final scores " in (said := capsys.readouterr().out)
+    assert "% of teacher" in said
+    # where student 1 gave way to the teacher, that is asked once
+    assert chosen(Origin("teacher", 40), tmp_path / "student_1", labeler) == labeler
+    assert capsys.readouterr().out.count("final scores ") == 1

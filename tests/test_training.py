@@ -15,7 +15,7 @@ from ppl.errors import InputError
 from ppl.image_files import write_mask
 from ppl.image_set import ImageSet, mask_file
 from ppl.loss import PAPER, LossSettings, cross_entropy
-from ppl.network import NetworkSettings, SegmentationNetwork, new_network, save_network
+from ppl.network import NetworkSettings, Origin, SegmentationNetwork, new_network, save_network
 from ppl.paste import PAPER as NOTHING_PASTED
 from ppl.retrain import retrain
 from ppl.sampling import SamplingSettings
@@ -297,7 +297,7 @@ def test_the_same_seed_gives_the_same_bytes_even_with_dropout(
     for name, seed in [("first", 0), ("second", 0), ("other", 1)]:
         network, training = teacher(labeled, validation, settings, seed=seed)
         assert any(isinstance(layer, torch.nn.Dropout) for layer in network.modules())
-        save_network(tmp_path / name, network, training.kept, iteration=1)
+        save_network(tmp_path / name, network, training.kept, Origin("teacher", 1))
         assert torch.equal(torch.get_rng_state(), before), "the global generator was touched"
         # what someone else draws in between must not matter
         torch.rand(7)
