@@ -6,9 +6,10 @@
 
 A row has all changes of the rows above it: so each shows what one remedy does. A variant has those
 of all rows and its own, and is compared with the last row; of a teacher it is that row's final
-student. Runs go on where they were interrupted,
-and share the stages that they have in common. The counts of each run lie in
-docs/accuracy/; the table is made of them alone, and so is the plot of one row over budgets.
+student. Runs go on where they were interrupted, and share the stages that they have in common. The
+counts of each run lie in docs/accuracy/, with commit and settings; the table is made of them alone,
+and so is the plot of one row over budgets. A run that is kept is not run again, also at another
+commit: where code has changed a row, the table says that teachers with equal settings differ.
 
 Two scores of every model: at the images' own size, and with prediction and mask resized to the
 network's, as published comparisons do. With `--split lists` the test images are the same for all
@@ -57,6 +58,9 @@ COUNTS = ROOT / "docs" / "accuracy"
 SCORES = {"own": "at the images' own size", "resized": "resized"}
 INTERVALS = IntervalSettings(confidence=0.95, resamples=2000, few_parts=10)
 ITERATIONS = ("train_supervised", "retrain_reliable", "retrain_final")
+PATHS = ("data.root", "model.encoder_weights", "split.lists")
+STUDENTS_ONLY = ("ranking", "pseudo_label", "cutmix", "retrain_reliable", "retrain_final")
+"""Sections that no teacher depends on."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def changes_of(row: str) -> dict[str, Any]:
     sys.exit(f"no row {row}; there are {', '.join([*plan['rows'], *apart])}")
 
 
-def write_params(file: Path, changes: dict[str, Any]) -> None:
+def changed_params(changes: dict[str, Any]) -> str:
     """The project's params.yaml, changed."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for key, value in changes.items():
@@ -112,11 +116,40 @@ def write_params(file: Path, changes: dict[str, Any]) -> None:
             params[name][setting] = value
         else:
             params[name] = value
-    file.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    return yaml.safe_dump(params, sort_keys=False)
+
+
+def iterations(changes: dict[str, Any], budget: float) -> dict[str, int]:
+    """Of each training at so many times the steps; together they are as many times their sum.
+
+    So all rows of a table take as many steps, however those of one training are rounded.
+    """
+    whole = {f"{stage}.iterations": changes[f"{stage}.iterations"] for stage in ITERATIONS}
+    *first, last = whole
+    found = {key: max(1, round(budget * whole[key])) for key in first}
+    left = round(budget * sum(whole.values())) - sum(found.values())
+    return found | {last: max(1, left)}
+
+
+def same_teacher(row: str, other: str) -> bool:
+    """Whether the teachers of two rows differ in no setting that they depend on."""
+    one, two = (
+        {
+            key: value
+            for key, value in changes.items()
+            if key.split(".")[0] not in STUDENTS_ONLY
+            and (changes["strong_augment.of_labeled"] or not key.startswith("strong_augment"))
+        }
+        for changes in map(changes_of, (row, other))
+    )
+    return one == two
 
 
 def run(given: argparse.Namespace) -> None:
     """Run what is missing; one line a model when a run is done."""
+    for name in ("data", "lists", "weights", "work"):
+        path = getattr(given, name)
+        setattr(given, name, path and path.resolve())
     work: Path = given.work
     if not work.exists():
         ask_git("clone", "-q", ROOT, work)
@@ -137,14 +170,14 @@ def run(given: argparse.Namespace) -> None:
             }
             if given.split == "lists":
                 changes["split.lists"] = str(given.lists)
-            for stage in ITERATIONS:
-                steps = round(given.budget * changes[f"{stage}.iterations"])
-                changes[f"{stage}.iterations"] = max(1, steps)
-            write_params(work / "params.yaml", changes)
+            changes |= iterations(changes, given.budget)
+            (work / "params.yaml").write_text(changed_params(changes), encoding="utf-8")
             teacher_alone = row in read_plan()["teachers"]
             stage = "train_supervised" if teacher_alone else "retrain_final"
             subprocess.run([*DVC, "repro", stage], cwd=work, check=True)
-            count(work, MODELS[:1] if teacher_alone else MODELS, file, commit)
+            settings = changed_params(changes | dict.fromkeys(PATHS))
+            said = {"commit": commit, "settings": settings}
+            count(work, MODELS[:1] if teacher_alone else MODELS, file, said)
 
 
 def counts_file(given: argparse.Namespace, row: str, seed: int) -> Path:
@@ -153,8 +186,8 @@ def counts_file(given: argparse.Namespace, row: str, seed: int) -> Path:
     return COUNTS / f"{given.split}-{fraction}-x{given.budget:g}-{row}-{seed}.npz"
 
 
-def count(work: Path, models: Sequence[str], file: Path, commit: str) -> None:
-    """Score the models of the workspace on its test images."""
+def count(work: Path, models: Sequence[str], file: Path, said: dict[str, Any]) -> None:
+    """Score the models of the workspace on its test images; keep that, and what else is `said`."""
     info = read_dataset_info(work / "data/prepared/dataset.json")
     test = read_image_set(work / "data/prepared/test")
     image = section("image", ImageSettings, file=work / "params.yaml")
@@ -174,7 +207,7 @@ def count(work: Path, models: Sequence[str], file: Path, commit: str) -> None:
     names = np.array(sorted(set(parts)))
     sums = {key: sum_by_group(torch.stack(one), parts).numpy() for key, one in found.items()}
     file.parent.mkdir(parents=True, exist_ok=True)
-    said: dict[str, Any] = {"parts": names, "classes": info.classes, "commit": commit}
+    said = {"parts": names, "classes": info.classes, **said}
     np.savez_compressed(file, **(said | sums))
     for model in models:
         mious = [pooled_miou(torch.from_numpy(sums[f"{model}_{score}"])) for score in SCORES]
@@ -213,11 +246,19 @@ def table(found: Kept) -> Iterator[str]:
             yield (
                 "| "
                 + " | ".join(
-                    ["row", "seeds", *MODELS, "final - teacher", "final - row before", *classes]
+                    [
+                        "row",
+                        "seeds",
+                        "commits",
+                        *MODELS,
+                        "final - teacher",
+                        "final - row before",
+                        *classes,
+                    ]
                 )
                 + " |"
             )
-            yield "|" + "---|" * (6 + len(classes) + 1)
+            yield "|" + "---|" * (7 + len(classes) + 1)
             for row in sorted(rows, key=order.index):
                 if row not in plan["rows"]:
                     before = last_row if last_row in rows else None
@@ -243,8 +284,17 @@ def cells(
                 pooled(rows[before], shared, f"final_{score}"),
                 names_of(rows[row], shared),
             )
+            teacher = f"teacher_{score}"
+            moved = [
+                seed
+                for seed in shared
+                if not np.array_equal(rows[row][seed][teacher], rows[before][seed][teacher])
+            ]
+            if moved and same_teacher(row, before):
+                above += f"; teacher of other code: seed {', '.join(map(str, moved))}"
+    commits = dict.fromkeys(str(rows[row][seed]["commit"]) for seed in seeds)
     by_class = [percent(iou) for iou in shown_iou(best.sum(dim=0)).tolist()]
-    return [row, ", ".join(map(str, seeds)), *mious, gain, above, *by_class]
+    return [row, ", ".join(map(str, seeds)), ", ".join(commits), *mious, gain, above, *by_class]
 
 
 def by_model(of_seed: dict[int, dict[str, Any]], score: str) -> dict[str, Tensor]:
@@ -265,7 +315,13 @@ def names_of(of_seed: dict[int, dict[str, Any]], seeds: Sequence[int]) -> list[s
 
 
 def compared(model: Tensor, other: Tensor, parts: Sequence[str]) -> str:
-    """The difference of mIoU in points, with its paired interval over the parts."""
+    """The difference of mIoU in points, with its paired interval over the parts.
+
+    Raises:
+        InputError: the two were not counted on the same test parts.
+    """
+    if not torch.equal(model.sum(dim=2), other.sum(dim=2)):
+        raise InputError("two runs to be compared were counted on other test images")
     classes = [str(k) for k in range(model.shape[1])]
     return gain_cell(pixel_metrics(model, parts, classes, INTERVALS, teacher=other))
 
@@ -288,6 +344,20 @@ def budget_points(found: Kept, row: str) -> list[Point]:
     return points
 
 
+def plot(given: argparse.Namespace) -> None:
+    """Draw a row's models over the budgets.
+
+    Raises:
+        InputError: no run of it was kept.
+    """
+    points = budget_points(kept(COUNTS), given.row)
+    if not points:
+        raise InputError(f"no run of {given.row} was kept in {COUNTS}")
+    base = read_plan()["base"]
+    steps = " + ".join(f"{base[f'{stage}.iterations']:,}" for stage in ITERATIONS)
+    write_png(given.png, fraction_plot(points, of=f"times {steps} iterations"))
+
+
 def main() -> None:
     """Run rows, print the table or draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -305,25 +375,22 @@ def main() -> None:
     one.add_argument("--split", choices=["lists", "group"], default="group")
     one.add_argument("--fraction", default="1/8")
     one.add_argument("--budget", type=float, default=1.0, help="times the rows' iterations")
-    one.add_argument("--work", type=Path, default=ROOT / ".scratch" / "accuracy")
+    one.add_argument(
+        "--work",
+        type=Path,
+        default=ROOT / ".scratch" / "accuracy",
+        help="a clone for these runs alone: what is changed in it is lost",
+    )
     given = parser.parse_args()
-    if given.command == "run":
-        for name in ("data", "lists", "weights", "work"):
-            path = getattr(given, name)
-            setattr(given, name, path and path.resolve())
-        try:
+    try:
+        if given.command == "run":
             run(given)
-        except InputError as error:
-            sys.exit(str(error))
-    elif given.command == "plot":
-        points = budget_points(kept(COUNTS), given.row)
-        if not points:
-            sys.exit(f"no run of {given.row} was kept in {COUNTS}")
-        base = read_plan()["base"]
-        steps = " + ".join(f"{base[f'{stage}.iterations']:,}" for stage in ITERATIONS)
-        write_png(given.png, fraction_plot(points, of=f"times {steps} iterations"))
-    else:
-        print("\n".join(table(kept(COUNTS))))
+        elif given.command == "plot":
+            plot(given)
+        else:
+            print("\n".join(table(kept(COUNTS))))
+    except InputError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

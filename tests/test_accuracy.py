@@ -1,0 +1,93 @@
+"""The accuracy benchmark: equal steps in every row, and what it counted read back, seeds pooled."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.accuracy import (
+    Setup,
+    budget_points,
+    changes_of,
+    iterations,
+    kept,
+    read_plan,
+    same_teacher,
+    table,
+)
+from ppl.errors import InputError
+
+
+def write_counts(folder: Path, name: str, right: int, wrong: int, teacher: int = 0) -> None:
+    """A run of two classes: `right` pixels of each are found, `wrong` of class 1 are missed."""
+    matrix = np.array([[[right, 0], [wrong, right]]])
+    counts = {
+        f"{m}_{s}": matrix for m in ("teacher", "student_1", "final") for s in ("own", "resized")
+    }
+    counts["final_own"] = np.array([[[right, 0], [0, right + wrong]]])
+    counts["teacher_own"] = np.array([[[right - teacher, teacher], [wrong, right]]])
+    said = {"parts": ["a"], "classes": ["background", "crack"], "commit": f"c{teacher}"}
+    np.savez_compressed(folder / f"{name}.npz", **counts, **said)
+
+
+def test_a_rows_seeds_are_one_point_a_model_and_budget(tmp_path: Path) -> None:
+    write_counts(tmp_path, "group-1_8-x0.25-paper-0", 1, 1)
+    write_counts(tmp_path, "group-1_8-x0.25-paper-1", 3, 1)
+    write_counts(tmp_path, "group-1_8-x4-paper-0", 1, 1)
+    write_counts(tmp_path, "lists-1_2-x1-pasted-0", 1, 1)
+    found = kept(tmp_path)
+    quarter = Setup("group", Fraction(1, 8), Fraction(1, 4))
+    assert sorted(found[quarter]["paper"]) == [0, 1]
+    points = [p for p in budget_points(found, "paper") if "own size" in p.panel]
+    assert [(p.fraction, p.model) for p in points] == [
+        (Fraction(times), model)
+        for times in ("1/4", "4")
+        for model in ("teacher", "student_1", "final")
+    ]
+    # 4 right of each class, 2 of class 1 missed: 4/6 for both
+    assert points[0].miou == pytest.approx(4 / 6, abs=1e-4)
+    assert points[2].miou == 1.0
+
+
+@pytest.mark.parametrize("budget", [0.1, 0.25, 0.37, 1.0, 4.0])
+def test_all_rows_take_as_many_steps(budget: float) -> None:
+    plan = read_plan()
+    of_row = {
+        row: iterations(changes_of(row), budget) for row in [*plan["rows"], *plan["variants"]]
+    }
+    assert len({sum(steps.values()) for steps in of_row.values()}) == 1
+    for name in plan["teachers"]:
+        alone = iterations(changes_of(name), budget)["train_supervised.iterations"]
+        assert alone == sum(of_row["from_labeler"].values())
+
+
+def test_a_training_has_a_step_even_of_the_smallest_budget() -> None:
+    assert set(iterations(changes_of("paper"), 1e-6).values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("row", "same"),
+    [("per_class", True), ("defaults", True), ("flipped", False), ("strong_on_labeled", False)],
+)
+def test_rows_share_their_teacher_unless_it_depends_on_what_they_change(
+    row: str, same: bool
+) -> None:
+    assert same_teacher("from_labeler", row) == same
+
+
+def test_the_table_says_where_other_code_trained_the_teacher(tmp_path: Path) -> None:
+    for seed, moved in ((0, 0), (1, 2)):
+        write_counts(tmp_path, f"group-1_8-x1-pasted-{seed}", 9, 1)
+        write_counts(tmp_path, f"group-1_8-x1-per_class-{seed}", 9, 1, teacher=moved)
+    rows = [line.split(" | ") for line in table(kept(tmp_path)) if "per_class" in line]
+    assert rows[0][:3] == ["| per_class", "0, 1", "c0, c2"]
+    said = "; teacher of other code: seed 1"
+    assert [any(cell.endswith(said) for cell in row) for row in rows] == [True, False]
+
+
+def test_runs_on_other_test_images_are_not_compared(tmp_path: Path) -> None:
+    write_counts(tmp_path, "group-1_8-x1-pasted-0", 9, 1)
+    write_counts(tmp_path, "group-1_8-x1-per_class-0", 8, 1)
+    with pytest.raises(InputError, match="other test images"):
+        list(table(kept(tmp_path)))
