@@ -7,7 +7,7 @@ from typing import Any
 
 from ppl.annotate_next import AnnotateSettings
 from ppl.bootstrap import IntervalSettings
-from ppl.cutmix import CutMixSettings
+from ppl.cutmix import HARDLY, CutMixSettings, share_that_fits
 from ppl.datasets.base import DataSettings, dataset_info, stop_unless_there
 from ppl.def_up import RetrainSettings
 from ppl.errors import InputError
@@ -91,6 +91,13 @@ def _contradictions(settings: dict[str, Any]) -> Iterator[str]:
         yield (
             f"train_supervised.snapshots is {teacher.snapshots}, but there are only "
             f"{teacher.iterations} iterations to take them from"
+        )
+    cutmix, size = settings["cutmix"], settings["image"].size
+    if cutmix.enabled and share_that_fits(size, cutmix) < HARDLY:
+        yield (
+            f"cutmix.boxes {cutmix.boxes} hardly ever cover between cutmix.area_min "
+            f"{cutmix.area_min} and cutmix.area_max {cutmix.area_max} of {size[0]} x {size[1]} "
+            "pixels: widen that range or lower cutmix.boxes"
         )
     if settings["selection"].by == "validation" and settings["split"].validation_fraction == 0:
         yield (

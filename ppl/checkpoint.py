@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import filelock
@@ -21,6 +22,7 @@ import torch
 
 from ppl import processes
 from ppl.declared import declared, digest
+from ppl.machine import cpu_model, environment_number
 from ppl.only_run import SCRATCH
 
 SHARE = 0.02
@@ -47,12 +49,18 @@ class Checkpoint:
     def load(self) -> dict[str, Any] | None:
         """The saved state; None where there is none. No code is run from the file.
 
-        None also for all but the first of several processes.
+        None also for all but the first of several processes, and for a file that is damaged, which
+        a message says.
         """
         if not processes.is_first() or not self._file.is_file():
             return None
-        with self._file.open("rb") as stream:
-            state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
+        try:
+            with self._file.open("rb") as stream:
+                state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, UnpicklingError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            print(f"checkpoint {self._file} is damaged, the training starts anew: {reason}")
+            return None
         return state
 
     @property
@@ -84,12 +92,15 @@ def checkpoint_of(stage: str) -> Iterator[Checkpoint]:
     Inside, no other run with the same fingerprint goes on: a second one waits. After success the
     checkpoint is deleted, after anything else it stays. Of several processes at work together the
     first one reads and writes it.
+
+    Raises:
+        InputError: PPL_CHECKPOINT_SECONDS is no number.
     """
     # queued runs work in copies of the project that are deleted; DVC_ROOT is where they came from
     scratch = Path(os.environ.get("DVC_ROOT", ".")) / SCRATCH
     scratch.mkdir(parents=True, exist_ok=True)
     file = scratch / f"{stage}-{fingerprint(stage)}.pt"
-    checkpoint = Checkpoint(file, seconds=float(os.environ.get("PPL_CHECKPOINT_SECONDS", "10")))
+    checkpoint = Checkpoint(file, seconds=environment_number("PPL_CHECKPOINT_SECONDS", 10))
     if not processes.is_first():
         yield checkpoint
         return
@@ -107,7 +118,7 @@ def fingerprint(stage: str) -> str:
         "files": {str(file): digest(file) for file in [*parts.code, *parts.input_files]},
         "libraries": {name: version(name) for name in LIBRARIES},
         "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_model(),
         # sums are split over threads, and a sum's last bits depend on the order of its terms
         "threads": torch.get_num_threads(),
         "processes": processes.count(),

@@ -24,6 +24,9 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 _MAX_TRIES = 1000
 
+HARDLY = 0.05
+"""Share of draws that fit below which one of the many of a training may run out of tries."""
+
 
 class CutMixSettings(Settings):
     """Section `cutmix`."""
@@ -64,24 +67,40 @@ def draw_boxes(
         InputError: no draw fits, as for a range narrower than a pixel or hardly reachable.
     """
     for _ in range(_MAX_TRIES):
-        share, *draws = torch.rand(1 + 3 * settings.boxes, generator=generator).tolist()
-        area = settings.area_min + share * (settings.area_max - settings.area_min)
-        box_area = area * height * width / settings.boxes
-        boxes = []
-        for aspect_draw, top_draw, left_draw in zip(*[iter(draws)] * 3, strict=True):
-            aspect = math.exp((2 * aspect_draw - 1) * math.log(settings.aspect_max))
-            box_height = min(height, max(1, round(math.sqrt(box_area * aspect))))
-            box_width = min(width, max(1, round(box_area / box_height)))
-            top = int(top_draw * (height - box_height + 1))
-            left = int(left_draw * (width - box_width + 1))
-            boxes.append((top, left, top + box_height, left + box_width))
-        if settings.area_min <= union_area(boxes) / (height * width) <= settings.area_max:
+        boxes = _try_boxes(height, width, settings, generator)
+        if boxes is not None:
             return boxes
     raise InputError(
         f"cutmix: none of {_MAX_TRIES} draws of {settings.boxes} boxes covers between area_min "
         f"{settings.area_min} and area_max {settings.area_max} of {height} x {width} pixels: "
         "widen that range or lower cutmix.boxes"
     )
+
+
+def _try_boxes(
+    height: int, width: int, settings: CutMixSettings, generator: Generator
+) -> list[Box] | None:
+    """One draw; None if its boxes cover more or less than asked."""
+    share, *draws = torch.rand(1 + 3 * settings.boxes, generator=generator).tolist()
+    area = settings.area_min + share * (settings.area_max - settings.area_min)
+    box_area = area * height * width / settings.boxes
+    boxes = []
+    for aspect_draw, top_draw, left_draw in zip(*[iter(draws)] * 3, strict=True):
+        aspect = math.exp((2 * aspect_draw - 1) * math.log(settings.aspect_max))
+        box_height = min(height, max(1, round(math.sqrt(box_area * aspect))))
+        box_width = min(width, max(1, round(box_area / box_height)))
+        top = int(top_draw * (height - box_height + 1))
+        left = int(left_draw * (width - box_width + 1))
+        boxes.append((top, left, top + box_height, left + box_width))
+    fits = settings.area_min <= union_area(boxes) / (height * width) <= settings.area_max
+    return boxes if fits else None
+
+
+def share_that_fits(size: tuple[int, int], settings: CutMixSettings, *, tries: int = 200) -> float:
+    """About which share (0-1) of the draws of boxes cover what is asked of an image of `size`."""
+    generator = Generator().manual_seed(0)
+    found = [_try_boxes(*size, settings, generator) for _ in range(tries)]
+    return sum(boxes is not None for boxes in found) / tries
 
 
 def union_area(boxes: Sequence[Box]) -> int:

@@ -29,7 +29,12 @@ PAPER = LossSettings(defect_weight=1.0, focal_gamma=0.0, tversky_weight=0.0, tve
 
 
 def segmentation_loss(logits_BCHW: Tensor, mask_BHW: Tensor, settings: LossSettings) -> Tensor:
-    """cross_entropy + tversky_weight * tversky_loss, a scalar."""
+    """cross_entropy + tversky_weight * tversky_loss, a scalar.
+
+    Args:
+        logits_BCHW: float, before softmax.
+        mask_BHW: int64, classes 0 .. C - 1, 255 where nothing is known.
+    """
     loss = cross_entropy(logits_BCHW, mask_BHW, settings)
     if settings.tversky_weight:
         tversky = tversky_loss(logits_BCHW, mask_BHW, missed=settings.tversky_missed)
@@ -65,6 +70,8 @@ def cross_entropy(logits_BCHW: Tensor, mask_BHW: Tensor, settings: LossSettings)
 
 def tversky_loss(logits_BCHW: Tensor, mask_BHW: Tensor, *, missed: float) -> Tensor:
     """1 - the mean Tversky index of the defect classes that the batch shows; 0 if it shows none.
+
+    A scalar in [0, 1]; logits and masks as of `segmentation_loss`.
 
     Of class c, with probabilities in place of counts, over all pixels of the batch that are not
     255:

@@ -6,6 +6,7 @@ PPL_WORKERS        processes that read images where the memory does not hold the
 """
 
 import os
+import platform
 from pathlib import Path
 
 import psutil
@@ -29,7 +30,7 @@ def cache_bytes() -> int:
         InputError: PPL_CACHE_GIB is no number.
     """
     own = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return round(_number("PPL_CACHE_GIB", free_memory() / 2 / GIB) * GIB) // own
+    return round(environment_number("PPL_CACHE_GIB", free_memory() / 2 / GIB) * GIB) // own
 
 
 def gpu_cache_bytes(device: torch.device) -> int:
@@ -41,7 +42,7 @@ def gpu_cache_bytes(device: torch.device) -> int:
     if device.type != "cuda":
         return 0
     free, _ = torch.cuda.mem_get_info(device)
-    return round(_number("PPL_GPU_CACHE_GIB", free / 4 / GIB) * GIB)
+    return round(environment_number("PPL_GPU_CACHE_GIB", free / 4 / GIB) * GIB)
 
 
 def read_workers() -> int:
@@ -51,7 +52,7 @@ def read_workers() -> int:
         InputError: PPL_WORKERS is no number.
     """
     default = max(1, min(MAX_WORKERS, torch.get_num_threads() - 1))
-    return max(1, int(_number("PPL_WORKERS", default)))
+    return max(1, int(environment_number("PPL_WORKERS", default)))
 
 
 def free_memory() -> int:
@@ -70,7 +71,12 @@ def free_memory() -> int:
     return free
 
 
-def _number(name: str, default: float) -> float:
+def environment_number(name: str, default: float) -> float:
+    """The number, 0 or more, in the environment variable `name`; `default` where there is none.
+
+    Raises:
+        InputError: it holds something else.
+    """
     given = os.environ.get(name)
     if given is None:
         return default
@@ -81,3 +87,14 @@ def _number(name: str, default: float) -> float:
     if not 0 <= number < float("inf"):
         raise InputError(f"{name} is {given!r}; expected a number, 0 or more")
     return number
+
+
+def cpu_model() -> str:
+    """What kind of processor this is: another may round differently."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    # Arm's list has no name, but part numbers
+    kinds = {line for line in lines if line.startswith(("model name", "CPU part"))}
+    return ", ".join(sorted(kinds)) or platform.machine()

@@ -20,8 +20,11 @@ from ppl.resize import ImageSettings
 from ppl.settings import section
 from ppl.split_record import read_split_record
 
-BINS = 1000
-"""Steps of probability in which pixels are counted."""
+STEPS = 1200
+"""Steps of sureness in which pixels are counted: 50 each time that the doubt halves."""
+
+HALVINGS = 24
+"""After so many the doubt 1 - p is less than single precision can say of p."""
 
 NO_PARTS = (
     "pseudo_label.alike asks photos of a part to vote, but of no image is it known which part it "
@@ -90,13 +93,13 @@ def pseudo_masks(
     Of several processes each yields its share.
 
     Args:
-        bounds: `doubt_bounds`; pixels below that of their class are 255.
+        bounds: `doubt_bounds`; pixels at steps below that of their class are 255.
         what: names the work on the progress bar.
     """
     for entry, prob in predict_by_part(network, photos, image, settings, what=what):
         mask = likeliest(prob)
         if bounds is not None:
-            mask[prob.amax(dim=0) < bounds[mask]] = IGNORE
+            mask[sureness_step(prob.amax(dim=0)) < bounds[mask]] = IGNORE
         yield entry, mask.to("cpu", torch.uint8)
 
 
@@ -126,28 +129,37 @@ def doubt_bounds(
     image: ImageSettings,
     settings: PseudoLabelSettings,
 ) -> Tensor | None:
-    """(C,) float: below which probability the least sure `ignore_fraction` of each class lies.
+    """(C,) int64: below which `sureness_step` the least sure `ignore_fraction` of each class lies.
 
     None if that fraction is 0. Of each class by itself: one bound for all would take the rare
     defects, of which a model is less sure, and leave the background. Source: Zou et al., ECCV 2018
     (class-balanced self-training).
 
-    The share is counted over the images of all processes, in steps of 1 / `BINS`; it is never
-    more than asked.
+    The share is counted over the images of all processes. It is never more than asked, and less
+    where pixels of one step would have to be told apart.
     """
     if not settings.ignore_fraction:
         return None
     device = next(network.parameters()).device
-    counts = torch.zeros(network.classes, BINS, dtype=torch.int64, device=device)
+    counts = torch.zeros(network.classes, STEPS, dtype=torch.int64, device=device)
     for _, prob in predict_by_part(network, photos, image, settings, what="how sure"):
         sureness, predicted = prob.max(dim=0)
-        step = (sureness * BINS).long().clamp(max=BINS - 1)
-        found = torch.bincount((predicted * BINS + step).flatten(), minlength=counts.numel())
+        cell = predicted * STEPS + sureness_step(sureness)
+        found = torch.bincount(cell.flatten(), minlength=counts.numel())
         counts += found.view_as(counts)
     below = processes.total(counts).cumsum(dim=1)
     allowed = settings.ignore_fraction * below[:, -1:]
     # how many of the lowest steps may go: all pixels below the bound are in these
-    return (below <= allowed).sum(dim=1) / BINS * (below[:, -1] > 0)
+    return (below <= allowed).sum(dim=1) * (below[:, -1] > 0)
+
+
+def sureness_step(probability: Tensor) -> Tensor:
+    """The step, 0 to `STEPS` - 1, of probabilities in [0, 1]: evenly in log2(1 - p).
+
+    A trained network is surer than 0.99 of most pixels; even steps of p would not tell them apart.
+    """
+    doubt = (1 - probability).clamp(min=0.5**HALVINGS)
+    return (-doubt.log2() * (STEPS / HALVINGS)).long().clamp(max=STEPS - 1)
 
 
 def pseudo_label(

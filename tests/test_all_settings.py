@@ -50,6 +50,11 @@ def test_each_number_is_checked_for_its_type() -> None:
                     check_all(params)
 
 
+def test_boxes_that_are_not_drawn_need_not_fit() -> None:
+    cutmix = PARAMS["cutmix"] | {"enabled": False, "area_min": 0.7, "area_max": 0.71}
+    check_all(PARAMS | {"cutmix": cutmix})
+
+
 def data(**changes: Any) -> DataSettings:
     return DataSettings(**{**PARAMS["data"], **changes})
 
@@ -78,6 +83,8 @@ def test_missing_lists_are_named(tmp_path: Path) -> None:
     [
         ("train_supervised", {"snapshots": 5, "iterations": 4}, "snapshots is 5, but .* only 4"),
         ("split", {"validation_fraction": 0.0}, "selection.by is validation, but split.valid"),
+        ("cutmix", {"area_min": 0.7, "area_max": 0.71}, "3 hardly ever cover between cutmix.area"),
+        ("cutmix", {"area_min": 0.7, "area_max": 0.9, "boxes": 8}, "widen that range or lower"),
         ("model", {"options": {"activation": "softmax"}}, "model.options: .*activation cannot be"),
         ("model", {"options": {"depth": None}}, "model.options: .*depth is None; expected"),
     ],

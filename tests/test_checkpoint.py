@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ppl.checkpoint import Checkpoint, checkpoint_of, fingerprint
+from ppl.errors import InputError
 from tests.project import write_project
 
 PIPELINE = """
@@ -78,9 +79,23 @@ class RunsCode:
 
 def test_no_code_runs_from_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"iteration": RunsCode()}, tmp_path / "c.pt")
-    with pytest.raises(Exception, match=r"weights_only|Unsupported"):
-        Checkpoint(tmp_path / "c.pt", seconds=0).load()
-    assert "must not run" not in capsys.readouterr().out
+    assert Checkpoint(tmp_path / "c.pt", seconds=0).load() is None
+    said = capsys.readouterr().out
+    assert "must not run" not in said
+    assert "c.pt is damaged, the training starts anew: Weights only load failed" in said
+
+
+@pytest.mark.parametrize("length", [0, 5, 200, -1])
+def test_a_damaged_checkpoint_is_said_and_left_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], length: int
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "c.pt", seconds=0)
+    checkpoint.save({"weights": torch.rand(100)})
+    (tmp_path / "c.pt").write_bytes((tmp_path / "c.pt").read_bytes()[:length])
+    assert checkpoint.load() is None
+    assert "c.pt is damaged, the training starts anew" in capsys.readouterr().out
+    checkpoint.save({"iteration": 1})
+    assert checkpoint.load() == {"iteration": 1}
 
 
 def test_it_is_due_after_its_seconds_alone(tmp_path: Path) -> None:
@@ -125,6 +140,23 @@ def test_the_fingerprint_follows_what_the_stage_depends_on(
     before = fingerprint("train")
     (project / file).write_text(content, encoding="utf-8")
     assert (fingerprint("train") == before) == same
+
+
+@pytest.mark.parametrize("seconds", ["abc", "nan", "-1"])
+def test_a_wrong_time_between_checkpoints_is_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch, seconds: str
+) -> None:
+    monkeypatch.setenv("PPL_CHECKPOINT_SECONDS", seconds)
+    with pytest.raises(InputError, match="PPL_CHECKPOINT_SECONDS"), checkpoint_of("train"):
+        pass
+
+
+def test_the_processor_is_in_the_fingerprint(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fingerprint("train")
+    monkeypatch.setattr("ppl.checkpoint.cpu_model", lambda: "another")
+    assert (fingerprint("train") == before) == torch.cuda.is_available()
 
 
 def test_the_number_of_threads_is_in_the_fingerprint(project: Path) -> None:

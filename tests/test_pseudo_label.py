@@ -16,10 +16,13 @@ from ppl.part_agreement import NOBODY, lone
 from ppl.pseudo_label import (
     NO_PARTS,
     ONE_LOOK,
+    STEPS,
     PseudoLabelSettings,
     doubt_bounds,
     pseudo_label,
+    pseudo_masks,
     summary,
+    sureness_step,
     write_pseudo_masks,
 )
 from ppl.split_record import SplitRecord, write_split_record
@@ -155,6 +158,14 @@ class Unsure(torch.nn.Module):
         return 8 * torch.stack([0.3 - grey, grey - 0.3, image[:, 2] - 0.4], dim=1)
 
 
+class Surer(Unsure):
+    """Sees the same, surer than 0.96 of every pixel."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = super().forward(image)
+        return logits + 4 * (logits == logits.amax(dim=1, keepdim=True))
+
+
 def doubting(fraction: float) -> PseudoLabelSettings:
     return PLAIN.model_copy(update={"ignore_fraction": fraction})
 
@@ -183,13 +194,37 @@ def test_the_least_sure_pixels_of_each_class_become_255(
             shown += 1
             ignored = 1 - len(of_kept) / len(of_class)
             assert ignored <= fraction
-            # a step of 1 / 1000 may hold many pixels, and none is taken in part
-            steps = (of_class * 1000).long()
-            shares = [(steps < k).float().mean().item() for k in range(1001)]
+            # a step, here 50 each time that the doubt halves, is taken as a whole
+            steps = (-50 * torch.log2(1 - of_class.double())).long()
+            shares = [(steps < k).float().mean().item() for k in range(1201)]
             most = max(share for share in shares if share <= fraction)
             assert ignored == pytest.approx(most, abs=2e-3)
             assert len(of_kept) == (of_class >= of_kept.min()).sum()
     assert shown == 3, "all classes"
+
+
+def test_steps_tell_pixels_apart_that_are_nearly_sure() -> None:
+    sure = torch.tensor([0.2, 0.5, 0.99, 0.999, 0.9995, 0.9999, 0.99995, 1 - 2**-23, 1])
+    steps = sureness_step(sure).tolist()
+    assert steps == sorted(set(steps))
+    assert steps[1] == 50
+    assert steps[-1] == STEPS - 1
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.5])
+def test_of_a_network_that_is_sure_of_nearly_all_as_much_is_ignored(
+    make_set: MakeSet, fraction: float
+) -> None:
+    images = make_set(IDS, sizes=[(40, 70)] * 5, masks=False)
+    network: SegmentationNetwork = Surer()  # type: ignore[assignment]
+    settings = doubting(fraction)
+    bounds = doubt_bounds(network, lone(images), SIZE, settings)
+    masks = pseudo_masks(network, lone(images), SIZE, settings, bounds, what="test")
+    plain = pseudo_masks(network, lone(images), SIZE, PLAIN, None, what="test")
+    kept, all_pixels = (torch.cat([mask.flatten() for _, mask in of]) for of in (masks, plain))
+    for value in range(3):
+        ignored = (kept[all_pixels == value] == IGNORE).float().mean().item()
+        assert fraction - 0.03 < ignored <= fraction
 
 
 def test_pixels_that_are_all_equally_sure_are_all_kept(
