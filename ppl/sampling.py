@@ -39,7 +39,11 @@ def repeat_factors(shown: Sequence[Collection[int]], below: float) -> list[float
 
 
 def labeled_repeats(labeled: ImageSet, settings: SamplingSettings) -> list[float] | None:
-    """`repeat_factors` of labeled images by their masks; None where each is shown once a pass."""
+    """`repeat_factors` of labeled images by their masks; None where each is shown once a pass.
+
+    Raises:
+        InputError: an unreadable mask.
+    """
     if not settings.repeat_below:
         return None
     with ThreadPoolExecutor(DECODERS) as pool:

@@ -24,6 +24,9 @@ def validation_counts(
     It returns (N, C, C) int64 confusion matrices on the network's device, in the images' order.
     Images and masks are decoded once, since a training asks many times. None where nothing can be
     scored: no mask shows a defect. Of several processes each predicts its share, and all get all.
+
+    Raises:
+        InputError: an unreadable image or mask.
     """
     masks = [validation.mask(entry) for entry in validation.entries]
     if not any(defect_classes(mask) for mask in masks):
