@@ -362,7 +362,8 @@ def main() -> None:
     """Run rows, print the table or draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("table")
+    shown = commands.add_parser("table")
+    shown.add_argument("counts", type=Path, nargs="?", default=COUNTS, help="folder of kept counts")
     drawn = commands.add_parser("plot")
     drawn.add_argument("png", type=Path)
     drawn.add_argument("row")
@@ -388,7 +389,7 @@ def main() -> None:
         elif given.command == "plot":
             plot(given)
         else:
-            print("\n".join(table(kept(COUNTS))))
+            print("\n".join(table(kept(given.counts))))
     except InputError as error:
         sys.exit(str(error))
 
