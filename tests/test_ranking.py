@@ -114,14 +114,18 @@ def said(defects: Mapping[str, tuple[int, ...]], reliable: list[str]) -> str:
 
 
 def test_the_summary_counts_the_classes() -> None:
-    text = said({"a": (1,), "b": (2,), "c": (2, 3), "d": (1,), "e": ()}, ["a", "c", "e"])
-    assert text.splitlines() == [
+    text = said({"a": (1,), "b": (2,), "c": (3,), "d": (1,), "e": ()}, ["a", "b", "e"])
+    *lines, warning = text.splitlines()
+    assert lines == [
         "3 reliable and 2 hard images",
         "  defect-free: 1 of 1",
         "  hole: 1 of 2",
-        "  crack: 1 of 2",
-        "  stain: 1 of 1",
+        "  crack: 1 of 1",
+        "  stain: 0 of 1",
     ]
+    assert warning.startswith("No reliable image shows stain: student 1 could unlearn it.")
+    several = said({"a": (1,), "b": (2,), "c": (2, 3), "d": (1,), "e": ()}, ["a", "c", "e"])
+    assert several.splitlines()[2:] == ["  hole: 1 of 2", "  crack: 1 of 2", "  stain: 1 of 1"]
 
 
 def test_a_teacher_that_sees_only_background_is_spoken_of() -> None:
