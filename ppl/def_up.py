@@ -28,7 +28,8 @@ class RetrainSettings(Settings):
     start: Literal["fresh", "labeler"]
     iterations: Annotated[int, Field(ge=1)]
     labeled_batch: Annotated[int, Field(ge=1)]
-    unlabeled_batch: Annotated[int, Field(ge=1)]
+    unlabeled_batch: Annotated[int, Field(ge=0)]
+    """0: none, so that the student shows what its steps give without the unlabeled images."""
 
 
 @dataclass(frozen=True)

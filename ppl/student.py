@@ -29,7 +29,7 @@ from ppl.seeds import derived_seed
 from ppl.settings import section
 from ppl.split_record import read_split_record
 from ppl.strong_augment import StrongAugmentSettings
-from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings
+from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings, State
 from ppl.training_curve import write_training_curve
 from ppl.validation import validation_counts
 from ppl.weak_augment import WeakAugmentSettings
@@ -118,7 +118,7 @@ def train_student(
         parts = read_split_record(record).part_of(validated.ids)
         better = better_before(name, after, before, validated, parts, image, fall_back)
         if better is not None:
-            kept, origin = load_network(better, device).state_dict(), read_origin(better)
+            kept, origin = better
     if processes.is_first():
         save_network(student, network, kept, origin)
         write_training_curve(curve, training, model=name)
@@ -132,7 +132,7 @@ def better_before(
     parts: Sequence[str],
     image: ImageSettings,
     settings: FallBackSettings,
-) -> Path | None:
+) -> tuple[State, Origin] | None:
     """The first of the models `before` that the student has to give way to; None: it is kept.
 
     Against each of them: what two students lose may be sure where what each loses is not. What the
@@ -146,10 +146,11 @@ def better_before(
     device = next(student.parameters()).device
     earlier = {read_origin(folder): folder for folder in before}
     for origin, folder in earlier.items():
-        counts = count(load_network(folder, device)).cpu()
+        network = load_network(folder, device)
+        counts = count(network).cpu()
         verdict = judge(found, Counted(origin.training, counts), parts, settings)
         if verdict.message is not None:
             print(verdict.message)
         if not verdict.kept:
-            return folder
+            return network.state_dict(), origin
     return None

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from benchmarks.accuracy import preset as preset_changes
+from benchmarks.accuracy import read_plan
 from ppl import loss, ranking, strong_augment
 from ppl.all_settings import check_all
 from ppl.part_agreement import NOBODY
@@ -56,6 +57,17 @@ def test_a_preset_changes_settings_that_exist_to_values_they_take(preset: Path) 
         assert name in params[section], key
         params[section][name] = value
     check_all(params)
+
+
+def test_without_unlabeled_images_a_step_has_as_many() -> None:
+    """What differs is the unlabeled images alone; the benchmark's row is the same change."""
+    alone = changes(ROOT / "presets" / "labeled_only")
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for stage in ("retrain_reliable", "retrain_final"):
+        assert alone[f"{stage}.unlabeled_batch"] == 0
+        whole = params[stage]["labeled_batch"] + params[stage]["unlabeled_batch"]
+        assert alone[f"{stage}.labeled_batch"] == whole
+    assert read_plan()["variants"]["labeled_only"] == alone
 
 
 def test_the_papers_preset_switches_off_all_that_the_paper_does_not_have() -> None:

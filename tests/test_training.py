@@ -405,6 +405,7 @@ def student(
     settings: NetworkSettings,
     *,
     iterations: int = 3,
+    unlabeled_batch: int = 2,
     checkpoint: Checkpoint | None = None,
 ) -> Training:
     return retrain(
@@ -424,7 +425,10 @@ def student(
         selection=by("validation"),
         compute=PLAINLY,
         budget=RetrainSettings(
-            start="fresh", iterations=iterations, labeled_batch=2, unlabeled_batch=2
+            start="fresh",
+            iterations=iterations,
+            labeled_batch=2,
+            unlabeled_batch=unlabeled_batch,
         ),
         seed=0,
         device=CPU,
@@ -450,6 +454,26 @@ def test_a_student_learns_from_pseudo_masks_alone_of_the_unlabeled_images(
     write_mask(mask_file(hard, "w"), torch.ones(32, 32), COLOURS)
     third = student(labeled, unlabeled, [reliable, hard], network_settings)
     assert not same(first.kept, third.kept)
+
+
+def test_a_student_without_unlabeled_images_learns_from_the_labeled_ones_alone(
+    tmp_path: Path, make_set: MakeSet, network_settings: NetworkSettings
+) -> None:
+    labeled = make_set(["a", "b"])
+    unlabeled = make_set(["u", "v"], folder="unlabeled", masks=False, seed=1)
+
+    def trained(value: int, unlabeled_batch: int) -> Training:
+        for id in unlabeled.ids:
+            write_mask(mask_file(tmp_path / "masks", id), torch.full((32, 32), value), COLOURS)
+        masks = [tmp_path / "masks"]
+        return student(labeled, unlabeled, masks, network_settings, unlabeled_batch=unlabeled_batch)
+
+    alone = trained(1, 0)
+    assert same(alone.kept, trained(2, 0).kept)
+    assert not same(alone.kept, trained(2, 2).kept)
+    assert not same(trained(1, 2).kept, trained(2, 2).kept)
+    before = new_network(network_settings, 3, seed=0).state_dict()
+    assert not same(alone.kept, before)
 
 
 def test_masks_that_are_ignored_altogether_do_not_end_a_training(
