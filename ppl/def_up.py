@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Generator, Tensor, nn
 
 from ppl import processes
@@ -30,6 +30,15 @@ class RetrainSettings(Settings):
     labeled_batch: Annotated[int, Field(ge=1)]
     unlabeled_batch: Annotated[int, Field(ge=0)]
     """0: none, so that the student shows what its steps give without the unlabeled images."""
+
+    @model_validator(mode="after")
+    def _have_a_variance(self) -> "RetrainSettings":
+        if self.labeled_batch + self.unlabeled_batch < 2:
+            raise ValueError(
+                "batch normalisation needs two images a step, labeled_batch and unlabeled_batch "
+                "together: raise one of them"
+            )
+        return self
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ def findings(
     *,
     confidence: float,
     false_alarm_rate: float,
+    unlabeled_batch: int,
 ) -> list[Finding]:
     """What the metrics of copycat, teacher and final student, and the audit, say.
 
@@ -38,12 +39,14 @@ def findings(
         leakage: metrics/leakage.json.
         confidence: of the intervals, 0-1.
         false_alarm_rate: the share of sound images, 0-1, at which `image_miss_rate` was taken.
+        unlabeled_batch: unlabeled images in a step of the final student's training.
     """
     final, copycat = scores_of["final"], scores_of["copycat"]
     sure = f"{100 * confidence:g} % interval"
     return [
         *(_stand_in(name, other) for name, other in stand_ins(scores_of)),
         *_gain(final, sure),
+        *_alone(unlabeled_batch),
         _seen(leakage),
         *_copied(final, copycat, sure),
         *_detected(final, false_alarm_rate),
@@ -83,6 +86,18 @@ def _gain(final: dict[str, Any], sure: str) -> list[Finding]:
         return [Finding(Verdict.BAD, f"{reached}: worse than its teacher, {gain}.")]
     open_question = f"{reached}. Whether it is better than its teacher is open: {gain}."
     return [Finding(Verdict.NOTE, open_question)]
+
+
+def _alone(unlabeled_batch: int) -> list[Finding]:
+    if unlabeled_batch:
+        return []
+    return [
+        Finding(
+            Verdict.NOTE,
+            "The final student was trained without the unlabeled images "
+            "(retrain_final.unlabeled_batch is 0): its gain is what longer training gives.",
+        )
+    ]
 
 
 def _seen(leakage: Mapping[str, Any]) -> Finding:

@@ -80,6 +80,7 @@ def page(project: Path) -> str:
             leakage,
             confidence=used["intervals"]["confidence"],
             false_alarm_rate=used["evaluate"]["false_alarm_rate"],
+            unlabeled_batch=used["retrain_final"]["unlabeled_batch"],
         ),
         confidence=used["intervals"]["confidence"],
         few_parts=scores_of["final"]["few_parts"] if few_parts(scores_of["final"]) else None,

@@ -57,17 +57,22 @@ def retrain(
         name: of the student; it owns the random draws.
 
     Raises:
-        InputError: no labeled or no pseudo-labeled image, or as `train` and
-            `BatchStream`.
+        InputError: no labeled or, where a batch holds such, no pseudo-labeled image, or as `train`
+            and `BatchStream`.
     """
     given, teaching = (
         TrainingImages(parts, image, weak, network.classes)
         for parts in (
             [Masked(labeled, labeled.mask, "labeled")],
-            [_pseudo_labeled(unlabeled, folder) for folder in mask_folders],
+            # without unlabeled images in a batch none is read
+            [
+                _pseudo_labeled(unlabeled, folder)
+                for folder in mask_folders
+                if budget.unlabeled_batch
+            ],
         )
     )
-    if not len(labeled) or not len(teaching):
+    if not len(labeled) or (budget.unlabeled_batch and not len(teaching)):
         raise InputError(
             f"{name} has {len(labeled)} labeled and {len(teaching)} pseudo-labeled images, and "
             "needs one of each: raise split.labeled_fraction or ranking.reliable_fraction"

@@ -133,6 +133,8 @@ def keep(data: TrainingImages, *, memory: int) -> list[Pair] | None:
     Raises:
         InputError: as `TrainingImages.read`.
     """
+    if not len(data):
+        return []
     # a grey image and its mask; colour shows when it is read
     if sum(2 * height * width for (height, width), _ in data.sizes()) > memory:
         return None
@@ -176,7 +178,7 @@ class BatchStream:
         memory: int | None = None,
         device: torch.device,
     ) -> None:
-        assert len(data) > 0, "an empty stream never ends"
+        assert len(data) > 0 or batch == 0, "no batch comes from no images"
         self._data = data
         self._batch = batch
         self._positions = range(batch) if positions is None else positions

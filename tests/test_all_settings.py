@@ -50,6 +50,15 @@ def test_each_number_is_checked_for_its_type() -> None:
                     check_all(params)
 
 
+def test_a_student_needs_two_images_a_step() -> None:
+    for labeled, unlabeled in ((1, 1), (2, 0)):
+        batch = {"labeled_batch": labeled, "unlabeled_batch": unlabeled}
+        check_all(PARAMS | {"retrain_final": PARAMS["retrain_final"] | batch})
+    alone = PARAMS["retrain_final"] | {"labeled_batch": 1, "unlabeled_batch": 0}
+    with pytest.raises(InputError, match=r"^params.yaml: retrain_final: got .*two images a step"):
+        check_all(PARAMS | {"retrain_final": alone})
+
+
 def test_boxes_that_are_not_drawn_need_not_fit() -> None:
     cutmix = PARAMS["cutmix"] | {"enabled": False, "area_min": 0.7, "area_max": 0.71}
     check_all(PARAMS | {"cutmix": cutmix})

@@ -26,9 +26,10 @@ def said(
     copycat: float | None = 0.2,
     seen: dict[str, int | None] = SEEN_NONE,
     confidence: float = 0.95,
+    unlabeled_batch: int = 2,
 ) -> list[Finding]:
     scores_of = {"copycat": FINAL | {"miou": copycat}, "final": FINAL | (final or {})}
-    return said_of(scores_of, seen=seen, confidence=confidence)
+    return said_of(scores_of, seen=seen, confidence=confidence, unlabeled_batch=unlabeled_batch)
 
 
 def said_of(
@@ -36,12 +37,14 @@ def said_of(
     *,
     seen: dict[str, int | None] = SEEN_NONE,
     confidence: float = 0.95,
+    unlabeled_batch: int = 2,
 ) -> list[Finding]:
     return findings(
         scores_of,
         {"test_images": 200, "split_by": "group", "test_images_seen_in_training": seen},
         confidence=confidence,
         false_alarm_rate=0.05,
+        unlabeled_batch=unlabeled_batch,
     )
 
 
@@ -58,6 +61,12 @@ def test_a_model_in_anothers_place_is_named(name: str, verdict: Verdict) -> None
     assert found.verdict is verdict
     assert f"what is called {name} here is teacher" in found.text
     assert not [each for each in said() if "fall_back" in each.text]
+
+
+def test_a_student_without_unlabeled_images_is_called_so() -> None:
+    words = "without the unlabeled images (retrain_final.unlabeled_batch is 0)"
+    assert about(said(unlabeled_batch=0), words).verdict is Verdict.NOTE
+    assert not [each for each in said() if words in each.text]
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_preset_changes_settings_that_exist_to_values_they_take(preset: Path) 
 
 
 def test_without_unlabeled_images_a_step_has_as_many() -> None:
-    """What differs is the unlabeled images alone; the benchmark's row is the same change."""
+    """The benchmark's row is the same change."""
     alone = changes(ROOT / "presets" / "labeled_only")
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for stage in ("retrain_reliable", "retrain_final"):

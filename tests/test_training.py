@@ -457,7 +457,10 @@ def test_a_student_learns_from_pseudo_masks_alone_of_the_unlabeled_images(
 
 
 def test_a_student_without_unlabeled_images_learns_from_the_labeled_ones_alone(
-    tmp_path: Path, make_set: MakeSet, network_settings: NetworkSettings
+    tmp_path: Path,
+    make_set: MakeSet,
+    network_settings: NetworkSettings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     labeled = make_set(["a", "b"])
     unlabeled = make_set(["u", "v"], folder="unlabeled", masks=False, seed=1)
@@ -474,6 +477,11 @@ def test_a_student_without_unlabeled_images_learns_from_the_labeled_ones_alone(
     assert not same(trained(1, 2).kept, trained(2, 2).kept)
     before = new_network(network_settings, 3, seed=0).state_dict()
     assert not same(alone.kept, before)
+    # it does not even look for pseudo-masks; nor does it matter how the labeled images are read
+    monkeypatch.setenv("PPL_CACHE_GIB", "0")
+    nowhere = [tmp_path / "nowhere"]
+    other = student(labeled, unlabeled, nowhere, network_settings, unlabeled_batch=0)
+    assert same(alone.kept, other.kept)
 
 
 def test_masks_that_are_ignored_altogether_do_not_end_a_training(
