@@ -127,7 +127,7 @@ def test_asking_for_confidence_leaves_no_trace_in_the_network(
 
 @pytest.mark.parametrize("order", ["after_strong", "before_strong"])
 @pytest.mark.parametrize("enabled", [True, False])
-@pytest.mark.parametrize(("labeled", "unlabeled"), [(4, 4), (1, 5), (6, 2), (5, 1), (3, 4)])
+@pytest.mark.parametrize(("labeled", "unlabeled"), [(4, 4), (1, 5), (6, 2), (5, 1), (3, 4), (5, 0)])
 @pytest.mark.parametrize("parts", [1, 2, 3, 5])
 def test_processes_that_share_a_batch_make_the_same_of_it(
     network: SegmentationNetwork,
@@ -154,6 +154,8 @@ def test_a_share_asks_for_no_more_images_than_it_needs() -> None:
     assert (list(share.labeled), list(share.unlabeled)) == ([0, 1, 2], [0, 1, 2])
     share = share_of_batch(budget(4, 4), range(4))
     assert (list(share.labeled), list(share.unlabeled)) == ([0, 1, 2, 3], [])
+    share = share_of_batch(budget(4, 0), range(2, 4))
+    assert (list(share.labeled), share.own_labeled, list(share.unlabeled)) == ([2, 3], 2, [])
 
 
 NOTHING = Pasting(NOTHING_PASTED, {}, draws(4))
