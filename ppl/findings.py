@@ -39,7 +39,7 @@ def findings(
         leakage: metrics/leakage.json.
         confidence: of the intervals, 0-1.
         false_alarm_rate: the share of sound images, 0-1, at which `image_miss_rate` was taken.
-        unlabeled_batch: unlabeled images in a step of the final student's training.
+        unlabeled_batch: unlabeled images in a step of a student's training, at most.
     """
     final, copycat = scores_of["final"], scores_of["copycat"]
     sure = f"{100 * confidence:g} % interval"
@@ -94,8 +94,8 @@ def _alone(unlabeled_batch: int) -> list[Finding]:
     return [
         Finding(
             Verdict.NOTE,
-            "The final student was trained without the unlabeled images "
-            "(retrain_final.unlabeled_batch is 0): its gain is what longer training gives.",
+            "The students were trained without the unlabeled images (unlabeled_batch is 0): what "
+            "they gain is what longer training gives.",
         )
     ]
 

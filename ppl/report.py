@@ -80,7 +80,9 @@ def page(project: Path) -> str:
             leakage,
             confidence=used["intervals"]["confidence"],
             false_alarm_rate=used["evaluate"]["false_alarm_rate"],
-            unlabeled_batch=used["retrain_final"]["unlabeled_batch"],
+            unlabeled_batch=max(
+                used[stage]["unlabeled_batch"] for stage in ("retrain_reliable", "retrain_final")
+            ),
         ),
         confidence=used["intervals"]["confidence"],
         few_parts=scores_of["final"]["few_parts"] if few_parts(scores_of["final"]) else None,

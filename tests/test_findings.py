@@ -63,8 +63,8 @@ def test_a_model_in_anothers_place_is_named(name: str, verdict: Verdict) -> None
     assert not [each for each in said() if "fall_back" in each.text]
 
 
-def test_a_student_without_unlabeled_images_is_called_so() -> None:
-    words = "without the unlabeled images (retrain_final.unlabeled_batch is 0)"
+def test_students_without_unlabeled_images_are_called_so() -> None:
+    words = "without the unlabeled images (unlabeled_batch is 0)"
     assert about(said(unlabeled_batch=0), words).verdict is Verdict.NOTE
     assert not [each for each in said() if words in each.text]
 
