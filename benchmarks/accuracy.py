@@ -7,9 +7,10 @@
 A row has all changes of the rows above it: so each shows what one remedy does. A variant has those
 of all rows and its own, and is compared with the last row; of a teacher it is that row's final
 student. Runs go on where they were interrupted, and share the stages that they have in common. The
-counts of each run lie in docs/accuracy/, with commit and settings; the table is made of them alone,
-and so is the plot of one row over budgets. A run that is kept is not run again, also at another
-commit: where code has changed a row, the table says that teachers with equal settings differ.
+counts of each run lie in docs/accuracy/, of another network than base's in a folder of its name,
+with commit and settings; the table is made of them alone, and so is the plot of one row over
+budgets. A run that is kept is not run again, also at another commit: where code has changed a row,
+the table says that teachers with equal settings differ.
 
 Two scores of every model: at the images' own size, and with prediction and mask resized to the
 network's, as published comparisons do. With `--split lists` the test images are the same for all
@@ -88,15 +89,16 @@ def preset(name: str) -> dict[str, Any]:
 
 
 def read_plan() -> dict[str, dict[str, Any]]:
-    """What benchmarks/accuracy.yaml says: base, rows, variants and teachers."""
+    """What benchmarks/accuracy.yaml says: base, networks, rows, variants and teachers."""
     plan: dict[str, dict[str, Any]] = yaml.safe_load(ROWS.read_text(encoding="utf-8"))
     return plan
 
 
-def changes_of(row: str) -> dict[str, Any]:
-    """All that a row changes in params.yaml."""
+def changes_of(row: str, network: str | None = None) -> dict[str, Any]:
+    """All that a row changes in params.yaml, with a network of accuracy.yaml in place of base's."""
     plan = read_plan()
-    changes: dict[str, Any] = plan["base"] | preset("paper")
+    own = plan["networks"][network] if network else {}
+    changes: dict[str, Any] = plan["base"] | own | preset("paper")
     for name, more in plan["rows"].items():
         changes |= more
         if name == row:
@@ -161,15 +163,18 @@ def run(given: argparse.Namespace) -> None:
             file = counts_file(given, row, seed)
             if file.exists():
                 continue
-            changes = changes_of(row) | {
+            changes = changes_of(row, given.network) | {
                 "seed": seed,
                 "data.root": str(given.data),
-                "model.encoder_weights": str(given.weights),
                 "split.by": given.split,
                 "split.labeled_fraction": given.fraction,
             }
             if given.split == "lists":
                 changes["split.lists"] = str(given.lists)
+            if "model.encoder_weights" not in changes:
+                if given.weights is None:
+                    raise InputError("this network starts pretrained: give --weights")
+                changes["model.encoder_weights"] = str(given.weights)
             changes |= iterations(changes, given.budget)
             (work / "params.yaml").write_text(changed_params(changes), encoding="utf-8")
             teacher_alone = row in read_plan()["teachers"]
@@ -183,7 +188,8 @@ def run(given: argparse.Namespace) -> None:
 def counts_file(given: argparse.Namespace, row: str, seed: int) -> Path:
     """Where the counts of a run lie."""
     fraction = given.fraction.replace("/", "_")
-    return COUNTS / f"{given.split}-{fraction}-x{given.budget:g}-{row}-{seed}.npz"
+    folder = COUNTS / given.network if given.network else COUNTS
+    return folder / f"{given.split}-{fraction}-x{given.budget:g}-{row}-{seed}.npz"
 
 
 def count(work: Path, models: Sequence[str], file: Path, said: dict[str, Any]) -> None:
@@ -372,7 +378,8 @@ def main() -> None:
     one.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     one.add_argument("--data", type=Path, required=True, help="the magnetic tiles' folder")
     one.add_argument("--lists", type=Path, help="folder with labeled.txt, unlabeled.txt, val.txt")
-    one.add_argument("--weights", type=Path, required=True, help=".safetensors of the encoder")
+    one.add_argument("--weights", type=Path, help=".safetensors of the encoder, where pretrained")
+    one.add_argument("--network", choices=read_plan()["networks"], help="in place of base's")
     one.add_argument("--split", choices=["lists", "group"], default="group")
     one.add_argument("--fraction", default="1/8")
     one.add_argument("--budget", type=float, default=1.0, help="times the rows' iterations")

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from benchmarks.accuracy import (
     Setup,
     budget_points,
+    changed_params,
     changes_of,
     iterations,
     kept,
@@ -16,6 +18,7 @@ from benchmarks.accuracy import (
     same_teacher,
     table,
 )
+from ppl.all_settings import check_all
 from ppl.errors import InputError
 
 
@@ -60,6 +63,22 @@ def test_all_rows_take_as_many_steps(budget: float) -> None:
     for name in plan["teachers"]:
         alone = iterations(changes_of(name), budget)["train_supervised.iterations"]
         assert alone == sum(of_row["from_labeler"].values())
+
+
+@pytest.mark.parametrize("network", read_plan()["networks"])
+def test_another_network_replaces_bases_and_a_row_changes_it_as_it_changes_base(
+    network: str,
+) -> None:
+    own = read_plan()["networks"][network]
+    for row in ("paper", "from_labeler", "long_teacher"):
+        of_base, of_network = changes_of(row), changes_of(row, network)
+        check_all(yaml.safe_load(changed_params(of_network)))
+        moved = {key for key in of_network if of_network[key] != of_base.get(key)}
+        assert moved <= own.keys(), "a network changes its own settings alone"
+    assert changes_of("paper", network).items() >= own.items()
+    # what a row sets wins over the network, as it wins over base
+    steps = "train_supervised.iterations"
+    assert changes_of("long_teacher", network)[steps] == changes_of("long_teacher")[steps]
 
 
 def test_a_training_has_a_step_even_of_the_smallest_budget() -> None:
