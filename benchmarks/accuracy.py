@@ -148,7 +148,13 @@ def same_teacher(row: str, other: str) -> bool:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Run what is missing; one line a model when a run is done."""
+    """Run what is missing; one line a model when a run is done.
+
+    Raises:
+        InputError: a network that starts pretrained, and no weights for it.
+    """
+    if given.weights is None and "model.encoder_weights" not in changes_of("paper", given.network):
+        raise InputError("this network starts pretrained: give --weights")
     for name in ("data", "lists", "weights", "work"):
         path = getattr(given, name)
         setattr(given, name, path and path.resolve())
@@ -171,10 +177,7 @@ def run(given: argparse.Namespace) -> None:
             }
             if given.split == "lists":
                 changes["split.lists"] = str(given.lists)
-            if "model.encoder_weights" not in changes:
-                if given.weights is None:
-                    raise InputError("this network starts pretrained: give --weights")
-                changes["model.encoder_weights"] = str(given.weights)
+            changes.setdefault("model.encoder_weights", str(given.weights))
             changes |= iterations(changes, given.budget)
             (work / "params.yaml").write_text(changed_params(changes), encoding="utf-8")
             teacher_alone = row in read_plan()["teachers"]

@@ -1,5 +1,6 @@
 """The accuracy benchmark: equal steps in every row, and what it counted read back, seeds pooled."""
 
+import argparse
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from benchmarks.accuracy import (
     iterations,
     kept,
     read_plan,
+    run,
     same_teacher,
     table,
 )
@@ -79,6 +81,15 @@ def test_another_network_replaces_bases_and_a_row_changes_it_as_it_changes_base(
     # what a row sets wins over the network, as it wins over base
     steps = "train_supervised.iterations"
     assert changes_of("long_teacher", network)[steps] == changes_of("long_teacher")[steps]
+
+
+def test_a_pretrained_network_without_weights_is_refused_before_anything_is_cloned(
+    tmp_path: Path,
+) -> None:
+    given = argparse.Namespace(weights=None, network=None, rows=["paper"], work=tmp_path / "work")
+    with pytest.raises(InputError, match="give --weights"):
+        run(given)
+    assert not given.work.exists()
 
 
 def test_a_training_has_a_step_even_of_the_smallest_budget() -> None:
