@@ -60,7 +60,10 @@ SCORES = {"own": "at the images' own size", "resized": "resized"}
 INTERVALS = IntervalSettings(confidence=0.95, resamples=2000, few_parts=10)
 ITERATIONS = ("train_supervised", "retrain_reliable", "retrain_final")
 PATHS = ("data.root", "model.encoder_weights", "split.lists")
-STUDENTS_ONLY = ("ranking", "pseudo_label", "cutmix", "retrain_reliable", "retrain_final")
+STUDENTS_ONLY = (
+    *("ranking", "pseudo_label", "cutmix", "mean_teacher"),
+    *("retrain_reliable", "retrain_final"),
+)
 """Sections that no teacher depends on."""
 
 

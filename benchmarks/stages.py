@@ -42,7 +42,7 @@ from benchmarks.network_step import (
     peak_memory,
     write_result,
 )
-from ppl import processes, ranking, strong_augment
+from ppl import mean_teacher, processes, ranking, strong_augment
 from ppl.cutmix import CutMixSettings
 from ppl.def_up import RetrainSettings, network_confidence
 from ppl.evaluation import EvaluateSettings, evaluate_models
@@ -231,6 +231,7 @@ def training(given: Given, folder: Path, *, student: bool, weak: WeakAugmentSett
             images,
             [folder / "masks"],
             cutmix=CUTMIX,
+            mean_teacher=mean_teacher.PAPER,
             budget=budget,
             name="student",
             **common,
@@ -366,6 +367,7 @@ def several(given: Given, folder: Path) -> dict[str, Any]:
         weak=WEAK,
         strong=strong_augment.PAPER,
         cutmix=CUTMIX,
+        mean_teacher=mean_teacher.PAPER,
         sampling=SamplingSettings(repeat_below=0.0),
         paste=NOTHING_PASTED.model_copy(update={"probability": 0.5}),
         loss=LOSS,

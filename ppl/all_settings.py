@@ -15,6 +15,7 @@ from ppl.evaluation import EvaluateSettings
 from ppl.fall_back import FallBackSettings
 from ppl.leakage import AuditSettings
 from ppl.loss import LossSettings
+from ppl.mean_teacher import MeanTeacherSettings
 from ppl.network import NetworkSettings
 from ppl.paste import PasteSettings
 from ppl.pseudo_label import PseudoLabelSettings
@@ -50,6 +51,7 @@ SECTIONS: dict[str, type] = {
     "pseudo_label": PseudoLabelSettings,
     "strong_augment": StrongAugmentSettings,
     "cutmix": CutMixSettings,
+    "mean_teacher": MeanTeacherSettings,
     "retrain_reliable": RetrainSettings,
     "retrain_final": RetrainSettings,
     "evaluate": EvaluateSettings,

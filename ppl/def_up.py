@@ -15,6 +15,7 @@ from ppl import processes
 from ppl.confidence import confidence
 from ppl.cutmix import CutMixSettings, draw_cutmix, label_efficient_cutmix
 from ppl.loss import LossSettings, segmentation_loss
+from ppl.mean_teacher import MeanTeacher
 from ppl.paste import Pasting
 from ppl.settings import Settings
 from ppl.shared_layers import part_of_batch
@@ -141,6 +142,7 @@ def def_up_loss(
     loss: LossSettings,
     budget: RetrainSettings,
     pasting: Pasting,
+    mean_teacher: MeanTeacher | None = None,
     *,
     labeled_draws: Generator,
     strong_draws: Generator,
@@ -148,8 +150,8 @@ def def_up_loss(
 ) -> Callable[[nn.Module], Tensor]:
     """A training step's loss: one `segmentation_loss` over [labeled; perturbed unlabeled].
 
-    The streams give the images that this process's share needs; defects are pasted into both
-    halves before anything else, as if the images had been taken so.
+    The streams give the images that this process's share needs; `mean_teacher` labels the unlabeled
+    ones anew. Then defects are pasted into both halves, as if the images had been taken so.
     """
     whole = budget.labeled_batch + budget.unlabeled_batch
     mine = processes.own(whole)
@@ -160,7 +162,12 @@ def def_up_loss(
             pasting.draw(half) for half in (budget.labeled_batch, budget.unlabeled_batch)
         )
         labeled_batch = pasting(labeled.next(), of_labeled[share.labeled])
-        unlabeled_batch = pasting(unlabeled.next(), of_unlabeled[share.unlabeled])
+        pseudo_labeled = unlabeled.next()
+        if mean_teacher is not None:
+            mean_teacher.follow(network)
+            seen = mean_teacher.labels(pseudo_labeled.images, pseudo_labeled.masks)
+            pseudo_labeled = pseudo_labeled._replace(masks=seen)
+        unlabeled_batch = pasting(pseudo_labeled, of_unlabeled[share.unlabeled])
         images, masks = perturb(
             network,
             labeled_batch,

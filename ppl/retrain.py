@@ -16,13 +16,21 @@ from ppl.image_files import read_mask
 from ppl.image_set import Entry, ImageSet, mask_file, masked_ids
 from ppl.loss import LossSettings
 from ppl.machine import cache_bytes
+from ppl.mean_teacher import MeanTeacher, MeanTeacherSettings
 from ppl.network import SegmentationNetwork
 from ppl.paste import PasteSettings, new_pasting
 from ppl.resize import ImageSettings
 from ppl.sampling import SamplingSettings, labeled_repeats
 from ppl.seeds import StatefulGenerator, generator, global_draws
 from ppl.strong_augment import StrongAugmentSettings
-from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings, Training, train
+from ppl.training import (
+    ComputeSettings,
+    OptimizerSettings,
+    SelectionSettings,
+    Stateful,
+    Training,
+    train,
+)
 from ppl.training_images import BatchStream, Masked, TrainingImages
 from ppl.validation import validation_score
 from ppl.weak_augment import WeakAugmentSettings
@@ -41,6 +49,7 @@ def retrain(
     cutmix: CutMixSettings,
     sampling: SamplingSettings,
     paste: PasteSettings,
+    mean_teacher: MeanTeacherSettings,
     loss: LossSettings,
     optimizer: OptimizerSettings,
     selection: SelectionSettings,
@@ -118,6 +127,9 @@ def retrain(
     strong_draws, cutmix_draws = generator(seed, name, "strong"), generator(seed, name, "cutmix")
     labeled_draws = generator(seed, name, "strong of labeled")
     pasting = new_pasting(given, paste, generator(seed, name, "paste"), device)
+    relabels = mean_teacher.enabled and budget.unlabeled_batch > 0
+    mean = MeanTeacher(network, mean_teacher) if relabels else None
+    relabeling: dict[str, Stateful] = {} if mean is None else {"mean teacher": mean}
     with global_draws(seed, name, "dropout"):
         return train(
             network,
@@ -129,6 +141,7 @@ def retrain(
                 loss,
                 budget,
                 pasting,
+                mean,
                 labeled_draws=labeled_draws,
                 strong_draws=strong_draws,
                 cutmix_draws=cutmix_draws,
@@ -140,7 +153,8 @@ def retrain(
             selection=selection,
             compute=compute,
             name=name,
-            draws={
+            draws=relabeling
+            | {
                 "labeled": labeled_stream,
                 "unlabeled": unlabeled_stream,
                 "paste": StatefulGenerator(pasting.generator),

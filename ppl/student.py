@@ -11,6 +11,7 @@ from ppl.encoder_weights import start_from_encoder_weights
 from ppl.fall_back import Counted, FallBackSettings, judge
 from ppl.image_set import ImageSet, read_dataset_info, read_image_set
 from ppl.loss import LossSettings
+from ppl.mean_teacher import MeanTeacherSettings
 from ppl.network import (
     NetworkSettings,
     Origin,
@@ -99,6 +100,7 @@ def train_student(
         cutmix=section("cutmix", CutMixSettings),
         sampling=section("sampling", SamplingSettings),
         paste=section("paste", PasteSettings),
+        mean_teacher=section("mean_teacher", MeanTeacherSettings),
         loss=section("loss", LossSettings),
         optimizer=section("optimizer", OptimizerSettings),
         selection=section("selection", SelectionSettings),

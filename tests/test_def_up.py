@@ -17,6 +17,8 @@ from ppl.def_up import (
     share_of_batch,
 )
 from ppl.loss import PAPER, cross_entropy
+from ppl.mean_teacher import PAPER as MASKS_STAY
+from ppl.mean_teacher import MeanTeacher
 from ppl.network import SegmentationNetwork
 from ppl.paste import PAPER as NOTHING_PASTED
 from ppl.paste import Defect, Pasting
@@ -166,6 +168,7 @@ def step_of(
     unlabeled: int,
     strong: StrongAugmentSettings = STRONG,
     pasting: Pasting = NOTHING,
+    mean_teacher: MeanTeacher | None = None,
 ) -> Callable[[nn.Module], Tensor]:
     """A step on the images of stream 0 as labeled and of stream 1 as unlabeled ones."""
     return def_up_loss(
@@ -176,6 +179,7 @@ def step_of(
         PAPER,
         budget(labeled, unlabeled),
         pasting,
+        mean_teacher,
         labeled_draws=draws(5),
         strong_draws=draws(2),
         cutmix_draws=draws(3),
@@ -219,15 +223,23 @@ def test_labeled_images_are_strongly_augmented_too_where_asked(
     torch.testing.assert_close(step(network), expected)
 
 
+@pytest.mark.parametrize("relabels", [False, True])
 def test_defects_are_pasted_into_both_halves_before_they_are_mixed(
-    network: SegmentationNetwork,
+    network: SegmentationNetwork, relabels: bool
 ) -> None:
+    """And after the mean of the student's weights has labeled: what is pasted is known."""
     shape = torch.ones(3, 3)
     bank = {2: [Defect(2, torch.zeros(1, 3, 3, dtype=torch.uint8), shape > 0, shape)]}
     pasting = Pasting(NOTHING_PASTED.model_copy(update={"probability": 0.7}), bank, draws(4))
-    found = step_of(4, 4, pasting=pasting)(network)
+    mean = MeanTeacher(network, MASKS_STAY) if relabels else None
+    found = step_of(4, 4, pasting=pasting, mean_teacher=mean)(network)
     again = Pasting(pasting.settings, bank, draws(4))
-    halves = [again(stream(seed, 4).next(), again.draw(4)) for seed in (0, 1)]
+    batches = [stream(seed, 4).next() for seed in (0, 1)]
+    if mean is not None:
+        seen = mean.labels(batches[1].images, batches[1].masks)
+        assert not torch.equal(seen, batches[1].masks)
+        batches[1] = batches[1]._replace(masks=seen)
+    halves = [again(batch, again.draw(4)) for batch in batches]
     images, masks = perturbed(network, MIX, *halves)
     logits = network(torch.cat([halves[0][0], images]))
     expected = cross_entropy(logits, torch.cat([halves[0][1], masks]), PAPER)

@@ -90,6 +90,7 @@ def test_the_papers_preset_switches_off_all_that_the_paper_does_not_have() -> No
         "ranking.per_class",
         "pseudo_label.ignore_fraction",
         "fall_back.enabled",
+        "mean_teacher.enabled",
     }
     assert not any(paper[key] for key in off)
     assert paper["loss.defect_weight"] == 1

@@ -15,6 +15,7 @@ from ppl.errors import InputError
 from ppl.image_files import write_mask
 from ppl.image_set import ImageSet, mask_file
 from ppl.loss import PAPER, LossSettings, cross_entropy
+from ppl.mean_teacher import PAPER as MASKS_STAY
 from ppl.network import NetworkSettings, Origin, SegmentationNetwork, new_network, save_network
 from ppl.paste import PAPER as NOTHING_PASTED
 from ppl.retrain import retrain
@@ -406,6 +407,7 @@ def student(
     *,
     iterations: int = 3,
     unlabeled_batch: int = 2,
+    relabels: bool = False,
     checkpoint: Checkpoint | None = None,
 ) -> Training:
     return retrain(
@@ -418,6 +420,7 @@ def student(
         weak=WEAK,
         sampling=SamplingSettings(repeat_below=0.9),
         paste=PASTE,
+        mean_teacher=MASKS_STAY.model_copy(update={"enabled": relabels, "momentum": 0.5}),
         loss=LOSS,
         strong=STRONG,
         cutmix=MIX,
@@ -484,6 +487,25 @@ def test_a_student_without_unlabeled_images_learns_from_the_labeled_ones_alone(
     assert same(alone.kept, other.kept)
 
 
+def test_a_student_that_relabels_learns_from_what_its_mean_sees(
+    tmp_path: Path, make_set: MakeSet, network_settings: NetworkSettings
+) -> None:
+    labeled = make_set(["a", "b"])
+    unlabeled = make_set(["u", "v"], folder="unlabeled", masks=False, seed=1)
+    folder = tmp_path / "masks"
+
+    def trained(value: int, relabels: bool) -> Training:
+        for id in unlabeled.ids:
+            write_mask(mask_file(folder, id), torch.full((32, 32), value), COLOURS)
+        return student(labeled, unlabeled, [folder], network_settings, relabels=relabels)
+
+    found = trained(1, True)
+    assert not same(found.kept, trained(1, False).kept)
+    # what a pseudo-mask says still counts, and what it leaves out is not filled in
+    assert not same(found.kept, trained(2, True).kept)
+    assert same(trained(255, True).kept, trained(255, False).kept)
+
+
 def test_masks_that_are_ignored_altogether_do_not_end_a_training(
     tmp_path: Path, make_set: MakeSet, network_settings: NetworkSettings
 ) -> None:
@@ -544,23 +566,35 @@ def test_a_resumed_teacher_is_the_uninterrupted_one(
     )
 
 
+@pytest.mark.parametrize("relabels", [False, True])
 @pytest.mark.parametrize("after", [1, 2])
 def test_a_resumed_student_is_the_uninterrupted_one(
-    tmp_path: Path, make_set: MakeSet, network_settings: NetworkSettings, after: int
+    tmp_path: Path,
+    make_set: MakeSet,
+    network_settings: NetworkSettings,
+    after: int,
+    relabels: bool,
 ) -> None:
     labeled = make_set(["a", "b", "c"])
     unlabeled = make_set(["u", "v", "w"], folder="unlabeled", masks=False, seed=1)
     masks = tmp_path / "masks"
     for id in unlabeled.ids:
         write_mask(mask_file(masks, id), torch.zeros(32, 32), COLOURS)
-    whole = student(labeled, unlabeled, [masks], network_settings)
+
+    def trained(checkpoint: Checkpoint | None) -> Training:
+        return student(
+            labeled,
+            unlabeled,
+            [masks],
+            network_settings,
+            relabels=relabels,
+            checkpoint=checkpoint,
+        )
+
+    whole = trained(None)
     file = tmp_path / "c.pt"
     with pytest.raises(KeyboardInterrupt):
-        student(
-            labeled, unlabeled, [masks], network_settings, checkpoint=Interrupted(file, after=after)
-        )
-    resumed = student(
-        labeled, unlabeled, [masks], network_settings, checkpoint=Checkpoint(file, seconds=60)
-    )
+        trained(Interrupted(file, after=after))
+    resumed = trained(Checkpoint(file, seconds=60))
     assert same(whole.kept, resumed.kept)
     assert whole.curve == resumed.curve
