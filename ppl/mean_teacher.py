@@ -1,7 +1,7 @@
 """Labels made anew while a student trains, by the running mean of its weights.
 
-A pseudo-mask is made once, and a long training learns its mistakes, too. The mean of a student's
-weights is a better model than the student of the moment, and on average younger than the mask.
+A pseudo-mask is made once, and a long training learns its mistakes, too. The running mean of a
+student's weights knows what the student has learned since, and errs less than its latest state.
 Sources: Tarvainen & Valpola, NeurIPS 2017 (the mean of a student's weights as its teacher); Sohn et
 al., NeurIPS 2020 (FixMatch: of weakly augmented images, where it is confident).
 
