@@ -61,8 +61,12 @@ INTERVALS = IntervalSettings(confidence=0.95, resamples=2000, few_parts=10)
 ITERATIONS = ("train_supervised", "retrain_reliable", "retrain_final")
 PATHS = ("data.root", "model.encoder_weights", "split.lists")
 STUDENTS_ONLY = (
-    *("ranking", "pseudo_label", "cutmix", "mean_teacher"),
-    *("retrain_reliable", "retrain_final"),
+    "ranking",
+    "pseudo_label",
+    "cutmix",
+    "mean_teacher",
+    "retrain_reliable",
+    "retrain_final",
 )
 """Sections that no teacher depends on."""
 
