@@ -117,8 +117,8 @@ def summary(shown: Mapping[int, int], images: int, classes: Sequence[str]) -> st
     if images and missing:
         text += (
             f"\nNone of these holds {', '.join(missing)}. What no pseudo-mask of either half "
-            "holds, students learn from labeled images alone; longer training, a higher "
-            "loss.tversky_weight or more labeled images may change that"
+            "holds, students learn from labeled images alone, unless mean_teacher finds it; longer "
+            "training, a higher loss.tversky_weight or more labeled images may change that"
         )
     return text
 

@@ -18,7 +18,7 @@ from ppl.settings import Settings
 from ppl.stability import predicted_defects, reliability
 
 REMEDY = (
-    "Unlabeled images teach the students nothing of what the teacher does not see: raise "
+    "What the teacher does not see, its pseudo-masks do not teach: raise "
     "train_supervised.iterations, loss.defect_weight or loss.tversky_weight, or annotate more"
 )
 """Against a teacher that does not see a class."""

@@ -27,7 +27,6 @@ from ppl.training import (
     ComputeSettings,
     OptimizerSettings,
     SelectionSettings,
-    Stateful,
     Training,
     train,
 )
@@ -127,9 +126,11 @@ def retrain(
     strong_draws, cutmix_draws = generator(seed, name, "strong"), generator(seed, name, "cutmix")
     labeled_draws = generator(seed, name, "strong of labeled")
     pasting = new_pasting(given, paste, generator(seed, name, "paste"), device)
-    relabels = mean_teacher.enabled and budget.unlabeled_batch > 0
-    mean = MeanTeacher(network, mean_teacher) if relabels else None
-    relabeling: dict[str, Stateful] = {} if mean is None else {"mean teacher": mean}
+    mean = (
+        MeanTeacher(network, mean_teacher)
+        if mean_teacher.enabled and budget.unlabeled_batch
+        else None
+    )
     with global_draws(seed, name, "dropout"):
         return train(
             network,
@@ -153,14 +154,14 @@ def retrain(
             selection=selection,
             compute=compute,
             name=name,
-            draws=relabeling
-            | {
+            draws={
                 "labeled": labeled_stream,
                 "unlabeled": unlabeled_stream,
                 "paste": StatefulGenerator(pasting.generator),
                 "strong of labeled": StatefulGenerator(labeled_draws),
                 "strong": StatefulGenerator(strong_draws),
                 "cutmix": StatefulGenerator(cutmix_draws),
+                **({} if mean is None else {"mean teacher": mean}),
             },
             waited=lambda: labeled_stream.waited + unlabeled_stream.waited,
             checkpoint=checkpoint,
