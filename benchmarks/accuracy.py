@@ -16,8 +16,9 @@ Two scores of every model: at the images' own size, and with prediction and mask
 network's, as published comparisons do. With `--split lists` the test images are the same for all
 seeds; with `group` each seed draws its own parts. Seeds are pooled as if they were one test set.
 
-Two runs at once, each with a `--work` of its own and OMP_NUM_THREADS=1, take less time on two cores
-than one after the other; a third, or the tests beside them, slows all down several times.
+Two runs at once, each with a `--work` of its own and OMP_NUM_THREADS=1, take less time on some
+machines with two cores than one after the other, several times as long on others: compare their
+steps/s first.
 """
 
 import argparse
@@ -59,6 +60,7 @@ COUNTS = ROOT / "docs" / "accuracy"
 SCORES = {"own": "at the images' own size", "resized": "resized"}
 INTERVALS = IntervalSettings(confidence=0.95, resamples=2000, few_parts=10)
 ITERATIONS = ("train_supervised", "retrain_reliable", "retrain_final")
+SETTINGS_FROM = ("params.yaml", "presets", "benchmarks/accuracy.yaml")
 PATHS = ("data.root", "model.encoder_weights", "split.lists")
 STUDENTS_ONLY = (
     "ranking",
@@ -102,7 +104,11 @@ def read_plan() -> dict[str, dict[str, Any]]:
 
 
 def changes_of(row: str, network: str | None = None) -> dict[str, Any]:
-    """All that a row changes in params.yaml, with a network of accuracy.yaml in place of base's."""
+    """All that a row changes in params.yaml, with a network of accuracy.yaml in place of base's.
+
+    Raises:
+        InputError: there is no such row.
+    """
     plan = read_plan()
     own = plan["networks"][network] if network else {}
     changes: dict[str, Any] = plan["base"] | own | preset("paper")
@@ -113,7 +119,7 @@ def changes_of(row: str, network: str | None = None) -> dict[str, Any]:
     apart = plan["variants"] | plan["teachers"]
     if row in apart:
         return changes | dict(apart[row])
-    sys.exit(f"no row {row}; there are {', '.join([*plan['rows'], *apart])}")
+    raise InputError(f"no row {row}; there are {', '.join([*plan['rows'], *apart])}")
 
 
 def changed_params(changes: dict[str, Any]) -> str:
@@ -158,10 +164,18 @@ def run(given: argparse.Namespace) -> None:
     """Run what is missing; one line a model when a run is done.
 
     Raises:
-        InputError: a network that starts pretrained, and no weights for it.
+        InputError: no such row; a network that starts pretrained, and no weights for it; no folder
+            of lists to split by; settings here that are not committed, so that the commit which
+            the counts name would not give them again.
     """
-    if given.weights is None and "model.encoder_weights" not in changes_of("paper", given.network):
-        raise InputError("this network starts pretrained: give --weights")
+    for row in given.rows:
+        if "model.encoder_weights" not in changes_of(row, given.network) and given.weights is None:
+            raise InputError("this network starts pretrained: give --weights")
+    if given.split == "lists" and given.lists is None:
+        raise InputError("--split lists: give --lists")
+    changed = ask_git("-C", ROOT, "status", "--porcelain", *SETTINGS_FROM)
+    if changed:
+        raise InputError(f"commit what the runs' settings are made of first:\n{changed.rstrip()}")
     for name in ("data", "lists", "weights", "work"):
         path = getattr(given, name)
         setattr(given, name, path and path.resolve())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from benchmarks import accuracy
 from benchmarks.accuracy import (
     Setup,
     budget_points,
@@ -83,13 +84,47 @@ def test_another_network_replaces_bases_and_a_row_changes_it_as_it_changes_base(
     assert changes_of("long_teacher", network)[steps] == changes_of("long_teacher")[steps]
 
 
+def asked(tmp_path: Path, **other: object) -> argparse.Namespace:
+    """A command line of `run`, `other` changed."""
+    usual = {
+        "rows": ["paper"],
+        "network": None,
+        "split": "group",
+        "lists": None,
+        "weights": tmp_path / "encoder.safetensors",
+        "work": tmp_path / "work",
+    }
+    return argparse.Namespace(**(usual | other))
+
+
 def test_a_pretrained_network_without_weights_is_refused_before_anything_is_cloned(
     tmp_path: Path,
 ) -> None:
-    given = argparse.Namespace(weights=None, network=None, rows=["paper"], work=tmp_path / "work")
     with pytest.raises(InputError, match="give --weights"):
-        run(given)
-    assert not given.work.exists()
+        run(asked(tmp_path, weights=None))
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_misspelt_row_is_refused_before_another_row_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no row pastd; there are paper, .*long_teacher"):
+        run(asked(tmp_path, rows=["paper", "pastd"]))
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_split_by_lists_without_lists_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="give --lists"):
+        run(asked(tmp_path, split="lists"))
+    assert not (tmp_path / "work").exists()
+
+
+def test_settings_that_no_commit_has_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The counts would name a commit that does not give them."""
+    monkeypatch.setattr(accuracy, "ask_git", lambda *_: " M params.yaml\n")
+    with pytest.raises(InputError, match=r"commit .* first:\n M params.yaml$"):
+        run(asked(tmp_path))
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_training_has_a_step_even_of_the_smallest_budget() -> None:
