@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -274,6 +275,12 @@ def test_an_image_that_a_worker_cannot_read_is_named(pictures: ImageSet) -> None
         batches.next()
 
 
+def kill(pid: int) -> None:
+    """And wait for what its end raises."""
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(60)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_a_worker_that_dies_stops_the_run_and_says_what_to_lower(
     pictures: ImageSet, monkeypatch: pytest.MonkeyPatch
@@ -282,7 +289,9 @@ def test_a_worker_that_dies_stops_the_run_and_says_what_to_lower(
     batches = stream(of(pictures), 3, memory=100)
     batches.next()
     before = psutil.Process().children()
-    os.kill(before[-1].pid, signal.SIGKILL)
+    # PyTorch raises wherever the signal of a worker's end finds the program: in here, then
+    with pytest.raises(RuntimeError, match=r"DataLoader worker .* is killed by signal"):
+        kill(before[-1].pid)
     with pytest.raises(InputError, match=r"has died .*PPL_WORKERS below 2"):
         numbers(batches, 50)
 
