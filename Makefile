@@ -22,27 +22,27 @@ unlock:
 	@if [ -d .dvc/tmp ]; then find .dvc/tmp -name rwlock -size 0 -delete; fi
 
 scores: $(BIN)/ready
-	@python -m ppl.score_table $(SCORES)
+	@python -m ppl.judge.table $(SCORES)
 
 queue: $(BIN)/ready
-	@python -m ppl.queue $(JOBS)
+	@python -m ppl.tools.queue $(JOBS)
 
 # a table and a plot of all experiments since the last commit, in compare/; SINCE=3: since the last three
 compare: $(BIN)/ready
-	@python -m ppl.compare compare $(SINCE)
+	@python -m ppl.tools.compare compare $(SINCE)
 
 # one HTML file of scores, audit, plots and pictures that needs no network
 report: $(BIN)/ready
-	@python -m ppl.report report.html
+	@python -m ppl.tools.report report.html
 
 # the pipeline with K seeds, or K folds, as experiments, and one table of all: make seeds K=5
 seeds folds: $(BIN)/ready
-	@python -m ppl.repeat $@ $(K) $(JOBS)
+	@python -m ppl.tools.repeat $@ $(K) $(JOBS)
 
 # a published data set at its pinned revision into data/raw/; FROM=... names a repository or a folder
 # that is used in place of the published URL
 data-%: $(BIN)/ready
-	@python -m ppl.fetch_data '$*' $(if $(FROM),'$(FROM)')
+	@python -m ppl.tools.fetch_data '$*' $(if $(FROM),'$(FROM)')
 
 test: $(BIN)/ready
 	python -m pytest -n 2 --dist loadfile -m 'not long'

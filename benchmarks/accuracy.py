@@ -37,22 +37,22 @@ import torch
 import yaml
 from torch import Tensor
 
-from ppl.bootstrap import IntervalSettings, sum_by_group
-from ppl.commands import DVC, ask_git
-from ppl.compare import MODELS
-from ppl.confidence import likeliest
-from ppl.confusion import confusion_matrix
-from ppl.errors import InputError
-from ppl.fraction_plot import Point, fraction_plot, write_png
-from ppl.image_set import read_dataset_info, read_image_set
-from ppl.inference import at_own_size, predict
-from ppl.model_metrics import pixel_metrics
-from ppl.network import load_network, pick_device
-from ppl.resize import ImageSettings, resize_mask
-from ppl.score_table import gain_cell, percent
-from ppl.scores import pooled_miou, shown_iou
-from ppl.settings import section
-from ppl.split_record import read_split_record
+from ppl.core.errors import InputError
+from ppl.core.settings import section
+from ppl.images.confusion import confusion_matrix
+from ppl.images.miou import pooled_miou, shown_iou
+from ppl.images.record import read_split_record
+from ppl.images.sets import read_dataset_info, read_image_set
+from ppl.judge.table import gain_cell, percent
+from ppl.network.confidence import likeliest
+from ppl.network.network import load_network, pick_device
+from ppl.network.predict import at_own_size, predict
+from ppl.network.resize import ImageSettings, resize_mask
+from ppl.scores.bootstrap import IntervalSettings, sum_by_group
+from ppl.scores.metrics import pixel_metrics
+from ppl.tools.commands import DVC, ask_git
+from ppl.tools.compare import MODELS
+from ppl.tools.fraction_plot import Point, fraction_plot, write_png
 
 ROOT = Path(__file__).parent.parent
 ROWS = ROOT / "benchmarks" / "accuracy.yaml"

@@ -18,17 +18,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import ppl.pseudo_label
+import ppl.labeling.pseudo_masks
 from benchmarks.network_step import CLASSES, hardware, peak_memory, write_result
 from benchmarks.stages import COLOURS, OneLayer
-from ppl import ranking
-from ppl.image_files import write_mask
-from ppl.image_set import DatasetInfo, Entry, ImageSet, read_image_set, write_index, write_json
-from ppl.network import CPU
-from ppl.part_agreement import lone
-from ppl.pseudo_label import ONE_LOOK, write_pseudo_masks
-from ppl.ranking import score_images, split_by_reliability, write_ids
-from ppl.resize import ImageSettings
+from ppl.images.files import write_mask
+from ppl.images.sets import DatasetInfo, Entry, ImageSet, read_image_set, write_index, write_json
+from ppl.labeling import ranking
+from ppl.labeling.part_agreement import lone
+from ppl.labeling.pseudo_masks import ONE_LOOK, write_pseudo_masks
+from ppl.labeling.ranking import score_images, split_by_reliability, write_ids
+from ppl.network.network import CPU
+from ppl.network.resize import ImageSettings
 
 SIDE = 32
 
@@ -85,7 +85,7 @@ def main() -> None:
         note("split and write")
 
         one_file = folder / "mask.png"
-        ppl.pseudo_label.write_mask = lambda file, mask, colours: write_mask(  # type: ignore[attr-defined]
+        ppl.labeling.pseudo_masks.write_mask = lambda file, mask, colours: write_mask(  # type: ignore[attr-defined]
             one_file.with_name(f"{file.stem[-1]}.png"), mask, colours
         )
         half = images.subset(reliable)

@@ -3,8 +3,8 @@
     python -m benchmarks.network_step --size 512 --out step.json
 
 Forward, backward and optimizer step on one random batch that never changes, against the machine's
-largest matrix product; on a CPU also with malloc as it comes and as ppl.launch sets it, each in a
-process of its own, in turn.
+largest matrix product; on a CPU also with malloc as it comes and as ppl.run sets it, each in
+a process of its own, in turn.
 """
 
 import argparse
@@ -23,9 +23,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ppl.launch import MEMORY, memory_settings
-from ppl.loss import PAPER, cross_entropy
-from ppl.network import SegmentationNetwork, pick_device
+from ppl.network.network import SegmentationNetwork, pick_device
+from ppl.run.launch import MEMORY, memory_settings
+from ppl.training.loss import PAPER, cross_entropy
 
 CLASSES = 6
 PRODUCT = 4096

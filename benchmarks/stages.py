@@ -4,7 +4,7 @@
     python -m benchmarks.stages --size 512 --batch 64 --steps 200 --out stages.json    # a GPU
 
 On generated images, with the real stages' code, each measurement in a process of its own started
-as ppl.launch does:
+as ppl.run.launch does:
 
 trainings    steps of the stage and of the bare network in turn (forward, backward, optimizer on
              one batch that never changes), the confidence pass of CutMix by itself
@@ -31,8 +31,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-import ppl.def_up
-import ppl.training
+import ppl.students.def_up
+import ppl.training.loop
 from benchmarks.network_step import (
     CLASSES,
     attainable,
@@ -42,25 +42,28 @@ from benchmarks.network_step import (
     peak_memory,
     write_result,
 )
-from ppl import mean_teacher, processes, ranking, strong_augment
-from ppl.cutmix import CutMixSettings
-from ppl.def_up import RetrainSettings, network_confidence
-from ppl.evaluation import EvaluateSettings, evaluate_models
-from ppl.image_files import write_mask
-from ppl.image_set import DatasetInfo, Entry, ImageSet, mask_file, read_image_set, write_index
-from ppl.launch import memory_settings
-from ppl.loss import PAPER, segmentation_loss
-from ppl.network import SegmentationNetwork, pick_device
-from ppl.part_agreement import lone
-from ppl.paste import PAPER as NOTHING_PASTED
-from ppl.pseudo_label import ONE_LOOK, write_pseudo_masks
-from ppl.ranking import score_images
-from ppl.resize import ImageSettings
-from ppl.retrain import retrain
-from ppl.sampling import SamplingSettings
-from ppl.supervised import SupervisedSettings, train_supervised
-from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings
-from ppl.weak_augment import WeakAugmentSettings
+from ppl.core import processes
+from ppl.images.files import write_mask
+from ppl.images.sets import DatasetInfo, Entry, ImageSet, mask_file, read_image_set, write_index
+from ppl.judge.evaluation import EvaluateSettings, evaluate_models
+from ppl.labeling import ranking
+from ppl.labeling.part_agreement import lone
+from ppl.labeling.pseudo_masks import ONE_LOOK, write_pseudo_masks
+from ppl.labeling.ranking import score_images
+from ppl.network.network import SegmentationNetwork, pick_device
+from ppl.network.resize import ImageSettings
+from ppl.run.launch import memory_settings
+from ppl.students import mean_teacher
+from ppl.students.cutmix import CutMixSettings
+from ppl.students.def_up import RetrainSettings, network_confidence
+from ppl.students.retrain import retrain
+from ppl.training import strong_augment
+from ppl.training.loop import ComputeSettings, OptimizerSettings, SelectionSettings
+from ppl.training.loss import PAPER, segmentation_loss
+from ppl.training.paste import PAPER as NOTHING_PASTED
+from ppl.training.sampling import SamplingSettings
+from ppl.training.supervised import SupervisedSettings, train_supervised
+from ppl.training.weak_augment import WeakAugmentSettings
 
 DIFFERENT = 64
 """Images that differ; more are links to these."""
@@ -153,7 +156,7 @@ class InTurn:
         self._masks = torch.randint(CLASSES, (given.batch, given.size, given.size), device=device)
         self._sgd = torch.optim.SGD(self._network.parameters(), lr=0.001, momentum=0.9)
         self._unlabeled = unlabeled
-        self._real = ppl.training.train_step
+        self._real = ppl.training.loop.train_step
         self._steps = 0
         self._began = 0.0
         self.seconds: dict[str, list[float]] = {"stage": [], "bare": [], "confidence": []}
@@ -201,7 +204,7 @@ def training(given: Given, folder: Path, *, student: bool, weak: WeakAugmentSett
     flops = flops_of(network, torch.rand(given.batch, 3, given.size, given.size, device=device))
     half = given.batch // 2 if student else 0
     in_turn = InTurn(given, device, half)
-    ppl.training.train_step = in_turn  # type: ignore[assignment]
+    ppl.training.loop.train_step = in_turn  # type: ignore[assignment]
     common: dict[str, Any] = {
         "image": image_settings(given),
         "weak": weak,
@@ -348,14 +351,14 @@ def several(given: Given, folder: Path) -> dict[str, Any]:
     torch.manual_seed(0)
     network: SegmentationNetwork = network_of(given.architecture, given.encoder).to(device)
     stamps: list[float] = []
-    real = ppl.training.train_step
+    real = ppl.training.loop.train_step
 
     def step(*arguments: Any) -> Tensor:
         synchronize(device)
         stamps.append(time.perf_counter())
         return real(*arguments)
 
-    ppl.training.train_step = step  # type: ignore[assignment]
+    ppl.training.loop.train_step = step  # type: ignore[assignment]
     half = given.batch // 2
     retrain(
         network,

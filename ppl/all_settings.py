@@ -5,30 +5,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ppl.annotate_next import AnnotateSettings
-from ppl.bootstrap import IntervalSettings
-from ppl.cutmix import HARDLY, CutMixSettings, share_that_fits
-from ppl.datasets.base import DataSettings, dataset_info, stop_unless_there
-from ppl.def_up import RetrainSettings
-from ppl.errors import InputError
-from ppl.evaluation import EvaluateSettings
-from ppl.fall_back import FallBackSettings
-from ppl.leakage import AuditSettings
-from ppl.loss import LossSettings
-from ppl.mean_teacher import MeanTeacherSettings
-from ppl.network import NetworkSettings
-from ppl.paste import PasteSettings
-from ppl.pseudo_label import PseudoLabelSettings
-from ppl.ranking import RankingSettings
-from ppl.resize import ImageSettings
-from ppl.sampling import SamplingSettings
-from ppl.settings import PARAMS_FILE, check, read_params, section
-from ppl.splits import SplitSettings
-from ppl.strong_augment import StrongAugmentSettings
-from ppl.supervised import SupervisedSettings
-from ppl.synthetic import SyntheticSettings
-from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings
-from ppl.weak_augment import WeakAugmentSettings
+from ppl.annotate.next import AnnotateSettings
+from ppl.core.errors import InputError
+from ppl.core.settings import PARAMS_FILE, check, read_params, section
+from ppl.data.adapters.base import DataSettings, dataset_info, stop_unless_there
+from ppl.data.splits import SplitSettings
+from ppl.data.synthetic import SyntheticSettings
+from ppl.judge.evaluation import EvaluateSettings
+from ppl.judge.leakage import AuditSettings
+from ppl.labeling.pseudo_masks import PseudoLabelSettings
+from ppl.labeling.ranking import RankingSettings
+from ppl.network.network import NetworkSettings
+from ppl.network.resize import ImageSettings
+from ppl.scores.bootstrap import IntervalSettings
+from ppl.students.cutmix import HARDLY, CutMixSettings, share_that_fits
+from ppl.students.def_up import RetrainSettings
+from ppl.students.fall_back import FallBackSettings
+from ppl.students.mean_teacher import MeanTeacherSettings
+from ppl.training.loop import ComputeSettings, OptimizerSettings, SelectionSettings
+from ppl.training.loss import LossSettings
+from ppl.training.paste import PasteSettings
+from ppl.training.sampling import SamplingSettings
+from ppl.training.strong_augment import StrongAugmentSettings
+from ppl.training.supervised import SupervisedSettings
+from ppl.training.weak_augment import WeakAugmentSettings
 
 SECTIONS: dict[str, type] = {
     "seed": int,

@@ -6,8 +6,7 @@ No label is read: neither test's nor a hidden one.
 from dataclasses import replace
 from pathlib import Path
 
-from ppl import processes
-from ppl.annotate_next import (
+from ppl.annotate.next import (
     AnnotateSettings,
     choose,
     disagreements,
@@ -16,14 +15,15 @@ from ppl.annotate_next import (
     write_sheet,
     write_table,
 )
-from ppl.image_set import read_dataset_info, read_image_set
-from ppl.network import load_network, pick_device
-from ppl.part_agreement import Photos
-from ppl.pseudo_label import PseudoLabelSettings, write_pseudo_masks
-from ppl.resize import ImageSettings
-from ppl.settings import section
-from ppl.split_record import read_split_record
-from ppl.stage import run
+from ppl.core import processes
+from ppl.core.settings import section
+from ppl.images.record import read_split_record
+from ppl.images.sets import read_dataset_info, read_image_set
+from ppl.labeling.part_agreement import Photos
+from ppl.labeling.pseudo_masks import PseudoLabelSettings, write_pseudo_masks
+from ppl.network.network import load_network, pick_device
+from ppl.network.resize import ImageSettings
+from ppl.run.stage import run
 
 
 def main(

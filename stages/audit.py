@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from ppl.bootstrap import IntervalSettings
-from ppl.image_set import read_dataset_info, read_image_set, write_json
-from ppl.leakage import (
+from ppl.core.settings import section
+from ppl.images.record import read_split_record
+from ppl.images.sets import read_dataset_info, read_image_set, write_json
+from ppl.judge.leakage import (
     LABELED,
     TEST,
     UNLABELED,
@@ -18,10 +19,9 @@ from ppl.leakage import (
     write_pair_pictures,
     write_pairs,
 )
-from ppl.model_metrics import pixel_metrics
-from ppl.settings import section
-from ppl.split_record import read_split_record
-from ppl.stage import run
+from ppl.run.stage import run
+from ppl.scores.bootstrap import IntervalSettings
+from ppl.scores.metrics import pixel_metrics
 
 
 def main(

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from ppl.all_settings import check_all, stop_without_data
-from ppl.datasets.base import DataSettings
-from ppl.network import NetworkSettings, stop_unless_it_runs
-from ppl.resize import ImageSettings
-from ppl.settings import read_params, section
-from ppl.splits import SplitSettings
-from ppl.stage import run
+from ppl.core.settings import read_params, section
+from ppl.data.adapters.base import DataSettings
+from ppl.data.splits import SplitSettings
+from ppl.network.network import NetworkSettings, stop_unless_it_runs
+from ppl.network.resize import ImageSettings
+from ppl.run.stage import run
 
 
 def main(*, out: Path) -> None:

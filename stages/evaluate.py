@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from ppl import processes
-from ppl.bootstrap import IntervalSettings
-from ppl.calibration import reliability_rows
-from ppl.evaluation import (
+from ppl.core import processes
+from ppl.core.settings import section
+from ppl.images.record import read_split_record
+from ppl.images.sets import masked_ids, read_dataset_info, read_image_set, write_json
+from ppl.judge.evaluation import (
     FINAL,
     STUDENT_1,
     TEACHER,
@@ -19,19 +20,17 @@ from ppl.evaluation import (
     teacher_on_hard_half,
     write_overlays,
 )
-from ppl.image_set import masked_ids, read_dataset_info, read_image_set, write_json
-from ppl.model_metrics import metrics_of_models
-from ppl.model_result import write_result
-from ppl.network import load_network, pick_device, read_origin
-from ppl.overlays import overlay_name
-from ppl.part_agreement import Photos
-from ppl.plot_data import iou_bars, pixel_confusion, reliability_points
-from ppl.pseudo_label import PseudoLabelSettings
-from ppl.resize import ImageSettings
-from ppl.score_table import score_table
-from ppl.settings import section
-from ppl.split_record import read_split_record
-from ppl.stage import run
+from ppl.judge.overlays import overlay_name
+from ppl.judge.plots import iou_bars, pixel_confusion, reliability_points, reliability_rows
+from ppl.judge.table import score_table
+from ppl.labeling.part_agreement import Photos
+from ppl.labeling.pseudo_masks import PseudoLabelSettings
+from ppl.network.network import load_network, pick_device, read_origin
+from ppl.network.resize import ImageSettings
+from ppl.run.stage import run
+from ppl.scores.bootstrap import IntervalSettings
+from ppl.scores.counts import write_result
+from ppl.scores.metrics import metrics_of_models
 
 
 def main(

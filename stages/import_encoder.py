@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ppl.encoder_weights import import_encoder_weights
-from ppl.network import NetworkSettings
-from ppl.settings import section
-from ppl.stage import run
+from ppl.core.settings import section
+from ppl.network.encoder_weights import import_encoder_weights
+from ppl.network.network import NetworkSettings
+from ppl.run.stage import run
 
 
 def main(*, out: Path) -> None:

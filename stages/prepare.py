@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from ppl.datasets.base import DataSettings
-from ppl.prepare import prepare
-from ppl.settings import section
-from ppl.splits import SplitSettings
-from ppl.stage import run
+from ppl.core.settings import section
+from ppl.data.adapters.base import DataSettings
+from ppl.data.prepare import prepare
+from ppl.data.splits import SplitSettings
+from ppl.run.stage import run
 
 
 def main(

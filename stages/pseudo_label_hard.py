@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ppl.pseudo_label import pseudo_label
-from ppl.stage import run
+from ppl.labeling.pseudo_masks import pseudo_label
+from ppl.run.stage import run
 
 
 def main(

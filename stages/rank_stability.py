@@ -2,13 +2,19 @@
 
 from pathlib import Path
 
-from ppl import processes
-from ppl.image_set import read_dataset_info, read_image_set, write_json
-from ppl.network import load_network, pick_device
-from ppl.ranking import RankingSettings, score_images, split_by_reliability, summary, write_ids
-from ppl.resize import ImageSettings
-from ppl.settings import section
-from ppl.stage import run
+from ppl.core import processes
+from ppl.core.settings import section
+from ppl.images.sets import read_dataset_info, read_image_set, write_json
+from ppl.labeling.ranking import (
+    RankingSettings,
+    score_images,
+    split_by_reliability,
+    summary,
+    write_ids,
+)
+from ppl.network.network import load_network, pick_device
+from ppl.network.resize import ImageSettings
+from ppl.run.stage import run
 
 
 def main(

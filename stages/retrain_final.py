@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from ppl.checkpoint import checkpoint_of
-from ppl.def_up import RetrainSettings
-from ppl.settings import section
-from ppl.stage import run
-from ppl.student import train_student
+from ppl.core.settings import section
+from ppl.run.stage import run
+from ppl.students.def_up import RetrainSettings
+from ppl.students.student import train_student
+from ppl.training.checkpoint import checkpoint_of
 
 
 def main(

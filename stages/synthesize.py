@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ppl.settings import section
-from ppl.stage import run
-from ppl.synthetic import SyntheticSettings, write_parts
+from ppl.core.settings import section
+from ppl.data.synthetic import SyntheticSettings, write_parts
+from ppl.run.stage import run
 
 
 def main(*, out: Path) -> None:

@@ -2,23 +2,23 @@
 
 from pathlib import Path
 
-from ppl import processes
-from ppl.checkpoint import checkpoint_of
-from ppl.encoder_weights import start_from_encoder_weights
-from ppl.image_set import read_dataset_info, read_image_set
-from ppl.loss import LossSettings
-from ppl.network import NetworkSettings, Origin, new_network, pick_device, save_network
-from ppl.paste import PasteSettings
-from ppl.resize import ImageSettings
-from ppl.sampling import SamplingSettings
-from ppl.seeds import derived_seed
-from ppl.settings import section
-from ppl.stage import run
-from ppl.strong_augment import StrongAugmentSettings
-from ppl.supervised import SupervisedSettings, train_supervised
-from ppl.training import ComputeSettings, OptimizerSettings, SelectionSettings
-from ppl.training_curve import write_training_curve
-from ppl.weak_augment import WeakAugmentSettings
+from ppl.core import processes
+from ppl.core.seeds import derived_seed
+from ppl.core.settings import section
+from ppl.images.sets import read_dataset_info, read_image_set
+from ppl.network.encoder_weights import start_from_encoder_weights
+from ppl.network.network import NetworkSettings, Origin, new_network, pick_device, save_network
+from ppl.network.resize import ImageSettings
+from ppl.run.stage import run
+from ppl.training.checkpoint import checkpoint_of
+from ppl.training.curve import write_training_curve
+from ppl.training.loop import ComputeSettings, OptimizerSettings, SelectionSettings
+from ppl.training.loss import LossSettings
+from ppl.training.paste import PasteSettings
+from ppl.training.sampling import SamplingSettings
+from ppl.training.strong_augment import StrongAugmentSettings
+from ppl.training.supervised import SupervisedSettings, train_supervised
+from ppl.training.weak_augment import WeakAugmentSettings
 
 
 def main(

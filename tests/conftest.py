@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ppl.image_files import write_mask
-from ppl.image_set import Entry, ImageSet, mask_file, read_image_set, write_index
-from ppl.network import NetworkSettings, SegmentationNetwork, new_network
-from ppl.resize import ImageSettings
+from ppl.images.files import write_mask
+from ppl.images.sets import Entry, ImageSet, mask_file, read_image_set, write_index
+from ppl.network.network import NetworkSettings, SegmentationNetwork, new_network
+from ppl.network.resize import ImageSettings
 
 COLOURS = [(0, 0, 0), (230, 60, 60), (60, 60, 230)]
 

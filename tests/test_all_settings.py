@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from ppl.all_settings import check_all, stop_without_data
-from ppl.datasets.base import DataSettings
-from ppl.errors import InputError
-from ppl.splits import SplitSettings
+from ppl.core.errors import InputError
+from ppl.data.adapters.base import DataSettings
+from ppl.data.splits import SplitSettings
 
 PARAMS: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parent.parent / "params.yaml").read_text(encoding="utf-8")

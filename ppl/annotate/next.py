@@ -1,0 +1,248 @@
+"""Which unlabeled images a person should annotate first: doubtful ones that show different things.
+
+Two signs speak against a prediction: the ranking found the image unreliable, and the final model
+contradicts the pseudo-mask that it was trained with. Neither needs a label, so an image on which
+all models agree and all are wrong is not found.
+"""
+
+import csv
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from scipy.stats import rankdata
+
+from ppl.core import processes
+from ppl.core.settings import Settings
+from ppl.data.near_duplicates import describe, most_similar, near_duplicates
+from ppl.images.confusion import confusion_matrix
+from ppl.images.files import IGNORE, class_values, read_mask
+from ppl.images.miou import BACKGROUND, miou
+from ppl.images.sets import DatasetInfo, Entry, ImageSet, mask_file, masked_ids
+from ppl.judge.overlays import contact_sheet, write_picture
+from ppl.labeling.part_agreement import Photos, VotingSettings, predict_by_part
+from ppl.network.confidence import likeliest
+from ppl.network.network import SegmentationNetwork
+from ppl.network.resize import ImageSettings
+
+SHOWN = 36
+"""Images on the contact sheet, at most: more are no longer readable."""
+
+COLUMNS = (
+    "rank",
+    "image",
+    "part",
+    "photos_of_part",
+    "priority",
+    "reliability",
+    "disagreement",
+    "predicted_classes",
+    "mask",
+)
+
+_FIRST_BATCH = 32
+_LARGEST_BATCH = 512
+
+
+class AnnotateSettings(Settings):
+    """Section `annotate_next`."""
+
+    count: Annotated[int, Field(ge=0, le=10_000)]
+    """Images on the list; fewer where there are not as many that differ."""
+    similarity: Annotated[float, Field(ge=0.5, le=1)]
+    """Correlation of thumbnails from which an image shows what one on the list shows."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """An unlabeled image and how much an annotation of it promises, all in 0-1."""
+
+    image: Entry
+    part: str
+    reliability: float
+    disagreement: float
+    priority: float
+
+
+def read_scores(file: Path) -> dict[str, float]:
+    """The reliability of each unlabeled image by id, as the ranking wrote it."""
+    scores: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
+    return scores
+
+
+def disagreements(
+    final: SegmentationNetwork,
+    photos: Photos,
+    image: ImageSettings,
+    settings: VotingSettings,
+    reliable_masks: Path,
+    hard_masks: Path,
+    classes: int,
+) -> dict[str, float]:
+    """By id, 1 - mIoU of the final model's prediction and the pseudo-mask that taught it.
+
+    0 where they are the same, 1 where they share nothing or the pseudo-mask is all 255. Only the
+    numbers stay in memory. Of several processes each compares its share, and all return the
+    numbers of all.
+
+    Args:
+        photos: those to compare, each labeled by the final model as it was by those before it.
+        image: the size of the network's input and how an image gets there.
+        reliable_masks, hard_masks: folders of pseudo-masks; each image has one in one of them.
+
+    Raises:
+        InputError: an image has no pseudo-mask.
+    """
+    reliable = set(masked_ids(reliable_masks))
+    found = {}
+    for entry, prob in predict_by_part(final, photos, image, settings, what="annotate next"):
+        folder = reliable_masks if entry.id in reliable else hard_masks
+        taught = read_mask(mask_file(folder, entry.id))
+        agreement = miou(confusion_matrix(likeliest(prob).cpu(), taught, classes))
+        # rounded as the ranking rounds, so that machines agree on the order
+        found[entry.id] = 1.0 if math.isnan(agreement) else round(1 - agreement, 8)
+    return {id: value for part in processes.gathered(found) for id, value in part.items()}
+
+
+def doubts(
+    images: Sequence[Entry],
+    parts: Sequence[str],
+    reliability: Mapping[str, float],
+    disagreement: Mapping[str, float],
+) -> list[Doubt]:
+    """All images, the highest priority first, of equal ones the smaller id.
+
+    The priority is the mean of two ranks, by unreliability and by disagreement, so that neither
+    scale dominates: 0 for the last of both, 1 for the first. Ties share their mean rank.
+
+    Args:
+        images, parts: the images and, in the same order, the part that each shows.
+        reliability, disagreement: in 0-1, by id.
+    """
+    if not images:
+        return []
+    unreliable = rankdata([-reliability[entry.id] for entry in images])
+    contradicted = rankdata([disagreement[entry.id] for entry in images])
+    # the sum of two ranks is exact, and so are ties; the mean of two quotients would not be
+    both = (unreliable + contradicted - 2).tolist()
+    highest = 2 * (len(images) - 1)
+    found = [
+        Doubt(
+            entry,
+            part,
+            reliability[entry.id],
+            disagreement[entry.id],
+            # a single image is tied with all there are
+            total / highest if highest else 0.5,
+        )
+        for entry, part, total in zip(images, parts, both, strict=True)
+    ]
+    return sorted(found, key=lambda doubt: (-doubt.priority, doubt.image.id))
+
+
+def choose(
+    ordered: Sequence[Doubt],
+    images: ImageSet,
+    settings: AnnotateSettings,
+    *,
+    batch: int = _FIRST_BATCH,
+) -> list[Doubt]:
+    """The first of `ordered` that differ: one a part, and none that looks like one before it.
+
+    Looks are compared in any orientation. Files are read in growing batches until there are
+    enough, so that a list of twenty does not decode a million images.
+
+    Args:
+        ordered: the highest priority first, from `doubts`.
+        images: the set that they belong to.
+        batch: images in the first batch; it changes no choice.
+    """
+    chosen: list[Doubt] = []
+    parts: set[str] = set()
+    known = describe([])
+    start = 0
+    while start < len(ordered) and len(chosen) < settings.count:
+        some = [doubt for doubt in ordered[start : start + batch] if doubt.part not in parts]
+        thumbnails = describe(images.image_file(doubt.image) for doubt in some)
+        seen = set()
+        if len(known):
+            nearest = most_similar(thumbnails, known)
+            seen = {pair.one for pair in nearest if pair.similarity >= settings.similarity}
+        new = [number for number in range(len(some)) if number not in seen]
+        alike: list[set[int]] = [set() for _ in new]
+        for pair in near_duplicates(thumbnails[new], threshold=settings.similarity):
+            alike[pair.other].add(pair.one)
+        taken: list[int] = []
+        for place, number in enumerate(new):
+            doubt = some[number]
+            if doubt.part in parts or not alike[place].isdisjoint(taken):
+                continue
+            if len(chosen) == settings.count:
+                break
+            chosen.append(doubt)
+            parts.add(doubt.part)
+            taken.append(place)
+        known = torch.cat([known, thumbnails[new][taken]])
+        start += batch
+        batch = min(2 * batch, _LARGEST_BATCH)
+    return chosen
+
+
+def write_table(
+    file: Path, chosen: Sequence[Doubt], ordered: Sequence[Doubt], masks: Path, info: DatasetInfo
+) -> None:
+    """The chosen images as CSV, the first to annotate on top; the header alone where there is none.
+
+    Args:
+        ordered: all unlabeled images, to count the photos of a part.
+        masks: folder of the start masks; paths in the table are relative to it.
+    """
+    photos = Counter(doubt.part for doubt in ordered)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for rank, doubt in enumerate(chosen, start=1):
+            mask = mask_file(masks, doubt.image.id)
+            present = sorted(class_values(read_mask(mask), len(info.classes), str(mask)))
+            names = [info.classes[c] for c in present if c not in (BACKGROUND, IGNORE)]
+            numbers = (doubt.priority, doubt.reliability, doubt.disagreement)
+            writer.writerow(
+                [
+                    rank,
+                    doubt.image.id,
+                    doubt.part,
+                    photos[doubt.part],
+                    *(f"{number:.4f}" for number in numbers),
+                    "; ".join(names),
+                    mask.relative_to(masks).as_posix(),
+                ]
+            )
+
+
+def write_sheet(
+    file: Path, chosen: Sequence[Doubt], images: ImageSet, masks: Path, info: DatasetInfo
+) -> None:
+    """Write one PNG of the first `SHOWN` images with their start masks drawn over them."""
+    shown = chosen[:SHOWN]
+    first = f", the first {len(shown)} shown" if len(shown) < len(chosen) else ""
+    picture = contact_sheet(
+        (
+            (
+                f"{rank}  {doubt.image.id}",
+                images.image(doubt.image),
+                read_mask(mask_file(masks, doubt.image.id)),
+            )
+            for rank, doubt in enumerate(shown, start=1)
+        ),
+        class_names=info.classes,
+        colours=info.colours,
+        title=f"Annotate next: {len(chosen)} of {len(images)} unlabeled images{first}",
+    )
+    write_picture(file, picture)

@@ -1,0 +1,114 @@
+"""Read one section of params.yaml into the typed settings of the module that uses it.
+
+Each module that has settings declares them itself as a subclass of `Settings`; this module only
+knows how to read and check one. A stage asks for its own sections and sees no others.
+"""
+
+import contextlib
+import difflib
+import math
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from ppl.core.errors import InputError
+
+PARAMS_FILE = Path("params.yaml")
+
+T = TypeVar("T")
+
+
+class Settings(BaseModel):
+    """Base of all settings: no unknown key, no silent conversion, no change after reading.
+
+    Strict types matter here: DVC sees no difference between 3 and 3.0 or between 1 and true, so
+    only this check keeps one value from meaning two things.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def read_params(file: Path = PARAMS_FILE) -> dict[str, Any]:
+    """The whole of params.yaml as plain values.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or holds no sections.
+    """
+    try:
+        with file.open(encoding="utf-8") as stream:
+            params = yaml.safe_load(stream)
+    except FileNotFoundError:
+        raise InputError(
+            f"{file} is missing in {Path.cwd()}: run from the project's root"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is not valid YAML: {error}") from None
+    if not isinstance(params, dict):
+        raise InputError(f"{file} holds no sections: expected `section:` and its keys")
+    return params
+
+
+def section(name: str, kind: type[T], *, file: Path = PARAMS_FILE) -> T:
+    """The section `name` of params.yaml, checked against `kind`: a `Settings` class or a type.
+
+    Raises:
+        InputError: one line for each wrong key: the key, what came, what is allowed.
+    """
+    params = read_params(file)
+    if name not in params:
+        raise InputError(f"{file}: section `{name}` is missing")
+    return check(name, params[name], kind, file=file)
+
+
+def check(name: str, value: Any, kind: type[T], *, file: Path = PARAMS_FILE) -> T:
+    """`value`, the content of section `name`, as an instance of `kind`.
+
+    Raises:
+        InputError: as `section`.
+    """
+    # who watches a stage sees which settings it reads; without a watcher this does nothing
+    sys.audit("ppl.core.settings.check", name)
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        lines = [_describe(name, kind, detail) for detail in error.errors()]
+        raise InputError(f"{file}: " + "\n".join(lines)) from None
+
+
+def _describe(name: str, kind: type, detail: ErrorDetails) -> str:
+    # pydantic appends the tried member of a union to the location; that is no key of the file,
+    # but an unknown key may look like anything
+    unknown = detail["loc"][-1:] if detail["type"] == "extra_forbidden" else ()
+    known = detail["loc"][: len(detail["loc"]) - len(unknown)]
+    location = [part for part in known if isinstance(part, int) or part.isidentifier()]
+    location += unknown
+    key = name + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    came = detail["input"]
+    if detail["type"] == "extra_forbidden":
+        wrong = str(location[-1])
+        allowed = list(_keys_at(kind, location[:-1]))
+        close = difflib.get_close_matches(wrong, allowed, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        return f"{key}: unknown key{hint}; allowed: {', '.join(allowed)}"
+    if detail["type"] == "missing":
+        return f"{key}: missing; add it to the section"
+    message = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    line = f"{key}: got {came!r} ({type(came).__name__}); {message}"
+    if isinstance(came, str) and "number" in message:
+        with contextlib.suppress(ValueError):
+            if math.isfinite(float(came)):
+                line += f". YAML reads {came} as text: write {float(came)!r}"
+    return line
+
+
+def _keys_at(kind: Any, location: list[Any]) -> list[str]:
+    for part in location:
+        fields = getattr(kind, "model_fields", {})
+        if part not in fields:
+            return []
+        kind = fields[part].annotation
+    return list(getattr(kind, "model_fields", {}))

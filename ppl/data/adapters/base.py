@@ -1,0 +1,309 @@
+"""What a data set is to the pipeline, and how the adapter of one is found by its file name.
+
+An adapter is a module of this package with six names: CLASSES, COLOURS, LAYOUT, `find_samples`,
+`find_groups` and `read_mask` (see `Adapter`). One more file here is one more value of `data.name`.
+"""
+
+import colorsys
+import importlib
+import os
+import pkgutil
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, Protocol, cast
+
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor
+
+import ppl.data.adapters
+from ppl.core.errors import InputError
+from ppl.core.settings import Settings
+from ppl.images.files import IGNORE, IMAGE_SUFFIXES, Colour, read_mask
+from ppl.images.sets import DatasetInfo
+
+Part = Literal["train", "test"]
+
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+"""Formats that keep class indices; JPEG blurs one class into others that were never drawn."""
+
+
+def adapter_names() -> list[str]:
+    """The values that `data.name` may take: the modules of this package, without this one."""
+    modules = (module.name for module in pkgutil.iter_modules(ppl.data.adapters.__path__))
+    return sorted(name for name in modules if name != "base" and not name.startswith("_"))
+
+
+class DataSettings(Settings):
+    """Section `data` of params.yaml: which data set, where it lies, how its masks are read."""
+
+    name: str
+    """The adapter: a module name of ppl/data/adapters."""
+    root: Annotated[str, Field(min_length=1)]
+    """The folder that holds the data set in its published layout."""
+    mask_threshold: Annotated[int, Field(ge=1, le=255)]
+    """Grey level (1-255) from which a pixel of a grey mask is defect: magnetic_tile and dagm."""
+    classes: list[str]
+    """Class names by index, background first, for `folder`; every other adapter wants []."""
+    groups: Literal["own", "none", "pattern", "content"]
+    """How photos of one part are told: as the data set knows, not at all, by `group_pattern`, or
+    by how they look."""
+    group_pattern: str
+    """For `pattern`: a regular expression; what it finds in an image's path names the part."""
+    same_part: Annotated[float, Field(ge=0.5, le=1)] | None
+    """Similarity from which two images show one part, by content; and from which two groups that
+    file names tell are one part, photographed again, where null leaves them as they are."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_an_adapter(cls, name: str) -> str:
+        if name not in adapter_names():
+            raise ValueError(f"expected one of {', '.join(adapter_names())}")
+        return name
+
+    @field_validator("classes")
+    @classmethod
+    def _are_names(cls, classes: list[str]) -> list[str]:
+        if len(set(classes)) < len(classes):
+            raise ValueError("each class name may stand there once")
+        if not all(name.strip() for name in classes):
+            raise ValueError("a class name may not be empty")
+        if len(classes) == 1 or len(classes) > IGNORE:
+            raise ValueError(f"expected background and 1 to {IGNORE - 1} defect classes, or []")
+        return classes
+
+    @model_validator(mode="after")
+    def _has_its_pattern(self) -> "DataSettings":
+        try:
+            re.compile(self.group_pattern)
+        except re.error as error:
+            raise ValueError(f"group_pattern is no regular expression: {error}") from None
+        if (self.groups == "pattern") != bool(self.group_pattern):
+            raise ValueError(
+                "group_pattern is what `groups: pattern` needs, and nothing else does: set both"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a data set as it was published."""
+
+    id: str
+    """Relative path without suffix, '/' between its parts; unique over the data set."""
+    image: Path
+    mask: Path | None
+    """The published mask; None as well where a defect-free image has none by convention."""
+    annotated: bool
+    """Whether `read_mask` knows the classes of its pixels."""
+    part: Part | None
+    """The published part, or None where the data set has none."""
+
+
+class Adapter(Protocol):
+    """What a module of this package offers."""
+
+    CLASSES: tuple[str, ...]
+    """Class names by index, background first; () takes them from `data.classes`."""
+    COLOURS: tuple[Colour, ...]
+    """One a class, background black; () takes `distinct_colours`."""
+    LAYOUT: str
+    """The expected layout in a line, for error messages."""
+
+    def find_samples(self, root: Path, settings: DataSettings) -> list[Sample]:
+        """All images below `root`, in any order; opens no image."""
+
+    def find_groups(
+        self, root: Path, samples: Sequence[Sample], settings: DataSettings
+    ) -> Mapping[str, str]:
+        """The part that each image shows, by id, for all images; {} where it is not known."""
+
+    def read_mask(self, sample: Sample, settings: DataSettings) -> Tensor:
+        """(H, W) uint8 class indices of an annotated sample; 255 is ignore."""
+
+
+def load_adapter(name: str) -> Adapter:
+    """The adapter module `name`, one of `adapter_names()`."""
+    assert name in adapter_names(), name
+    return cast(Adapter, importlib.import_module(f"ppl.data.adapters.{name}"))
+
+
+def dataset_info(settings: DataSettings) -> DatasetInfo:
+    """Class names and colours of the chosen data set.
+
+    Raises:
+        InputError: `data.classes` is missing where the data has no fixed classes, or given
+            where it has.
+    """
+    adapter = load_adapter(settings.name)
+    if adapter.CLASSES and settings.classes:
+        raise InputError(
+            f"data.classes lists {len(settings.classes)} names, but {settings.name} has classes "
+            f"of its own ({', '.join(adapter.CLASSES)}): write `classes: []`"
+        )
+    if not adapter.CLASSES and not settings.classes:
+        raise InputError(
+            f"data.classes is empty, and {settings.name} has no classes of its own: list the "
+            "names by index, background first, e.g. `classes: [background, scratch]`"
+        )
+    classes = adapter.CLASSES or tuple(settings.classes)
+    colours = adapter.COLOURS or distinct_colours(len(classes))
+    assert len(colours) == len(classes) == len(set(colours)), "one colour a class"
+    return DatasetInfo(settings.name, classes, colours)
+
+
+def stop_unless_there(root: Path, settings: DataSettings) -> None:
+    """Say what belongs into a folder that is not there.
+
+    Raises:
+        InputError: `root` is no folder.
+    """
+    if not root.is_dir():
+        raise InputError(f"the folder {root} (data.root) does not exist. {_expected(settings)}")
+
+
+def _expected(settings: DataSettings) -> str:
+    return (
+        f"Expected the layout of {settings.name}: {load_adapter(settings.name).LAYOUT}. Put or "
+        "link the data there, or set data.root; to try the pipeline without data of your own, set "
+        "`data.name: synthetic` and `data.root: data/raw/synthetic`"
+    )
+
+
+def load_samples(root: Path, settings: DataSettings) -> list[Sample]:
+    """All images of the data set below `root`, sorted by id.
+
+    Raises:
+        InputError: no such folder, no image in the expected layout, or one id for two images.
+    """
+    stop_unless_there(root, settings)
+    adapter = load_adapter(settings.name)
+    samples = sorted(
+        adapter.find_samples(root, settings), key=lambda sample: (sample.id, sample.image)
+    )
+    if not samples:
+        raise InputError(f"the folder {root} (data.root) holds no image. {_expected(settings)}")
+    by_id(((sample.id, sample.image) for sample in samples), "image")
+    for folder in {parent for sample in samples for parent in sample.image.parents}:
+        if root in folder.parents:
+            _stop_at_link(folder)
+    return samples
+
+
+def _stop_at_link(folder: Path) -> None:
+    """DVC does not look behind a link below a dependency: images added there would be missed."""
+    if folder.is_symlink():
+        raise InputError(
+            f"{folder} is a link to another folder, and changes behind it would go unnoticed: link "
+            "the whole data set (data.root may be a link), or copy the folder"
+        )
+
+
+def distinct_colours(count: int) -> tuple[Colour, ...]:
+    """`count` RGB colours (0-255), black first, no two alike; a longer list extends a shorter one.
+
+    Hues step by the golden ratio, which keeps neighbouring classes far apart, in three
+    brightnesses. None is white, which shows ignored pixels.
+    """
+    assert 1 <= count <= IGNORE, count
+    colours: list[Colour] = [(0, 0, 0)]
+    for step in range(count - 1):
+        hue = (step * 0.618033988749895) % 1.0
+        value = (1.0, 0.75, 0.5)[step // 8 % 3]
+        red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, value)
+        colours.append((round(red * 255), round(green * 255), round(blue * 255)))
+    return tuple(colours)
+
+
+def files_below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """Files below `folder` with one of the suffixes in any case; hidden files are left alone.
+
+    Raises:
+        InputError: a folder below is a link.
+    """
+    for parent, folders, names in os.walk(folder):
+        for name in folders:
+            _stop_at_link(Path(parent) / name)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if Path(name).suffix.lower() in suffixes and not name.startswith("."):
+                yield Path(parent) / name
+
+
+def by_id(files: Iterable[tuple[str, Path]], what: str) -> dict[str, Path]:
+    """The files by their id.
+
+    Raises:
+        InputError: two files share an id, e.g. a.jpg and a.png in one folder.
+    """
+    found: dict[str, Path] = {}
+    for id, file in files:
+        if id in found:
+            raise InputError(
+                f"{what} file name twice: {found[id]} and {file} would both be {what} {id!r}; "
+                "remove or rename one"
+            )
+        found[id] = file
+    return found
+
+
+def paired_samples(
+    root: Path, *, images: str, masks: str, parts: Mapping[str, Part]
+) -> list[Sample]:
+    """Samples of the common layout: ROOT/images/ID.SUFFIX with its mask at ROOT/masks/ID.png.
+
+    An image without a mask is unlabeled.
+
+    Args:
+        images, masks: the two folders below `root`.
+        parts: the published part by the first folder of an id; {} where there are none.
+
+    Raises:
+        InputError: a mask without an image, a mask as JPEG, or one id for two files.
+    """
+    image_by_id = by_id(_with_ids(root / images, IMAGE_SUFFIXES), "image")
+    mask_by_id = by_id(_with_ids(root / masks, IMAGE_SUFFIXES), "mask")
+    for id, mask in mask_by_id.items():
+        if mask.suffix.lower() not in MASK_SUFFIXES:
+            raise InputError(
+                f"mask {mask} is a JPEG, which alters class indices: save masks as PNG"
+            )
+        if id not in image_by_id:
+            raise InputError(
+                f"mask {mask} has no image {root / images / id} with any of the suffixes "
+                f"{' '.join(IMAGE_SUFFIXES)}: add the image or remove the mask"
+            )
+    return [
+        Sample(id, image, mask_by_id.get(id), id in mask_by_id, parts.get(id.split("/")[0]))
+        for id, image in image_by_id.items()
+    ]
+
+
+def no_groups(root: Path, samples: Sequence[Sample], settings: DataSettings) -> dict[str, str]:
+    """The groups of a data set that does not know which photos show one part."""
+    return {}
+
+
+def without_suffix(path: str) -> str:
+    """The path of an image without the suffix of an image file, in composed Unicode, as in ids."""
+    pure = PurePosixPath(unicodedata.normalize("NFC", path))
+    return (pure.with_suffix("") if pure.suffix.lower() in IMAGE_SUFFIXES else pure).as_posix()
+
+
+def read_indices(sample: Sample, settings: DataSettings) -> Tensor:
+    """The mask of an annotated sample as stored: (H, W) uint8 class indices.
+
+    Raises:
+        InputError: an unreadable mask, or a colour image instead of indices.
+    """
+    assert sample.mask is not None, sample.id
+    return read_mask(sample.mask)
+
+
+def _with_ids(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    for file in files_below(folder, suffixes):
+        # macOS writes accents as characters of their own: the same name in other bytes
+        id = unicodedata.normalize("NFC", file.relative_to(folder).with_suffix("").as_posix())
+        yield id, file

@@ -1,0 +1,100 @@
+"""Run one stage: paths from the command line, readable errors, the right copy of the code."""
+
+import argparse
+import errno
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import torch
+
+import ppl
+from ppl.core import processes
+from ppl.core.errors import InputError
+from ppl.run.guard import Guard
+from ppl.run.lock import only_run
+
+
+def run(main: Callable[..., None]) -> None:
+    """Call `main` with the paths that its keyword-only parameters name, then exit.
+
+    `def main(*, labeled: Path, out: Path)` becomes `--labeled PATH --out PATH`. dvc.yaml is the
+    only place where those paths stand. An `InputError` is printed alone and ends with status 1, as
+    does a full disk or memory; DVC then records nothing.
+
+    Of several processes started by torchrun, each calls `main`, and the first one alone prints,
+    holds the lock and watches over inputs.
+    """
+    name = Path(inspect.getfile(main)).stem
+    parser = argparse.ArgumentParser(
+        prog=f"python -m stages.{name}", description=main.__doc__, allow_abbrev=False
+    )
+    for parameter in inspect.signature(main).parameters:
+        parser.add_argument(
+            "--" + parameter.replace("_", "-"), type=Path, required=True, metavar="PATH"
+        )
+    arguments = vars(parser.parse_args())
+    try:
+        _stop_unless_code_is_local()
+        processes.start()
+        if processes.is_first():
+            with only_run(name):
+                guard = Guard(name)
+                processes.wait()
+                main(**arguments)
+                processes.wait()
+                guard.stop_if_changed()
+        else:
+            processes.wait()
+            with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
+                main(**arguments)
+            processes.wait()
+        processes.stop()
+    except InputError as error:
+        print(f"\n{name}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+        if not _memory_is_full(error):
+            raise
+        print(f"\n{name}: out of memory. {_LESS_MEMORY}\n({error})"[:2000], file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(
+            f"\n{name}: no space left on the disk ({error}): free some, then `dvc repro` goes on",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print(f"\n{name}: interrupted. `dvc repro` goes on from here.", file=sys.stderr)
+        sys.exit(130)
+
+
+_LESS_MEMORY = (
+    "Lower the images of a step (train_supervised.batch, labeled_batch and unlabeled_batch of "
+    "retrain_reliable and retrain_final) or image.height and image.width; on a GPU, "
+    "compute.precision: bfloat16 and PPL_GPU_CACHE_GIB=0 in the environment help too. "
+    "`dvc repro` goes on from the last stage that ended."
+)
+
+
+def _memory_is_full(error: BaseException) -> bool:
+    return isinstance(
+        error, torch.OutOfMemoryError | MemoryError
+    ) or "DefaultCPUAllocator: " in str(error)
+
+
+def _stop_unless_code_is_local() -> None:
+    """Queued experiments run in copies of the workspace; importing another copy would lie."""
+    code = Path(ppl.__file__).resolve().parent
+    here = Path.cwd().resolve()
+    if code.parent != here:
+        raise InputError(
+            f"the code was imported from {code}, but this run belongs to {here}. "
+            "Run stages with `python -m stages.NAME` from the project's root and uninstall any "
+            "installed copy of ppl."
+        )

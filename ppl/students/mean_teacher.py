@@ -1,0 +1,84 @@
+"""Labels made anew while a student trains, by the running mean of its weights.
+
+A pseudo-mask is made once, and a long training learns its mistakes, too. The running mean of a
+student's weights knows what the student has learned since, and errs less than its latest state.
+Sources: Tarvainen & Valpola, NeurIPS 2017 (the mean of a student's weights as its teacher); Sohn et
+al., NeurIPS 2020 (FixMatch: of weakly augmented images, where it is confident).
+
+Axes: B batch, C classes, H height, W width.
+"""
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ppl.core import processes
+from ppl.core.settings import Settings
+from ppl.images.files import IGNORE
+from ppl.network.network import SegmentationNetwork
+
+
+class MeanTeacherSettings(Settings):
+    """Section `mean_teacher`."""
+
+    enabled: bool
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    confident: Annotated[float, Field(ge=0, le=1)]
+
+
+PAPER = MeanTeacherSettings(enabled=False, momentum=0.99, confident=0.9)
+"""Pseudo-masks stay as their labeler made them."""
+
+
+class MeanTeacher:
+    """The running mean of a network's weights, and of its batch normalisations' statistics."""
+
+    def __init__(self, student: SegmentationNetwork, settings: MeanTeacherSettings) -> None:
+        self._confident = settings.confident
+        self._mean = AveragedModel(
+            student,
+            multi_avg_fn=get_ema_multi_avg_fn(settings.momentum),  # type: ignore[no-untyped-call]
+            use_buffers=True,
+        )
+        self._mean.eval().requires_grad_(False)
+
+    def follow(self, student: torch.nn.Module) -> None:
+        """Take the student's weights into the mean; at first the mean is these."""
+        network = processes.bare(student)
+        self._mean.module.precision = network.precision
+        self._mean.update_parameters(network)
+
+    @torch.no_grad()
+    def labels(self, images_BCHW: Tensor, masks_BHW: Tensor) -> Tensor:
+        """`relabeled` pseudo-masks of weakly augmented images, (B, H, W) int64.
+
+        Args:
+            images_BCHW: float32 in [0, 1].
+            masks_BHW: their pseudo-masks, int64, 255 where nothing is known.
+        """
+        if not len(images_BCHW):
+            return masks_BHW
+        prob_BCHW = self._mean(images_BCHW).softmax(dim=1)
+        return relabeled(prob_BCHW, masks_BHW, confident=self._confident)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return self._mean.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another mean of such a network stood."""
+        self._mean.load_state_dict(state)
+
+
+def relabeled(prob_BCHW: Tensor, masks_BHW: Tensor, *, confident: float) -> Tensor:
+    """What each pixel teaches: the class predicted now, where it is sure or the mask agrees.
+
+    Where the mask says another class and the prediction is less than `confident`, nothing is known
+    (255). What the mask leaves out, such as what lies beyond an image's edge, stays out.
+    """
+    sure_BHW, predicted_BHW = prob_BCHW.max(dim=1)
+    kept_BHW = (sure_BHW >= confident) | (predicted_BHW == masks_BHW)
+    return predicted_BHW.where(kept_BHW & (masks_BHW != IGNORE), IGNORE)

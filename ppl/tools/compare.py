@@ -1,0 +1,238 @@
+"""One table and one plot of experiments over the label fraction.
+
+Experiments that differ in nothing but `split.labeled_fraction` and `seed` belong together; others
+get a table of their own, headed by what sets them apart.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ppl.core.errors import InputError
+from ppl.judge.table import gain_cell, miou_cell, text_table
+from ppl.tools.commands import ask_dvc
+from ppl.tools.fraction_plot import Point, fraction_plot, write_png
+
+MODELS = ("teacher", "student_1", "final")
+SUCCESS, COMMITTED = "Success", "Committed"
+FRACTION, SEED = "split.labeled_fraction", "seed"
+
+_PATIENCE = 120.0
+"""Seconds in which DVC lists the experiments."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment that has scores."""
+
+    name: str
+    settings: dict[str, Any]
+    """All of params.yaml, by dotted key."""
+    scores: dict[str, dict[str, Any]]
+    """Model -> its metrics file."""
+
+    @property
+    def fraction(self) -> Fraction:
+        """The share of the annotated training images whose masks are used."""
+        text = str(self.settings[FRACTION]).replace(" ", "")
+        return Fraction(text).limit_denominator(1_000_000)
+
+    @property
+    def others(self) -> dict[str, Any]:
+        """The settings in which runs of one table agree."""
+        return {key: value for key, value in self.settings.items() if key not in (FRACTION, SEED)}
+
+
+def show_experiments(since: int) -> list[dict[str, Any]]:
+    """What `dvc exp show --json` prints of the experiments that began from the last commits.
+
+    Args:
+        since: the number of commits.
+
+    Raises:
+        InputError: `dvc` fails, or does not answer.
+    """
+    printed = ask_dvc("exp", "show", "--json", "--num", str(since), seconds=_PATIENCE)
+    shown: list[dict[str, Any]] = json.loads(printed)
+    return shown
+
+
+def read_runs(shown: Sequence[dict[str, Any]]) -> tuple[list[Run], list[str]]:
+    """The runs in what `show_experiments` gives, and a line on each that has no scores.
+
+    Equal results count once, and commits only where no experiment has their settings: most often
+    one was applied to them, or they ran with another number of threads. The workspace does not
+    count: its settings may have been edited since its scores were computed.
+    """
+    runs: list[Run] = []
+    without: list[str] = []
+    for name, state, data in _entries(shown):
+        # an experiment that has not succeeded still has the files of the commit that it began from
+        run = _run(name, data) if state in (SUCCESS, COMMITTED) else None
+        if run is None:
+            if state != COMMITTED:
+                without.append(f"{name}: {state.lower()}")
+        elif not any(
+            run.settings == one.settings and (state == COMMITTED or run.scores == one.scores)
+            for one in runs
+        ):
+            runs.append(run)
+    return runs, without
+
+
+def states(shown: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """(name, state) of experiments and commits in what `show_experiments` gives."""
+    return [(name, state) for name, state, _ in _entries(shown)]
+
+
+def _entries(shown: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
+    """(name, state, data) of experiments, then of commits."""
+    for base in shown:
+        for experiment in base["experiments"] or []:
+            revision = experiment["revs"][0]
+            executor = experiment.get("executor") or {}
+            state = str(executor.get("state") or SUCCESS).capitalize()
+            broken = revision.get("error") is not None
+            name = revision["name"] or revision["rev"][:7]
+            yield name, "Failed" if broken else state, revision.get("data")
+    for base in shown:
+        if base["rev"] == "workspace":
+            continue
+        yield base.get("name") or base["rev"][:9], COMMITTED, base.get("data")
+
+
+def _run(name: str, data: dict[str, Any] | None) -> Run | None:
+    if data is None:
+        return None
+    params = data["params"].get("params.yaml", {}).get("data")
+    metrics = {Path(file).stem: found.get("data") for file, found in data["metrics"].items()}
+    scores = {model: metrics[model] for model in MODELS if metrics.get(model)}
+    if not params or len(scores) < len(MODELS):
+        return None
+    return Run(name, dict(flat(params)), scores)
+
+
+def flat(nested: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as (dotted key, value)."""
+    for key, value in nested.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def groups(runs: Iterable[Run]) -> list[tuple[str, list[Run]]]:
+    """(title, runs by fraction and seed) for each set of other settings, the largest first.
+
+    The title names the settings that are not the same in all groups; it is empty for a single one.
+    """
+    found: list[list[Run]] = []
+    for run in runs:
+        for group in found:
+            if group[0].others == run.others:
+                group.append(run)
+                break
+        else:
+            found.append([run])
+    found.sort(key=len, reverse=True)
+    keys = sorted({key for group in found for key in group[0].others})
+    differing = [
+        key
+        for key in keys
+        if any(g[0].others.get(key) != found[0][0].others.get(key) for g in found)
+    ]
+    return [
+        (
+            ", ".join(f"{key}={group[0].others.get(key)}" for key in differing),
+            sorted(group, key=lambda run: (run.fraction, run.settings[SEED])),
+        )
+        for group in found
+    ]
+
+
+def table(runs: Sequence[Run]) -> str:
+    """One row a run, by label fraction: mIoU of each model and the final student's gain."""
+    several = len({run.settings[SEED] for run in runs}) > 1
+    header = ["labeled", *(["seed"] if several else []), *MODELS, "gain of final", "experiment"]
+    rows = [
+        [
+            str(run.fraction),
+            *([str(run.settings[SEED])] if several else []),
+            *(miou_cell(run.scores[model]) for model in MODELS),
+            gain_cell(run.scores["final"]),
+            run.name,
+        ]
+        for run in runs
+    ]
+    return text_table([header, *rows])
+
+
+def points(title: str, runs: Sequence[Run]) -> list[Point]:
+    """What the plot shows of one group."""
+    return [
+        Point(
+            title,
+            run.fraction,
+            model,
+            run.scores[model]["miou"],
+            run.scores[model].get("miou_low"),
+            run.scores[model].get("miou_high"),
+        )
+        for run in runs
+        for model in MODELS
+        if run.scores[model]["miou"] is not None
+    ]
+
+
+def write_csv(file: Path, runs: Iterable[Run]) -> None:
+    """One row a run and model, for other programs: scores in 0-1."""
+    columns = ["experiment", "labeled_fraction", "seed", "model", "miou", "miou_low", "miou_high"]
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([*columns, "gain", "gain_low", "gain_high"])
+        for run in runs:
+            for model, found in run.scores.items():
+                numbers = [
+                    found.get(key) for key in [*columns[4:], "gain", "gain_low", "gain_high"]
+                ]
+                writer.writerow(
+                    [run.name, float(run.fraction), run.settings[SEED], model, *numbers]
+                )
+
+
+def main(out: Path, since: int) -> None:
+    """Print the tables; write OUT/scores.csv and OUT/miou.png.
+
+    Raises:
+        InputError: no experiment has scores, or `dvc` does not answer.
+    """
+    runs, without = read_runs(show_experiments(since))
+    if not runs:
+        waiting = f" ({'; '.join(without)})" if without else ""
+        raise InputError(f"no experiment has scores yet{waiting}: `dvc queue status` shows them")
+    found = groups(runs)
+    print("mIoU on the test set in percent, with intervals over the test images")
+    for title, members in found:
+        print(f"\n{title}\n{table(members)}" if title else f"\n{table(members)}")
+    if without:
+        print(f"\nwithout scores: {'; '.join(without)}")
+    out.mkdir(parents=True, exist_ok=True)
+    write_csv(out / "scores.csv", [run for _, members in found for run in members])
+    plot = fraction_plot([point for title, members in found for point in points(title, members)])
+    write_png(out / "miou.png", plot)
+    print(f"\n{out}/miou.png, {out}/scores.csv")
+
+
+if __name__ == "__main__":
+    given = sys.argv[2] if len(sys.argv) > 2 else "1"
+    if not given.isdecimal() or int(given) == 0:
+        sys.exit(f"SINCE is a number of commits, 1 or more; got {given}")
+    try:
+        main(Path(sys.argv[1]), int(given))
+    except InputError as error:
+        sys.exit(str(error))

@@ -1,0 +1,155 @@
+"""What a reader should take from the scores, in sentences: each follows from numbers alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from ppl.judge.table import few_parts, gain_cell, miou_cell, percent, reasons, stand_ins
+
+
+class Verdict(Enum):
+    """How a finding bears on the use of the model."""
+
+    GOOD = "good"
+    NOTE = "note"
+    BAD = "bad"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence or two, and what it means for the reader."""
+
+    verdict: Verdict
+    text: str
+
+
+def findings(
+    scores_of: Mapping[str, dict[str, Any]],
+    leakage: Mapping[str, Any],
+    *,
+    confidence: float,
+    false_alarm_rate: float,
+    unlabeled_batch: int,
+) -> list[Finding]:
+    """What the metrics of copycat, teacher and final student, and the audit, say.
+
+    Args:
+        scores_of: the metrics of `copycat`, `teacher` and `final`, as in metrics/.
+        leakage: metrics/leakage.json.
+        confidence: of the intervals, 0-1.
+        false_alarm_rate: the share of sound images, 0-1, at which `image_miss_rate` was taken.
+        unlabeled_batch: unlabeled images in a step of a student's training, at most.
+    """
+    final, copycat = scores_of["final"], scores_of["copycat"]
+    sure = f"{100 * confidence:g} % interval"
+    return [
+        *(_stand_in(name, other) for name, other in stand_ins(scores_of)),
+        *_gain(final, sure),
+        *_alone(unlabeled_batch),
+        _seen(leakage),
+        *_copied(final, copycat, sure),
+        *_detected(final, false_alarm_rate),
+        *_few(final),
+        *(Finding(Verdict.NOTE, f"Undefined: {reason}.") for reason in reasons(scores_of)),
+        Finding(
+            Verdict.NOTE,
+            "This is one training on one split. The intervals say how much the choice of test "
+            "parts matters, not how much another seed would: for that run make seeds and "
+            "make folds.",
+        ),
+    ]
+
+
+def _stand_in(name: str, other: str) -> Finding:
+    return Finding(
+        Verdict.BAD if name == "final" else Verdict.NOTE,
+        f"{name} was worse on the validation images than an earlier model: what is called {name} "
+        f"here is {other} (fall_back).",
+    )
+
+
+def _gain(final: dict[str, Any], sure: str) -> list[Finding]:
+    if final["miou"] is None:
+        return []
+    reached = f"The final student reaches {miou_cell(final)} % mIoU ({sure})"
+    gain = f"{gain_cell(final)} points"
+    tested = max(final["parts"].values())
+    if final["gain_low"] is None or tested < final["few_parts"]:
+        few = f"{tested} test part{'s' if tested > 1 else ''}, too few to judge it"
+        return [Finding(Verdict.NOTE, f"{reached}, {gain} over its teacher, on {few}.")]
+    if final["gain_low"] == final["gain_high"] == 0:
+        return [Finding(Verdict.NOTE, f"{reached}: it finds what its teacher finds.")]
+    if final["gain_low"] > 0:
+        return [Finding(Verdict.GOOD, f"{reached}: better than its teacher, {gain}.")]
+    if final["gain_high"] < 0:
+        return [Finding(Verdict.BAD, f"{reached}: worse than its teacher, {gain}.")]
+    open_question = f"{reached}. Whether it is better than its teacher is open: {gain}."
+    return [Finding(Verdict.NOTE, open_question)]
+
+
+def _alone(unlabeled_batch: int) -> list[Finding]:
+    if unlabeled_batch:
+        return []
+    return [
+        Finding(
+            Verdict.NOTE,
+            "The students were trained without the unlabeled images (unlabeled_batch is 0): what "
+            "they gain is what longer training gives.",
+        )
+    ]
+
+
+def _seen(leakage: Mapping[str, Any]) -> Finding:
+    seen, tested = leakage["test_images_seen_in_training"], leakage["test_images"]
+    by_name, by_content = seen["by_name"], seen["by_content"]
+    known = "" if by_name is None else f"{by_name} show a part that training shows too, by name; "
+    text = (
+        f"Of {tested} test images {known}{by_content} look like an image of training "
+        f"(split by {leakage['split_by']})."
+    )
+    if by_name and 10 * by_name >= tested:
+        return Finding(Verdict.BAD, f"{text} The scores tell how well known parts are recognised.")
+    if 10 * by_content >= tested:
+        doubt = (
+            "Either the same parts are on both sides, or all parts look alike, as in a fixture: "
+            "see the pairs below."
+        )
+        verdict = Verdict.BAD if by_name is None else Verdict.NOTE
+        return Finding(verdict, f"{text} {doubt}")
+    if by_name or by_content:
+        return Finding(Verdict.NOTE, f"{text} Look at the pairs below.")
+    return Finding(Verdict.GOOD, text)
+
+
+def _copied(final: Mapping[str, Any], copycat: Mapping[str, Any], sure: str) -> list[Finding]:
+    if copycat["miou"] is None:
+        return []
+    reached = f"reaches {percent(copycat['miou'])} %"
+    text = f"A copycat, which returns the mask of the most similar labeled image, {reached}"
+    if final["miou_low"] is None:
+        return [Finding(Verdict.NOTE, f"{text}.")]
+    if copycat["miou"] < final["miou_low"]:
+        return [Finding(Verdict.GOOD, f"{text}: less than the final student's {sure}.")]
+    verdict = f"not below the final student's {sure}: this score can be had without learning"
+    return [Finding(Verdict.BAD, f"{text}, {verdict}.")]
+
+
+def _detected(final: Mapping[str, Any], false_alarm_rate: float) -> list[Finding]:
+    if final["image_miss_rate"] is None:
+        return []
+    return [
+        Finding(
+            Verdict.NOTE,
+            f"With at most {100 * false_alarm_rate:g} % of the sound images called defective, the "
+            f"final student misses {percent(final['image_miss_rate'])} % of the defective ones.",
+        )
+    ]
+
+
+def _few(final: dict[str, Any]) -> list[Finding]:
+    few = few_parts(final)
+    if not few:
+        return []
+    listed = ", ".join(f"{name} ({final['parts'][name]})" for name in few)
+    return [Finding(Verdict.NOTE, f"Few test parts show {listed}: their scores are chance.")]

@@ -1,0 +1,206 @@
+"""Run the pipeline over seeds, or over folds, as experiments, and judge all runs together.
+
+python -m ppl.tools.repeat seeds K [JOBS], python -m ppl.tools.repeat folds K [JOBS]
+
+What has been run before with the same settings is not run again. Seeds show how far scores move by
+chance: data drawn, split, weights, order. Folds test every annotated part once; their counts are
+pooled, as if it were one test set.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ppl.tools.queue
+from ppl.core.errors import InputError
+from ppl.core.settings import read_params, section
+from ppl.images.sets import read_dataset_info, write_json
+from ppl.judge.evaluation import TEACHER, EvaluateSettings
+from ppl.judge.table import gain_cell, miou_cell, percent, score_table, text_table
+from ppl.scores.bootstrap import IntervalSettings
+from ppl.scores.counts import pooled, read_result
+from ppl.scores.metrics import metrics_of_models
+from ppl.tools.commands import ask_dvc, ask_git
+from ppl.tools.compare import MODELS, SEED, SUCCESS, Run, flat, read_runs, show_experiments, states
+
+FOLDS, FOLD = "split.folds", "split.fold"
+OUT = Path("compare/folds")
+CODE = ("ppl", "stages", "dvc.yaml")
+
+_POLL = 5.0
+"""Seconds between two looks at the experiments."""
+
+_IDLE_LOOKS = 8
+"""Looks that must find nothing queued or running: a worker collects results after its run."""
+
+Variant = Mapping[str, int]
+
+
+def seed_variants(count: int, first: int) -> list[Variant]:
+    """The changed settings of `count` runs: the seed of params.yaml and those that follow it."""
+    return [{SEED: first + number} for number in range(count)]
+
+
+def fold_variants(count: int) -> list[Variant]:
+    """The changed settings of one run a fold."""
+    return [{FOLDS: count, FOLD: number} for number in range(1, count + 1)]
+
+
+def run_all(variants: Sequence[Variant], jobs: int) -> list[Run]:
+    """A run for each variant of params.yaml, in order: found among the experiments, or made now.
+
+    Raises:
+        InputError: an experiment failed, or DVC does not answer.
+    """
+    settings = dict(flat(read_params()))
+    wanted = [{**settings, **variant} for variant in variants]
+    done = _runs(wanted, show_experiments(1))
+    missing = [variant for variant, run in zip(variants, done, strict=True) if run is None]
+    if len(missing) < len(variants) and ask_git("status", "--porcelain", "--", *CODE).strip():
+        print(
+            f"note: {len(variants) - len(missing)} experiments since the last commit have these "
+            "settings and are taken as they are; to run them with the edited code, commit it first",
+            file=sys.stderr,
+        )
+    if missing:
+        before = set(ppl.tools.queue.queued_revisions())
+        for variant in missing:
+            changes = [f"--set-param={key}={value}" for key, value in variant.items()]
+            ask_dvc("exp", "run", "--queue", *changes)
+        others = f" and {len(before)} queued before" if before else ""
+        print(f"{len(missing)} of {len(variants)} experiments are to be run{others}", flush=True)
+        ppl.tools.queue.main(jobs)
+        done = _wait(wanted)
+    return [run for run in done if run is not None]
+
+
+def seeds_report(runs: Sequence[Run]) -> str:
+    """A row a seed, mean and standard deviation, and how often the final student wins."""
+    rows = [["seed", *MODELS, "final - teacher"]]
+    for run in runs:
+        cells = [miou_cell(run.scores[model]) for model in MODELS]
+        rows.append([str(run.settings[SEED]), *cells, gain_cell(run.scores["final"])])
+    values = {model: [run.scores[model]["miou"] for run in runs] for model in MODELS}
+    gains = [run.scores["final"]["gain"] for run in runs]
+    # a split may leave a test set without a defect: no mIoU and no gain there
+    columns = [[value for value in c if value is not None] for c in (*values.values(), gains)]
+    styles = [".1f"] * len(MODELS) + ["+.1f"]
+    rows.append(
+        ["mean", *(percent(_mean(c), style) for c, style in zip(columns, styles, strict=True))]
+    )
+    if min(map(len, columns)) > 1:
+        rows.append(["standard deviation", *(percent(statistics.stdev(c)) for c in columns)])
+    known = columns[-1]
+    return (
+        f"{text_table(rows)}\n\n"
+        f"The final student beats the teacher in {sum(gain > 0 for gain in known)} of "
+        f"{len(known)} seeds, by {percent(_mean(known), '+.1f')} points on average."
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.mean(values) if values else None
+
+
+def pool_folds(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """The metrics of each model over the test images of all folds together.
+
+    Raises:
+        InputError: DVC's cache does not hold the counts of a fold.
+    """
+    found: dict[str, list[Any]] = {model: [] for model in MODELS}
+    parts: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for run in runs:
+            counts = Path(folder, run.name)
+            ask_dvc("get", ".", "data/evaluation", "--rev", run.name, "--out", counts)
+            parts += json.loads((counts / "images.json").read_text(encoding="utf-8"))["parts"]
+            for model in MODELS:
+                found[model].append(read_result(counts / f"{model}.safetensors"))
+        info_file = Path(folder, "dataset.json")
+        ask_dvc("get", ".", "data/prepared/dataset.json", "--rev", runs[0].name, "--out", info_file)
+        names = read_dataset_info(info_file).classes
+    results = {model: pooled(folds) for model, folds in found.items()}
+    return metrics_of_models(
+        results,
+        parts,
+        names,
+        section("intervals", IntervalSettings),
+        false_alarm_rate=section("evaluate", EvaluateSettings).false_alarm_rate,
+        teacher=TEACHER,
+    )
+
+
+def folds_report(runs: Sequence[Run], metrics: dict[str, dict[str, Any]]) -> str:
+    """A row a fold, then the scores over all of them."""
+    rows = [["fold", *MODELS, "final - teacher"]]
+    for run in runs:
+        cells = [miou_cell(run.scores[model]) for model in MODELS]
+        rows.append([str(run.settings[FOLD]), *cells, gain_cell(run.scores["final"])])
+    return f"{text_table(rows)}\n\nAll folds pooled:\n{score_table(metrics)}"
+
+
+def _runs(wanted: Sequence[Mapping[str, Any]], shown: Sequence[dict[str, Any]]) -> list[Run | None]:
+    runs, _ = read_runs(shown)
+    return [next((run for run in runs if run.settings == one), None) for one in wanted]
+
+
+def _wait(wanted: Sequence[Mapping[str, Any]]) -> list[Run | None]:
+    """The runs, once no experiment is queued or running any more."""
+    told, idle = -1, 0
+    while True:
+        shown = show_experiments(1)
+        found = states(shown)
+        busy = [name for name, state in found if state in ("Queued", "Running")]
+        done = _runs(wanted, shown)
+        ready = sum(run is not None for run in done)
+        if ready != told:
+            print(f"{ready} of {len(wanted)} done", flush=True)
+            told = ready
+        if ready == len(wanted):
+            return done
+        idle = 0 if busy else idle + 1
+        if idle == _IDLE_LOOKS:
+            failed = [name for name, state in found if state not in (SUCCESS, "Committed")]
+            raise InputError(
+                f"{len(wanted) - ready} of {len(wanted)} experiments have no scores "
+                f"({', '.join(failed) or 'none is queued or running'}): `dvc queue logs NAME` says "
+                "why; the same command then goes on"
+            )
+        time.sleep(_POLL)
+
+
+def main(kind: str, count: int, jobs: int) -> None:
+    """Run what is missing and print the table of all.
+
+    Raises:
+        InputError: as `run_all`; folds that params.yaml's lists do not allow.
+    """
+    if kind == "seeds":
+        runs = run_all(seed_variants(count, section("seed", int)), jobs)
+        print(f"\n{seeds_report(runs)}")
+        return
+    if count < 2:
+        raise InputError("folds: K is the number of test sets, 2 or more")
+    runs = run_all(fold_variants(count), jobs)
+    metrics = pool_folds(runs)
+    for model, content in metrics.items():
+        write_json(OUT / f"{model}.json", content, sort=False)
+    print(f"\n{folds_report(runs, metrics)}\n\n{OUT}/*.json")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] not in (["seeds"], ["folds"]):
+        sys.exit("python -m ppl.tools.repeat seeds K [JOBS], or folds K [JOBS]")
+    numbers = sys.argv[2:4]
+    if not numbers or not all(number.isdecimal() and int(number) for number in numbers):
+        sys.exit(f"K and JOBS are numbers of 1 or more; got {' '.join(numbers) or 'nothing'}")
+    try:
+        main(sys.argv[1], int(numbers[0]), int(numbers[1]) if len(numbers) > 1 else 1)
+    except InputError as error:
+        sys.exit(str(error))

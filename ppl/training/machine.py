@@ -1,0 +1,100 @@
+"""What a run may take of the machine. It changes how long a stage takes, never what it leaves.
+
+PPL_CACHE_GIB      memory for decoded training images; default: half of what is free
+PPL_GPU_CACHE_GIB  the same on the GPU; default: a quarter of what is free there
+PPL_WORKERS        processes that read images where the memory does not hold them all
+"""
+
+import os
+import platform
+from pathlib import Path
+
+import psutil
+import torch
+
+from ppl.core.errors import InputError
+
+GIB = 2**30
+
+MAX_WORKERS = 8
+"""Processes that read images, unless told otherwise; more seldom pay."""
+
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux says what a container or batch job may use."""
+
+
+def cache_bytes() -> int:
+    """Memory that this process may fill with decoded training images.
+
+    Raises:
+        InputError: PPL_CACHE_GIB is no number.
+    """
+    own = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return round(environment_number("PPL_CACHE_GIB", free_memory() / 2 / GIB) * GIB) // own
+
+
+def gpu_cache_bytes(device: torch.device) -> int:
+    """Memory of `device` that decoded training images may fill; 0 on the CPU.
+
+    Raises:
+        InputError: PPL_GPU_CACHE_GIB is no number.
+    """
+    if device.type != "cuda":
+        return 0
+    free, _ = torch.cuda.mem_get_info(device)
+    return round(environment_number("PPL_GPU_CACHE_GIB", free / 4 / GIB) * GIB)
+
+
+def read_workers() -> int:
+    """Processes that read images beside the training, at least one.
+
+    Raises:
+        InputError: PPL_WORKERS is no number.
+    """
+    default = max(1, min(MAX_WORKERS, torch.get_num_threads() - 1))
+    return max(1, int(environment_number("PPL_WORKERS", default)))
+
+
+def free_memory() -> int:
+    """Bytes of memory that are free, also by the limit of a container."""
+    free = psutil.virtual_memory().available
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            words = [(CGROUP / name).read_text(encoding="ascii").strip() for name in (limit, used)]
+        except OSError:
+            continue
+        if all(word.isdecimal() for word in words):
+            free = min(free, max(0, int(words[0]) - int(words[1])))
+    return free
+
+
+def environment_number(name: str, default: float) -> float:
+    """The number, 0 or more, in the environment variable `name`; `default` where there is none.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    given = os.environ.get(name)
+    if given is None:
+        return default
+    try:
+        number = float(given)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise InputError(f"{name} is {given!r}; expected a number, 0 or more")
+    return number
+
+
+def cpu_model() -> str:
+    """What kind of processor this is: another may round differently."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    # Arm's list has no name, but part numbers
+    kinds = {line for line in lines if line.startswith(("model name", "CPU part"))}
+    return ", ".join(sorted(kinds)) or platform.machine()

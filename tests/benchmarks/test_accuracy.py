@@ -1,0 +1,158 @@
+"""The accuracy benchmark: equal steps in every row, and what it counted read back, seeds pooled."""
+
+import argparse
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from benchmarks import accuracy
+from benchmarks.accuracy import (
+    Setup,
+    budget_points,
+    changed_params,
+    changes_of,
+    iterations,
+    kept,
+    read_plan,
+    run,
+    same_teacher,
+    table,
+)
+from ppl.all_settings import check_all
+from ppl.core.errors import InputError
+
+
+def write_counts(folder: Path, name: str, right: int, wrong: int, teacher: int = 0) -> None:
+    """A run of two classes: `right` pixels of each are found, `wrong` of class 1 are missed."""
+    matrix = np.array([[[right, 0], [wrong, right]]])
+    counts = {
+        f"{m}_{s}": matrix for m in ("teacher", "student_1", "final") for s in ("own", "resized")
+    }
+    counts["final_own"] = np.array([[[right, 0], [0, right + wrong]]])
+    counts["teacher_own"] = np.array([[[right - teacher, teacher], [wrong, right]]])
+    said = {"parts": ["a"], "classes": ["background", "crack"], "commit": f"c{teacher}"}
+    np.savez_compressed(folder / f"{name}.npz", **counts, **said)
+
+
+def test_a_rows_seeds_are_one_point_a_model_and_budget(tmp_path: Path) -> None:
+    write_counts(tmp_path, "group-1_8-x0.25-paper-0", 1, 1)
+    write_counts(tmp_path, "group-1_8-x0.25-paper-1", 3, 1)
+    write_counts(tmp_path, "group-1_8-x4-paper-0", 1, 1)
+    write_counts(tmp_path, "lists-1_2-x1-pasted-0", 1, 1)
+    found = kept(tmp_path)
+    quarter = Setup("group", Fraction(1, 8), Fraction(1, 4))
+    assert sorted(found[quarter]["paper"]) == [0, 1]
+    points = [p for p in budget_points(found, "paper") if "own size" in p.panel]
+    assert [(p.fraction, p.model) for p in points] == [
+        (Fraction(times), model)
+        for times in ("1/4", "4")
+        for model in ("teacher", "student_1", "final")
+    ]
+    # 4 right of each class, 2 of class 1 missed: 4/6 for both
+    assert points[0].miou == pytest.approx(4 / 6, abs=1e-4)
+    assert points[2].miou == 1.0
+
+
+@pytest.mark.parametrize("budget", [0.1, 0.25, 0.37, 1.0, 4.0])
+def test_all_rows_take_as_many_steps(budget: float) -> None:
+    plan = read_plan()
+    of_row = {
+        row: iterations(changes_of(row), budget) for row in [*plan["rows"], *plan["variants"]]
+    }
+    assert len({sum(steps.values()) for steps in of_row.values()}) == 1
+    for name in plan["teachers"]:
+        alone = iterations(changes_of(name), budget)["train_supervised.iterations"]
+        assert alone == sum(of_row["from_labeler"].values())
+
+
+@pytest.mark.parametrize("network", read_plan()["networks"])
+def test_another_network_replaces_bases_and_a_row_changes_it_as_it_changes_base(
+    network: str,
+) -> None:
+    own = read_plan()["networks"][network]
+    for row in ("paper", "from_labeler", "long_teacher"):
+        of_base, of_network = changes_of(row), changes_of(row, network)
+        check_all(yaml.safe_load(changed_params(of_network)))
+        moved = {key for key in of_network if of_network[key] != of_base.get(key)}
+        assert moved <= own.keys(), "a network changes its own settings alone"
+    assert changes_of("paper", network).items() >= own.items()
+    # what a row sets wins over the network, as it wins over base
+    steps = "train_supervised.iterations"
+    assert changes_of("long_teacher", network)[steps] == changes_of("long_teacher")[steps]
+
+
+def asked(tmp_path: Path, **other: object) -> argparse.Namespace:
+    """A command line of `run`, `other` changed."""
+    usual = {
+        "rows": ["paper"],
+        "network": None,
+        "split": "group",
+        "lists": None,
+        "weights": tmp_path / "encoder.safetensors",
+        "work": tmp_path / "work",
+    }
+    return argparse.Namespace(**(usual | other))
+
+
+def test_a_pretrained_network_without_weights_is_refused_before_anything_is_cloned(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(InputError, match="give --weights"):
+        run(asked(tmp_path, weights=None))
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_misspelt_row_is_refused_before_another_row_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no row pastd; there are paper, .*long_teacher"):
+        run(asked(tmp_path, rows=["paper", "pastd"]))
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_split_by_lists_without_lists_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="give --lists"):
+        run(asked(tmp_path, split="lists"))
+    assert not (tmp_path / "work").exists()
+
+
+def test_settings_that_no_commit_has_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The counts would name a commit that does not give them."""
+    monkeypatch.setattr(accuracy, "ask_git", lambda *_: " M params.yaml\n")
+    with pytest.raises(InputError, match=r"commit .* first:\n M params.yaml$"):
+        run(asked(tmp_path))
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_training_has_a_step_even_of_the_smallest_budget() -> None:
+    assert set(iterations(changes_of("paper"), 1e-6).values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("row", "same"),
+    [("per_class", True), ("defaults", True), ("flipped", False), ("strong_on_labeled", False)],
+)
+def test_rows_share_their_teacher_unless_it_depends_on_what_they_change(
+    row: str, same: bool
+) -> None:
+    assert same_teacher("from_labeler", row) == same
+
+
+def test_the_table_says_where_other_code_trained_the_teacher(tmp_path: Path) -> None:
+    for seed, moved in ((0, 0), (1, 2)):
+        write_counts(tmp_path, f"group-1_8-x1-pasted-{seed}", 9, 1)
+        write_counts(tmp_path, f"group-1_8-x1-per_class-{seed}", 9, 1, teacher=moved)
+    rows = [line.split(" | ") for line in table(kept(tmp_path)) if "per_class" in line]
+    assert rows[0][:3] == ["| per_class", "0, 1", "c0, c2"]
+    said = "; teacher of other code: seed 1"
+    assert [any(cell.endswith(said) for cell in row) for row in rows] == [True, False]
+
+
+def test_runs_on_other_test_images_are_not_compared(tmp_path: Path) -> None:
+    write_counts(tmp_path, "group-1_8-x1-pasted-0", 9, 1)
+    write_counts(tmp_path, "group-1_8-x1-per_class-0", 8, 1)
+    with pytest.raises(InputError, match="other test images"):
+        list(table(kept(tmp_path)))

@@ -1,0 +1,66 @@
+"""What a stage depends on, as dvc.yaml says it."""
+
+from pathlib import Path
+
+import pytest
+
+from ppl.core.declared import declared, digest, files_below
+from tests.pipeline.project import write_project
+
+PIPELINE = """
+stages:
+  prepare:
+    cmd: python -m stages.prepare --raw "${data.root}"
+    deps:
+      - ${data.root}
+      - ppl/data/adapters/${data.name}.py
+      - ppl/data/prepare.py
+    params:
+      - data
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    params = "data: {name: folder, root: data/my parts}\nother: 3\n"
+    return write_project(tmp_path, pipeline=PIPELINE, params=params, files=[])
+
+
+def test_settings_fill_in_paths_and_only_listed_sections_come(project: Path) -> None:
+    found = declared("prepare")
+    assert found.inputs == [Path("data/my parts")]
+    assert found.code == [Path("ppl/data/adapters/folder.py"), Path("ppl/data/prepare.py")]
+    assert found.params == {"data": {"name": "folder", "root": "data/my parts"}}
+
+
+def test_an_unknown_stage_depends_on_nothing(project: Path) -> None:
+    found = declared("else")
+    assert (found.code, found.inputs, found.params) == ([], [], {})
+
+
+def test_the_projects_own_stages_exist_as_declared() -> None:
+    found = declared("train_supervised")
+    assert Path("ppl/training/loop.py") in found.code
+    assert all(file.is_file() for file in found.code)
+    assert Path("data/prepared/labeled") in found.inputs
+    assert found.params["optimizer"]["momentum"] == 0.9
+
+
+def test_files_below_are_sorted_and_a_file_is_itself(tmp_path: Path) -> None:
+    for name in ["b/2.txt", "a.txt", "b/1.txt"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    assert list(files_below(tmp_path)) == [
+        tmp_path / "a.txt",
+        tmp_path / "b" / "1.txt",
+        tmp_path / "b" / "2.txt",
+    ]
+    assert list(files_below(tmp_path / "a.txt")) == [tmp_path / "a.txt"]
+    assert list(files_below(tmp_path / "none")) == []
+
+
+def test_a_digest_is_of_the_content_alone(tmp_path: Path) -> None:
+    for name, content in [("a", "x"), ("b", "x"), ("c", "y")]:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    assert digest(tmp_path / "a") == digest(tmp_path / "b") != digest(tmp_path / "c")

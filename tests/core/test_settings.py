@@ -1,0 +1,160 @@
+"""Wrong settings fail at once, in one line that names the key, what came and what is allowed."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from pydantic import Field, ValidationError
+
+from ppl.core.errors import InputError
+from ppl.core.settings import Settings, check, read_params, section
+from ppl.training.weak_augment import WeakAugmentSettings
+
+
+class Inner(Settings):
+    depth: int
+
+
+class Example(Settings):
+    rate: Annotated[float, Field(gt=0, le=1)]
+    steps: int
+    name: str | None
+    inner: Inner
+    scales: list[float]
+
+
+GOOD: dict[str, Any] = {
+    "rate": 0.5,
+    "steps": 3,
+    "name": None,
+    "inner": {"depth": 1},
+    "scales": [1.0],
+}
+
+
+def message_of(changes: dict[str, Any]) -> str:
+    with pytest.raises(InputError) as raised:
+        check("example", GOOD | changes, Example)
+    return str(raised.value)
+
+
+def test_good_values_come_through_unchanged() -> None:
+    assert check("example", GOOD, Example).model_dump() == GOOD
+
+
+def test_a_whole_number_is_a_fraction_too() -> None:
+    assert check("example", GOOD | {"rate": 1}, Example).rate == 1.0
+
+
+def test_settings_do_not_change_after_reading() -> None:
+    settings = check("example", GOOD, Example)
+    with pytest.raises(ValidationError):
+        settings.steps = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"steps": 3.0}, ["example.steps", "3.0 (float)", "integer"]),
+        ({"steps": True}, ["example.steps", "True (bool)", "integer"]),
+        ({"steps": "3"}, ["example.steps", "'3' (str)", "integer"]),
+        ({"rate": True}, ["example.rate", "True (bool)", "number"]),
+        ({"rate": None}, ["example.rate", "None", "number"]),
+        ({"rate": float("nan")}, ["example.rate", "nan (float)", "finite"]),
+        ({"rate": float("inf")}, ["example.rate", "inf (float)"]),
+        ({"rate": 0.0}, ["example.rate", "0.0 (float)", "greater than 0"]),
+        ({"rate": 2}, ["example.rate", "2 (int)", "less than or equal to 1"]),
+        ({"rate": "1e-3"}, ["example.rate", "'1e-3' (str)", "write 0.001"]),
+        ({"inner": {"depth": "x"}}, ["example.inner.depth", "'x' (str)", "integer"]),
+        ({"inner": None}, ["example.inner", "None"]),
+        ({"scales": [1.0, "x"]}, ["example.scales[1]", "'x' (str)", "number"]),
+        ({"raet": 1}, ["example.raet", "unknown key", "did you mean rate?", "rate, steps, name"]),
+        ({"Zz-9 z": 1}, ["example.Zz-9 z", "unknown key", "rate, steps, name"]),
+        ({"rate-": 1}, ["example.rate-", "did you mean rate?"]),
+        ({"inner": {"depth": 1, "dept": 2}}, ["example.inner.dept", "did you mean depth?"]),
+        ({1: 2}, ["example", "1 (int)", "strings"]),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_helps(changes: dict[Any, Any], parts: list[str]) -> None:
+    message = message_of(changes)
+    assert len(message.splitlines()) == 1
+    for part in ["params.yaml", *parts]:
+        assert part in message
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "fast"])
+def test_text_that_is_no_finite_number_gets_no_hint_to_write_it(text: str) -> None:
+    assert "write" not in message_of({"rate": text})
+
+
+def test_a_missing_key_is_named() -> None:
+    values = {key: value for key, value in GOOD.items() if key != "steps"}
+    with pytest.raises(InputError, match=r"example\.steps: missing"):
+        check("example", values, Example)
+
+
+def test_each_wrong_key_has_its_line() -> None:
+    message = message_of({"rate": 7, "steps": "x", "more": 1})
+    assert len(message.splitlines()) == 3
+    assert all(key in message for key in ["example.rate", "example.steps", "example.more"])
+
+
+def test_values_that_contradict_each_other_say_so() -> None:
+    values = {
+        "scale_min": 2.0,
+        "scale_max": 0.5,
+        "flip_probability": 0.5,
+        "vertical_flip_probability": 0.5,
+    }
+    with pytest.raises(InputError, match=r"scale_min 2.0 is above scale_max 0.5; swap them"):
+        check("weak_augment", values, WeakAugmentSettings)
+
+
+def write(folder: Path, content: bytes) -> Path:
+    file = folder / "params.yaml"
+    file.write_bytes(content)
+    return file
+
+
+def test_a_section_is_read_and_checked(tmp_path: Path) -> None:
+    file = write(tmp_path, b"seed: 3\ninner:\n  depth: 2\n")
+    assert section("seed", int, file=file) == 3
+    assert section("inner", Inner, file=file) == Inner(depth=2)
+
+
+def test_yaml_reads_an_exponent_without_a_point_as_text_and_the_error_says_so(
+    tmp_path: Path,
+) -> None:
+    file = write(tmp_path, b"rate: 1e-3\n")
+    with pytest.raises(InputError, match=r"rate: got '1e-3' .*write 0.001"):
+        section("rate", float, file=file)
+
+
+def test_a_missing_section_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path, b"seed: 3\n")
+    with pytest.raises(InputError, match="section `inner` is missing"):
+        section("inner", Inner, file=file)
+
+
+@pytest.mark.parametrize("value", ["3.0", "true", "'3'", "null", "[3]"])
+def test_a_seed_is_a_whole_number(tmp_path: Path, value: str) -> None:
+    file = write(tmp_path, f"seed: {value}\n".encode())
+    with pytest.raises(InputError, match=r"seed: got .*integer"):
+        section("seed", int, file=file)
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.yaml is missing .*project's root"):
+        read_params(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("content", [b"a: [1\n", b"a:\n\t- 1\n", b"\xff\xfe\xfa", b"a: \xe9\n"])
+def test_a_file_that_is_no_yaml_says_so(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(InputError, match="is not valid YAML"):
+        read_params(write(tmp_path, content))
+
+
+@pytest.mark.parametrize("content", [b"", b"- 1\n", b"text\n"])
+def test_a_file_without_sections_says_so(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(InputError, match="holds no sections"):
+        read_params(write(tmp_path, content))

@@ -1,0 +1,218 @@
+"""Splits by group: all photos of a part in one set, every class in those that need it, folds."""
+
+import itertools
+from collections import Counter, defaultdict
+
+import pytest
+
+from ppl.core.errors import InputError
+from ppl.data.split_lists import ListFile, Lists
+from ppl.data.splits import Split, SplitSettings, make_split
+
+NAMES = ("background", "pore", "scratch", "fray")
+FRACTIONS = ("1/16", "1/8", "1/4", "1/2")
+
+
+def some_parts() -> tuple[dict[str, str], dict[str, frozenset[int]]]:
+    """120 parts of one to six photos; fray is on three of them; 12 parts have bare photos too."""
+    groups, defects = {}, {}
+    for part in range(120):
+        fray = part in (17, 55, 93)
+        classes = {3} if fray else {1} if part % 5 == 0 else {2} if part % 11 == 0 else set()
+        for photo in range(1 + part % 6):
+            id = f"{photo}/part{part:03d}"
+            groups[id] = f"part{part:03d}"
+            # a defect need not be seen on every photo
+            defects[id] = frozenset(classes if photo % 3 == 0 else ())
+    for part in range(0, 120, 10):
+        groups[f"bare/part{part:03d}"] = f"part{part:03d}"
+    for number in range(30):
+        groups[f"new/{number}"] = f"new{number // 3}"
+    return groups, defects
+
+
+GROUPS, DEFECTS = some_parts()
+
+
+def settings(**changes: object) -> SplitSettings:
+    values: dict[str, object] = {
+        "by": "auto",
+        "labeled_fraction": "1/4",
+        "test_fraction": 0.2,
+        "validation_fraction": 0.25,
+        "folds": 0,
+        "fold": 1,
+        "use_published_test": True,
+        "lists": "data/lists",
+    }
+    return SplitSettings(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def split(seed: int = 0, **changes: object) -> Split:
+    arguments: dict[str, object] = {
+        "image_paths": {id: f"{id}.png" for id in GROUPS},
+        "defect_classes": DEFECTS,
+        "groups": GROUPS,
+        "published_test": (),
+        "lists": None,
+        "class_names": NAMES,
+    }
+    for name in list(arguments):
+        arguments[name] = changes.pop(name, arguments[name])
+    return make_split(**arguments, settings=settings(**changes), seed=seed)  # type: ignore[arg-type]
+
+
+def sets(found: Split) -> dict[str, tuple[str, ...]]:
+    return {name: getattr(found, name) for name in ("labeled", "validation", "unlabeled", "test")}
+
+
+def shown(ids: tuple[str, ...]) -> set[int]:
+    return set().union(*(DEFECTS[id] for id in ids))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("fraction", FRACTIONS)
+def test_no_part_is_in_two_sets(fraction: str, seed: int) -> None:
+    found = split(seed, labeled_fraction=fraction)
+    assert found.by == "group"
+    where = defaultdict(set)
+    for name, ids in sets(found).items():
+        assert ids
+        for id in ids:
+            where[GROUPS[id]].add(name)
+    assert all(len(names) == 1 for names in where.values())
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("fraction", FRACTIONS)
+def test_labeled_and_test_show_every_class(fraction: str, seed: int) -> None:
+    found = split(seed, labeled_fraction=fraction, validation_fraction=0.0)
+    assert shown(found.labeled) == shown(found.test) == {1, 2, 3}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_are_of_images(seed: int) -> None:
+    largest = max(Counter(GROUPS.values()).values())
+    found = split(seed, validation_fraction=0.0)
+    assert abs(len(found.test) - 0.2 * len(DEFECTS)) <= largest / 2
+    pool = len(DEFECTS) - len(found.test)
+    assert abs(len(found.labeled) - pool / 4) <= largest / 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_smaller_fractions_are_nested_in_larger_ones(seed: int) -> None:
+    found = [split(seed, labeled_fraction=fraction) for fraction in FRACTIONS]
+    for smaller, larger in itertools.pairwise(found):
+        assert smaller.test == larger.test
+        assert set(smaller.validation) <= set(larger.validation)
+        assert set(smaller.labeled) <= set(larger.labeled) | set(larger.validation)
+
+
+def test_photos_without_masks_of_labeled_or_tested_parts_are_left_out() -> None:
+    found = split()
+    taken = {GROUPS[id] for id in (*found.labeled, *found.validation, *found.test)}
+    bare = {id for id in GROUPS if id not in DEFECTS}
+    others = {id for id in bare if GROUPS[id] in taken}
+    assert others
+    assert bare - set(found.unlabeled) == others
+    [note] = found.notes
+    assert note.startswith(f"{len(others)} images without masks are left out, e.g. bare/part")
+
+
+def test_input_order_does_not_matter() -> None:
+    backwards = split(
+        groups=dict(reversed(GROUPS.items())),
+        image_paths={id: f"{id}.png" for id in reversed(GROUPS)},
+        defect_classes=dict(reversed(DEFECTS.items())),
+    )
+    assert backwards == split()
+
+
+def test_masks_of_test_decide_nothing_once_test_is_listed() -> None:
+    test = split().test
+    listed = Lists(None, None, ListFile("val.txt", tuple(enumerate(test, start=1))))
+    other = {id: frozenset({1, 2, 3}) if id in test else DEFECTS[id] for id in DEFECTS}
+    assert split(lists=listed) == split(lists=listed, defect_classes=other)
+
+
+def test_every_image_is_tested_in_one_fold() -> None:
+    folds = [split(folds=5, fold=fold) for fold in range(1, 6)]
+    tested = [id for found in folds for id in found.test]
+    assert sorted(tested) == sorted(DEFECTS)
+    sizes = [len(found.test) for found in folds]
+    assert max(sizes) - min(sizes) <= 6
+    for found in folds:
+        assert {GROUPS[id] for id in found.test}.isdisjoint(GROUPS[id] for id in found.unlabeled)
+        assert {1, 2} <= shown(found.test)
+
+
+def test_folds_of_single_images_cover_them_once() -> None:
+    tested = [id for fold in (1, 2, 3) for id in split(by="image", folds=3, fold=fold).test]
+    assert sorted(tested) == sorted(DEFECTS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"folds": 1}, "leaves nothing"),
+        ({"folds": 3, "fold": 4}, "none of the 3"),
+        ({"fold": 2}, "none"),
+    ],
+)
+def test_impossible_folds_are_refused(changes: dict[str, object], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        settings(**changes)
+
+
+def test_more_folds_than_parts_are_refused() -> None:
+    four = {id: f"part{number % 4}" for number, id in enumerate(GROUPS)}
+    tested = [split(groups=four, folds=4, fold=fold).test for fold in range(1, 5)]
+    assert sum(map(len, tested)) == len(DEFECTS)
+    # the last photo of four parts of about equal size lies in the middle of no ninth
+    with pytest.raises(
+        InputError, match=r"set 1 of 9 would be empty.*of 4 parts.*lower split\.folds"
+    ):
+        split(groups=four, folds=9, fold=9)
+
+
+def test_a_class_on_too_few_parts_is_named_with_the_way_out() -> None:
+    two = {
+        id: classes - {3} if GROUPS[id] == "part017" else classes for id, classes in DEFECTS.items()
+    }
+    with pytest.raises(InputError) as caught:
+        split(defect_classes=two)
+    assert "fray is on photos of 2 groups alone (part055, part093), too few for the 3 sets" in str(
+        caught.value
+    )
+    assert "split.by: image" in str(caught.value)
+    assert shown(split(defect_classes=two, by="image").labeled)
+    # where all masks are used, the unlabeled images have none: two sets need the class
+    split(defect_classes=two, labeled_fraction=1)
+
+
+def test_what_decides() -> None:
+    lists = Lists(None, None, ListFile("val.txt", ((1, "0/part001.png"),)))
+    assert split().by == "group"
+    assert split(groups={}).by == "image"
+    assert split(lists=lists).by == "lists"
+    found = split(lists=lists, by="group")
+    assert found.by == "group"
+    assert "the lists in data/lists are not used" in found.notes[0]
+    with pytest.raises(InputError, match=r"put a groups\.csv beside images/"):
+        split(groups={}, by="group")
+    with pytest.raises(InputError, match="holds none"):
+        split(by="lists")
+    with pytest.raises(InputError, match="names them already"):
+        split(lists=lists, folds=2)
+
+
+def test_a_published_test_part_is_used_unless_it_shows_trained_parts() -> None:
+    parts = {f"part{number:03d}" for number in range(0, 120, 4)}
+    whole = [id for id in DEFECTS if GROUPS[id] in parts]
+    found = split(published_test=whole)
+    assert set(found.test) == set(whole)
+    torn = [id for id in whole if id != "0/part004"]
+    leaking = split(published_test=torn)
+    assert leaking.test == split().test
+    assert "test is drawn by group" in leaking.notes[0]
+    assert set(split(published_test=torn, by="image").test) == set(torn)

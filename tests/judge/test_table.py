@@ -1,0 +1,77 @@
+"""The printed table: a row a model, in percent, undefined scores as a dash."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ppl.core.errors import InputError
+from ppl.judge.table import read_scores, score_table
+
+SCORES = {
+    "miou": 0.5,
+    "miou_low": 0.4,
+    "miou_high": 0.6,
+    "iou": {"background": 0.75, "crack": None},
+    "parts": {"background": 30, "crack": 10},
+    "few_parts": 10,
+    "image_auroc": 0.9,
+    "image_miss_rate": 0.25,
+    "image_recall": 1.0,
+    "image_false_alarm_rate": None,
+    "defect_recall": 0.5,
+    "false_alarms_per_image": 1.5,
+    "calibration_error": 0.01,
+}
+
+
+def test_rows_are_models_and_undefined_is_a_dash() -> None:
+    student = SCORES | {"gain": 0.0, "gain_low": -0.02, "gain_high": 0.031}
+    lines = score_table({"teacher": SCORES, "final": student}).splitlines()
+    assert re.split(r"  +", lines[0]) == [
+        "model",
+        "mIoU (interval)",
+        "gain over teacher",
+        "background",
+        "crack",
+    ]
+    assert re.split(r"  +", lines[1]) == ["teacher", "50.0 (40.0-60.0)", "-", "75.0", "-"]
+    assert re.split(r"  +", lines[2])[2] == "+0.0 (-2.0 to +3.1)"
+    assert re.split(r"  +", lines[5]) == [
+        "teacher",
+        "90.0",
+        "25.0",
+        "100.0",
+        "-",
+        "50.0",
+        "150.0",
+        "1.0",
+    ]
+    assert lines[3] == ""
+    assert len(lines) == 7
+
+
+def test_a_model_in_anothers_place_is_named() -> None:
+    lines = score_table({"teacher": SCORES, "final": SCORES | {"fallen_back_to": "teacher"}})
+    assert lines.splitlines()[-1] == "final: teacher in its place (fall_back)"
+    assert "fall_back" not in score_table({"teacher": SCORES, "final": SCORES})
+
+
+def test_a_class_on_few_parts_is_marked_and_an_undefined_score_explained() -> None:
+    few = SCORES | {"few_parts": 11, "image_auroc": None, "undefined": {"image_auroc": "no defect"}}
+    lines = score_table({"final": few}).splitlines()
+    assert lines[0].endswith("crack*")
+    assert lines[2] == "* fewer than 11 test parts show it"
+    assert lines[-1] == "undefined: no defect"
+
+
+def test_a_copycat_has_pixels_alone() -> None:
+    copycat = {key: value for key, value in SCORES.items() if "image" not in key}
+    lines = score_table({"copycat": copycat, "final": SCORES}).splitlines()
+    names = [line.split()[0] for line in lines if line]
+    assert names == ["model", "copycat", "final", "model", "final"]
+
+
+def test_missing_scores_say_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no scores at .*final\.json: run `dvc repro` first"):
+        read_scores([tmp_path / "final.json"])

@@ -1,0 +1,85 @@
+"""Every stage's entry point in one process, on somebody's own data: a few masks, many images."""
+
+import importlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from ppl.core.declared import _filled_in, declared
+from ppl.core.settings import read_params
+from tests.pipeline.project import ROOT, TINY, edit_params
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+def draw_own_data(folder: Path, *, annotated: int, bare: int) -> None:
+    draws = np.random.default_rng(0)
+    for number in range(annotated + bare):
+        image = folder / "images" / f"line {number % 2}" / f"part {number}.jpg"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        pixels = draws.integers(0, 120, (40 + number % 3, 48), dtype=np.uint8)
+        pixels[5:20, 8:30] += 100 if number % 3 else 0
+        Image.fromarray(pixels).save(image)
+        if number < annotated:
+            mask = np.zeros(pixels.shape, dtype=np.uint8)
+            mask[5:20, 8:30] = number % 3
+            target = folder / "masks" / f"line {number % 2}" / f"part {number}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask).save(target)
+
+
+def run_stage(name: str) -> None:
+    """What `dvc repro` does for one stage, without the process."""
+    command = _filled_in(STAGES[name]["cmd"], read_params())
+    arguments = {
+        option.replace("-", "_"): Path(quoted or plain)
+        for option, quoted, plain in re.findall(r'--([a-z0-9-]+) (?:"([^"]+)"|(\S+))', command)
+    }
+    importlib.import_module(f"stages.{name}").main(**arguments)
+
+
+@pytest.mark.parametrize("starts", [("fresh", "labeler"), ("labeler", "fresh")])
+def test_own_data_with_few_masks_goes_all_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starts: tuple[str, str]
+) -> None:
+    draw_own_data(tmp_path / "data" / "raw" / "my parts", annotated=15, bare=9)
+    for name in ("ppl", "stages"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "data" / "lists").mkdir()
+    edit_params(tmp_path, TINY)
+    own = {"name": "folder", "root": "data/raw/my parts", "classes": ["background", "dent", "rust"]}
+    edit_params(
+        tmp_path,
+        {
+            "data": own,
+            # all masks outside test are used, so no unlabeled image has a hidden one
+            "split": {"labeled_fraction": 1, "validation_fraction": 0.0},
+            "selection": {"by": "last"},
+            "retrain_reliable": {"start": starts[0]},
+            "retrain_final": {"start": starts[1]},
+        },
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    for name in STAGES:
+        run_stage(name)
+        for path in declared(name).inputs:
+            assert path.exists(), f"{name} depends on {path}, which no stage before it left"
+
+    scores = json.loads((tmp_path / "metrics" / "final.json").read_text(encoding="utf-8"))
+    assert list(scores["iou"]) == ["background", "dent", "rust"]
+    assert 0 <= scores["miou"] <= 1
+    pseudo = json.loads((tmp_path / "metrics" / "pseudo_masks.json").read_text(encoding="utf-8"))
+    assert pseudo["hard_by_teacher"]["images"] == 0
+    assert pseudo["hard_by_teacher"]["miou"] is None
+    assert json.loads((tmp_path / "metrics" / "plots" / "reliability.json").read_text()) == []
+    masks = sorted((tmp_path / "data" / "pseudo").rglob("*.png"))
+    assert len(masks) == 9

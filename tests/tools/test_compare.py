@@ -1,0 +1,172 @@
+"""Experiments over label fractions: which belong together, what the table says, what is drawn."""
+
+import csv
+import re
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from ppl.tools.compare import Run, groups, points, read_runs, table, write_csv
+from ppl.tools.fraction_plot import fraction_plot, gain_areas, write_png
+
+
+def data(fraction: object, *, seed: int = 0, momentum: float = 0.9, final: float = 0.5) -> Any:
+    """What `dvc exp show --json` says of one experiment."""
+    params = {
+        "seed": seed,
+        "split": {"labeled_fraction": fraction, "test_fraction": 0.25},
+        "optimizer": {"momentum": momentum},
+        "model": {"options": {}},
+    }
+    scores = {"teacher": 0.4, "student_1": 0.45, "final": final}
+    return {
+        "params": {"params.yaml": {"data": params}},
+        "metrics": {
+            **{
+                f"metrics/{model}.json": {
+                    "data": {
+                        "miou": miou,
+                        "miou_low": miou - 0.05,
+                        "miou_high": miou + 0.04,
+                        **(
+                            {"gain": miou - 0.4, "gain_low": 0.0125, "gain_high": 0.2}
+                            if model != "teacher"
+                            else {}
+                        ),
+                    }
+                }
+                for model, miou in scores.items()
+            },
+            "metrics/pseudo_masks.json": {"data": {"hard": {}}},
+        },
+    }
+
+
+def experiment(name: str, found: Any, state: str | None = None) -> dict[str, Any]:
+    executor = {"state": state} if state else None
+    return {"revs": [{"rev": "f" * 40, "name": name, "data": found}], "executor": executor}
+
+
+def shown(*experiments: dict[str, Any], workspace: Any = None) -> list[dict[str, Any]]:
+    return [
+        {"rev": "workspace", "name": None, "data": workspace, "experiments": None},
+        {"rev": "c" * 40, "name": "main", "data": None, "experiments": list(experiments)},
+    ]
+
+
+def test_rows_are_label_fractions_in_order_of_size() -> None:
+    runs, without = read_runs(
+        shown(
+            experiment("a", data("1/2")), experiment("b", data("1/8")), experiment("c", data(0.25))
+        )
+    )
+    [(title, members)] = groups(runs)
+    assert title == ""
+    header, *rows = table(members).splitlines()
+    assert re.split(r"  +", header) == [
+        "labeled",
+        "teacher",
+        "student_1",
+        "final",
+        "gain of final",
+        "experiment",
+    ]
+    assert [row.split()[0] for row in rows] == ["1/8", "1/4", "1/2"]
+    assert "40.0 (35.0-44.0)" in rows[0]
+    assert re.split(r"  +", rows[0])[4:] == ["+10.0 (+1.2 to +20.0)", "b"]
+    assert without == []
+
+
+def test_other_settings_get_a_table_of_their_own_named_by_what_differs() -> None:
+    runs, _ = read_runs(
+        shown(
+            experiment("a", data("1/8")),
+            experiment("b", data("1/4")),
+            experiment("c", data("1/8", momentum=0.5)),
+        )
+    )
+    found = groups(runs)
+    assert [(title, [run.name for run in members]) for title, members in found] == [
+        ("optimizer.momentum=0.9", ["a", "b"]),
+        ("optimizer.momentum=0.5", ["c"]),
+    ]
+
+
+def test_seeds_share_a_table_and_are_named_in_it() -> None:
+    runs, _ = read_runs(
+        shown(experiment("a", data("1/8", seed=1)), experiment("b", data("1/8", seed=0, final=0.6)))
+    )
+    [(_, members)] = groups(runs)
+    rows = table(members).splitlines()
+    assert rows[0].split()[:2] == ["labeled", "seed"]
+    assert [row.split()[:2] for row in rows[1:]] == [["1/8", "0"], ["1/8", "1"]]
+
+
+def test_a_commit_counts_where_no_experiment_has_its_settings_and_the_workspace_never() -> None:
+    experiments = shown(experiment("a", data("1/8")), workspace=data("1/2"))
+    experiments[1]["data"] = data("1/4")
+    assert [run.name for run in read_runs(experiments)[0]] == ["a", "main"]
+    experiments[1]["data"] = data("1/8", final=0.6)
+    assert [run.name for run in read_runs(experiments)[0]] == ["a"]
+
+
+def test_an_experiment_that_was_queued_twice_counts_once() -> None:
+    runs, _ = read_runs(shown(experiment("a", data("1/8")), experiment("b", data("1/8"))))
+    assert [run.name for run in runs] == ["a"]
+
+
+def test_what_has_not_succeeded_has_no_scores_though_dvc_shows_those_of_its_commit() -> None:
+    runs, without = read_runs(
+        shown(
+            experiment("a", data("1/8"), "success"),
+            experiment("b", None, "queued"),
+            experiment("c", data("1/4"), "failed"),
+            experiment("d", data("1/2"), "running"),
+        )
+    )
+    assert [run.name for run in runs] == ["a"]
+    assert without == ["b: queued", "c: failed", "d: running"]
+
+
+def test_the_csv_has_a_row_a_run_and_model(tmp_path: Path) -> None:
+    runs, _ = read_runs(shown(experiment("a", data("1/8"))))
+    write_csv(tmp_path / "scores.csv", runs)
+    rows = list(csv.DictReader((tmp_path / "scores.csv").open(encoding="utf-8")))
+    assert [row["model"] for row in rows] == ["teacher", "student_1", "final"]
+    assert rows[0]["labeled_fraction"] == "0.125"
+    assert float(rows[2]["miou"]) == 0.5
+    assert rows[0]["gain"] == ""
+
+
+def test_the_shaded_area_changes_its_side_where_the_lines_cross() -> None:
+    means = {"teacher": {0.1: 40.0, 1.0: 40.0}, "final": {0.1: 30.0, 1.0: 60.0}}
+    corners = gain_areas(means)
+    assert [corner["side"] for corner in corners] == ["loss 0.0"] * 2 + ["gain 0.1"] * 2
+    # a third of the way in log x: 0.1 * 10 ** (1/3)
+    assert corners[1]["x"] == corners[2]["x"] == pytest.approx(0.1 * 10 ** (1 / 3))
+    assert corners[1]["teacher"] == corners[1]["final"] == pytest.approx(40.0)
+
+
+@pytest.mark.parametrize("fractions", [["1/8"], ["1/8", "1/4", "1/2"]])
+def test_the_plot_is_drawn_with_a_panel_a_table(tmp_path: Path, fractions: list[str]) -> None:
+    runs, _ = read_runs(
+        shown(*(experiment(f, data(f, final=0.3 + 0.4 * float(Fraction(f)))) for f in fractions))
+    )
+    write_png(tmp_path / "plot.png", fraction_plot(points("", runs)))
+    with Image.open(BytesIO((tmp_path / "plot.png").read_bytes())) as picture:
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20) or []}
+    # the lines of teacher, student 1 and final
+    assert {(154, 165, 177), (76, 155, 232), (217, 72, 15)} <= colours
+    two = [*points("one", runs), *points("other", runs)]
+    assert len(fraction_plot(two)["concat"]) == 2
+
+
+def test_a_run_without_a_defined_score_leaves_a_gap() -> None:
+    scores = {model: {"miou": None, "miou_low": None, "miou_high": None} for model in ("teacher",)}
+    scores |= {model: {**scores["teacher"], "gain": None} for model in ("student_1", "final")}
+    run = Run("a", {"split.labeled_fraction": "1/8", "seed": 0}, scores)
+    assert points("", [run]) == []

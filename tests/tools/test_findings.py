@@ -1,0 +1,152 @@
+"""The sentences at the head of the report: each follows from the numbers, and none overstates."""
+
+from typing import Any
+
+import pytest
+
+from ppl.tools.findings import Finding, Verdict, findings
+
+FINAL = {
+    "miou": 0.42,
+    "miou_low": 0.38,
+    "miou_high": 0.46,
+    "gain": 0.04,
+    "gain_low": 0.01,
+    "gain_high": 0.06,
+    "image_miss_rate": 0.125,
+    "parts": {"background": 90, "crack": 30},
+    "few_parts": 10,
+}
+SEEN_NONE = {"by_name": 0, "by_content": 0}
+
+
+def said(
+    final: dict[str, Any] | None = None,
+    *,
+    copycat: float | None = 0.2,
+    seen: dict[str, int | None] = SEEN_NONE,
+    confidence: float = 0.95,
+    unlabeled_batch: int = 2,
+) -> list[Finding]:
+    scores_of = {"copycat": FINAL | {"miou": copycat}, "final": FINAL | (final or {})}
+    return said_of(scores_of, seen=seen, confidence=confidence, unlabeled_batch=unlabeled_batch)
+
+
+def said_of(
+    scores_of: dict[str, dict[str, Any]],
+    *,
+    seen: dict[str, int | None] = SEEN_NONE,
+    confidence: float = 0.95,
+    unlabeled_batch: int = 2,
+) -> list[Finding]:
+    return findings(
+        scores_of,
+        {"test_images": 200, "split_by": "group", "test_images_seen_in_training": seen},
+        confidence=confidence,
+        false_alarm_rate=0.05,
+        unlabeled_batch=unlabeled_batch,
+    )
+
+
+def about(found: list[Finding], words: str) -> Finding:
+    (finding,) = [each for each in found if words in each.text]
+    return finding
+
+
+@pytest.mark.parametrize(("name", "verdict"), [("final", Verdict.BAD), ("copycat", Verdict.NOTE)])
+def test_a_model_in_anothers_place_is_named(name: str, verdict: Verdict) -> None:
+    scores_of = dict.fromkeys(("copycat", "final"), FINAL)
+    scores_of[name] = FINAL | {"fallen_back_to": "teacher"}
+    found = about(said_of(scores_of), "(fall_back)")
+    assert found.verdict is verdict
+    assert f"what is called {name} here is teacher" in found.text
+    assert not [each for each in said() if "fall_back" in each.text]
+
+
+def test_students_without_unlabeled_images_are_called_so() -> None:
+    words = "without the unlabeled images (unlabeled_batch is 0)"
+    assert about(said(unlabeled_batch=0), words).verdict is Verdict.NOTE
+    assert not [each for each in said() if words in each.text]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "words"),
+    [
+        (0.01, 0.06, Verdict.GOOD, "better than its teacher, +4.0 (+1.0 to +6.0) points"),
+        (-0.06, -0.01, Verdict.BAD, "worse than its teacher"),
+        (-0.01, 0.06, Verdict.NOTE, "Whether it is better than its teacher is open"),
+        (0.0, 0.06, Verdict.NOTE, "is open"),
+        (0.0, 0.0, Verdict.NOTE, "it finds what its teacher finds"),
+    ],
+)
+def test_a_gain_is_good_only_where_its_interval_lies_above_zero(
+    low: float, high: float, verdict: Verdict, words: str
+) -> None:
+    found = about(said({"gain_low": low, "gain_high": high}), "final student reaches")
+    assert found.verdict is verdict
+    assert words in found.text
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict"),
+    [
+        ({"by_name": 0, "by_content": 0}, Verdict.GOOD),
+        ({"by_name": None, "by_content": 0}, Verdict.GOOD),
+        ({"by_name": None, "by_content": 8}, Verdict.NOTE),
+        ({"by_name": 20, "by_content": 0}, Verdict.BAD),
+        ({"by_name": 0, "by_content": 150}, Verdict.NOTE),
+        ({"by_name": None, "by_content": 150}, Verdict.BAD),
+    ],
+)
+def test_seen_parts_are_bad_and_look_alikes_only_where_no_name_clears_them(
+    seen: dict[str, int | None], verdict: Verdict
+) -> None:
+    assert about(said(seen=seen), "Of 200 test images").verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("copycat", "verdict"),
+    [(0.2, Verdict.GOOD), (0.38, Verdict.BAD), (0.5, Verdict.BAD)],
+)
+def test_a_copycat_within_the_interval_makes_the_score_worthless(
+    copycat: float, verdict: Verdict
+) -> None:
+    assert about(said(copycat=copycat), "copycat").verdict is verdict
+
+
+def test_classes_on_few_parts_and_undefined_scores_are_named() -> None:
+    reason = "no test image shows a defect"
+    found = said(
+        {
+            "parts": {"background": 90, "crack": 3},
+            "image_miss_rate": None,
+            "undefined": {"image_auroc": reason},
+        }
+    )
+    assert about(found, "crack (3)").verdict is Verdict.NOTE
+    assert about(found, reason).verdict is Verdict.NOTE
+    assert not [each for each in found if "misses" in each.text]
+
+
+def test_a_gain_on_few_parts_is_not_praised() -> None:
+    few = {"parts": {"background": 5, "crack": 3}}
+    assert "on 5 test parts, too few" in about(said(few), "final student reaches").text
+    alone = {**few, "parts": {"background": 1, "crack": 1}, "gain_low": None, "miou_low": None}
+    found = said(alone)
+    assert "on 1 test part, too few" in about(found, "final student reaches").text
+    assert about(found, "copycat").verdict is Verdict.NOTE
+
+
+def test_without_a_defect_in_test_no_score_is_praised() -> None:
+    keys = ("miou", "miou_low", "gain", "gain_low", "gain_high", "image_miss_rate")
+    found = said(
+        {**dict.fromkeys(keys), "undefined": {"miou": "no test image shows a defect"}}, copycat=None
+    )
+    assert about(found, "Undefined: no test image shows a defect.").verdict is Verdict.NOTE
+    assert [each.verdict for each in found].count(Verdict.GOOD) == 1, "that none was seen"
+
+
+def test_the_settings_of_interval_and_threshold_are_said() -> None:
+    found = said(confidence=0.9)
+    assert "(90 % interval)" in about(found, "final student reaches").text
+    assert "at most 5 % of the sound images" in about(found, "misses 12.5 %").text
