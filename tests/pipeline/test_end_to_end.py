@@ -16,7 +16,7 @@ from ppl.network.network import read_origin
 from tests.pipeline.architecture import listed_code
 from tests.pipeline.project import ROOT, copy_project, dvc, edit_params, git, outputs, repro
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+RUNNING = (ROOT / "docs/running.md").read_text(encoding="utf-8")
 
 ALL = [
     "check_settings",
@@ -211,9 +211,9 @@ EDITS: dict[str, object] = {
 }
 
 
-def readme_table() -> dict[str, str]:
-    """Section -> the first stage that a change in it reruns, as the README says it."""
-    rows = re.findall(r"^\| (`.*?`) \| `(\w+)`[^|]* \| [^|]+ \|$", README, flags=re.MULTILINE)
+def documented_reruns() -> dict[str, str]:
+    """Section -> the first stage that a change in it reruns, as docs/running.md says it."""
+    rows = re.findall(r"^\| (`.*?`) \| `(\w+)`[^|]* \| [^|]+ \|$", RUNNING, flags=re.MULTILINE)
     return {name: stage for sections, stage in rows for name in re.findall(r"`(\w+)`", sections)}
 
 
@@ -223,13 +223,13 @@ def changed_stages(workspace: Path) -> list[str]:
     return [stage for stage in ALL[1:] if stage in status]
 
 
-def test_the_table_in_the_readme_covers_every_section(workspace: Path) -> None:
+def test_the_documented_reruns_cover_every_section(workspace: Path) -> None:
     params = yaml.safe_load((workspace / "params.yaml").read_text(encoding="utf-8"))
-    assert set(readme_table()) == set(params) == set(EDITS)
+    assert set(documented_reruns()) == set(params) == set(EDITS)
 
 
 @pytest.mark.parametrize("section", EDITS)
-def test_a_setting_reruns_what_the_readme_says(workspace: Path, section: str) -> None:
+def test_a_setting_reruns_what_the_docs_say(workspace: Path, section: str) -> None:
     file = workspace / "params.yaml"
     before = file.read_text(encoding="utf-8")
     params = yaml.safe_load(before)
@@ -237,7 +237,7 @@ def test_a_setting_reruns_what_the_readme_says(workspace: Path, section: str) ->
     params[section] = params[section] | edit if isinstance(edit, dict) else edit
     file.write_text(yaml.safe_dump(params), encoding="utf-8")
     try:
-        assert changed_stages(workspace)[0] == readme_table()[section]
+        assert changed_stages(workspace)[0] == documented_reruns()[section]
     finally:
         file.write_text(before, encoding="utf-8")
 
