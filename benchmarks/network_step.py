@@ -33,9 +33,11 @@ PRODUCT = 4096
 SIDE = math.isqrt(PRODUCT)
 
 
-def network_of(architecture: str, encoder: str) -> SegmentationNetwork:
+def network_of(
+    architecture: str, encoder: str, options: dict[str, Any] | None = None
+) -> SegmentationNetwork:
     return SegmentationNetwork(
-        architecture, encoder, CLASSES, options={}, mean=[0.5] * 3, std=[0.25] * 3
+        architecture, encoder, CLASSES, options=options or {}, mean=[0.5] * 3, std=[0.25] * 3
     )
 
 

@@ -22,7 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from benchmarks.network_step import (
     write_result,
 )
 from ppl.core import processes
+from ppl.core.seeds import Draws
 from ppl.images.files import write_mask
 from ppl.images.sets import DatasetInfo, Entry, ImageSet, mask_file, read_image_set, write_index
 from ppl.judge.evaluation import EvaluateSettings, evaluate_models
@@ -56,12 +58,18 @@ from ppl.run.launch import memory_settings
 from ppl.students import mean_teacher
 from ppl.students.cutmix import CutMixSettings
 from ppl.students.def_up import RetrainSettings, network_confidence
-from ppl.students.retrain import retrain
+from ppl.students.fall_back import FallBackSettings
+from ppl.students.mean_teacher import MeanTeacher
+from ppl.students.student import StudentImages, StudentSettings, pseudo_labeled, retrain
 from ppl.training import strong_augment
-from ppl.training.loop import ComputeSettings, OptimizerSettings, SelectionSettings
+from ppl.training.compute import ComputeSettings
+from ppl.training.loop import Training
 from ppl.training.loss import PAPER, segmentation_loss
+from ppl.training.optimizer import OptimizerSettings
 from ppl.training.paste import PAPER as NOTHING_PASTED
+from ppl.training.recipe import Recipe
 from ppl.training.sampling import SamplingSettings
+from ppl.training.selection import SelectionSettings
 from ppl.training.supervised import SupervisedSettings, train_supervised
 from ppl.training.weak_augment import WeakAugmentSettings
 
@@ -99,6 +107,9 @@ class Given(argparse.Namespace):
     colour: bool
     precision: str
     compile: bool
+    deterministic: bool
+    mean_teacher: bool
+    block: int | None
     only: list[str] | None
     out: Path | None
     one: str | None
@@ -106,7 +117,12 @@ class Given(argparse.Namespace):
 
 
 def make_images(folder: Path, count: int, size: int, *, colour: bool) -> ImageSet:
-    """A set of `count` images a quarter larger than `size`, each with a mask, most by links."""
+    """A set of `count` images a quarter larger than `size`, each with a mask, most by links.
+
+    One that is there already is taken as it is.
+    """
+    if (folder / "index.json").exists():
+        return read_image_set(folder)
     draws = np.random.default_rng(0)
     side = size * 5 // 4
     entries = []
@@ -142,12 +158,33 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
+def device_of(given: Given) -> torch.device:
+    device = pick_device()
+    torch.use_deterministic_algorithms(given.deterministic, warn_only=True)
+    return device
+
+
+def mean_teacher_of(given: Given) -> mean_teacher.MeanTeacherSettings:
+    return mean_teacher.PAPER.model_copy(update={"enabled": given.mean_teacher})
+
+
+@contextmanager
+def in_place_of_train_step(step: Callable[..., Tensor]) -> Iterator[None]:
+    """Inside, a training's steps are calls of `step`."""
+    real = ppl.training.loop.train_step
+    ppl.training.loop.train_step = step
+    try:
+        yield
+    finally:
+        ppl.training.loop.train_step = real
+
+
 class InTurn:
     """Takes the place of `train_step`: blocks of the stage's steps, of bare ones, of confidence."""
 
     def __init__(self, given: Given, device: torch.device, unlabeled: int) -> None:
         self._device = device
-        self._block = 20 if device.type == "cuda" else 1
+        self._block = given.block or (20 if device.type == "cuda" else 1)
         self._network = network_of(given.architecture, given.encoder).to(device).train()
         self._network.precision = getattr(torch, given.precision)
         if given.compile:
@@ -156,10 +193,13 @@ class InTurn:
         self._masks = torch.randint(CLASSES, (given.batch, given.size, given.size), device=device)
         self._sgd = torch.optim.SGD(self._network.parameters(), lr=0.001, momentum=0.9)
         self._unlabeled = unlabeled
+        self._mean = MeanTeacher(self._network, mean_teacher_of(given))
+        self._labels = given.mean_teacher and unlabeled > 0
         self._real = ppl.training.loop.train_step
         self._steps = 0
         self._began = 0.0
-        self.seconds: dict[str, list[float]] = {"stage": [], "bare": [], "confidence": []}
+        parts = ("stage", "bare", "confidence", "mean_teacher")
+        self.seconds: dict[str, list[float]] = {part: [] for part in parts}
         """Of one step each."""
 
     def __call__(self, *arguments: Any) -> Tensor:
@@ -171,6 +211,8 @@ class InTurn:
             self._time("bare", self._bare_step)
             if self._unlabeled:
                 self._time("confidence", self._confidence)
+            if self._labels:
+                self._time("mean_teacher", self._label)
             self._began = time.perf_counter()
         return loss
 
@@ -189,66 +231,92 @@ class InTurn:
     def _confidence(self) -> None:
         network_confidence(self._network, self._images[: self._unlabeled])
 
+    def _label(self) -> None:
+        self._mean.follow(self._network)
+        self._mean.labels(self._images[: self._unlabeled], self._masks[: self._unlabeled])
+
     def medians(self) -> dict[str, float]:
         """Without the first two blocks, in which memory is fetched and plans are made."""
         return {k: statistics.median(v[2:]) if v[2:] else 0.0 for k, v in self.seconds.items()}
 
 
-def training(given: Given, folder: Path, *, student: bool, weak: WeakAugmentSettings) -> Any:
-    """Rates of one training; `student`: with pseudo-labels, half of the batch each."""
-    device = pick_device()
-    torch.manual_seed(0)
+def trained(
+    given: Given,
+    folder: Path,
+    network: SegmentationNetwork,
+    device: torch.device,
+    *,
+    student: bool,
+    weak: WeakAugmentSettings,
+) -> Training:
+    """One training by its stage's code; `student`: with pseudo-labels, half of the batch each."""
     images = make_images(folder, given.images, given.size, colour=given.colour)
     nothing = images.subset([])
+    half = given.batch // 2
+    recipe = recipe_of(given, weak)
+    if not student:
+        supervised = SupervisedSettings(iterations=given.steps, batch=given.batch, snapshots=2)
+        draws = Draws(0, "teacher")
+        return train_supervised(network, images, nothing, recipe, supervised, draws)
+    taught = StudentImages(images, [pseudo_labeled(images, folder / "masks")], nothing)
+    budget = RetrainSettings(
+        start="fresh",
+        iterations=given.steps,
+        labeled_batch=given.batch - half,
+        unlabeled_batch=half,
+    )
+    settings = StudentSettings(
+        cutmix=CUTMIX,
+        mean_teacher=mean_teacher_of(given),
+        fall_back=FallBackSettings(enabled=False, confidence=0.9, resamples=400),
+    )
+    return retrain(network, taught, recipe, settings, budget, Draws(0, "student"))
+
+
+def recipe_of(given: Given, weak: WeakAugmentSettings) -> Recipe:
+    compute = {"precision": given.precision, "compile": given.compile}
+    return Recipe(
+        image=image_settings(given),
+        weak_augment=weak,
+        strong_augment=strong_augment.PAPER,
+        sampling=SamplingSettings(repeat_below=0.3),
+        paste=NOTHING_PASTED.model_copy(update={"probability": 0.5}),
+        loss=LOSS,
+        optimizer=OPTIMIZER,
+        selection=SelectionSettings(by="last", every=10**9),
+        compute=ComputeSettings.model_validate(compute),
+    )
+
+
+def in_turn(
+    given: Given,
+    folder: Path,
+    network: SegmentationNetwork,
+    device: torch.device,
+    *,
+    student: bool,
+    weak: WeakAugmentSettings,
+) -> dict[str, float]:
+    """Median seconds of a training's step and, in turn with it, of what it is compared with."""
+    blocks = InTurn(given, device, given.batch // 2 if student else 0)
+    with in_place_of_train_step(blocks):
+        trained(given, folder, network, device, student=student, weak=weak)
+    return blocks.medians()
+
+
+def training(given: Given, folder: Path, *, student: bool, weak: WeakAugmentSettings) -> Any:
+    """Rates of one training against the bare network and the machine's largest product."""
+    device = device_of(given)
+    torch.manual_seed(0)
     network = network_of(given.architecture, given.encoder).to(device)
     flops = flops_of(network, torch.rand(given.batch, 3, given.size, given.size, device=device))
-    half = given.batch // 2 if student else 0
-    in_turn = InTurn(given, device, half)
-    ppl.training.loop.train_step = in_turn  # type: ignore[assignment]
-    common: dict[str, Any] = {
-        "image": image_settings(given),
-        "weak": weak,
-        "strong": strong_augment.PAPER,
-        "sampling": SamplingSettings(repeat_below=0.3),
-        "paste": NOTHING_PASTED.model_copy(update={"probability": 0.5}),
-        "loss": LOSS,
-        "optimizer": OPTIMIZER,
-        "selection": SelectionSettings(by="last", every=10**9),
-        "compute": ComputeSettings.model_validate(
-            {"precision": given.precision, "compile": given.compile}
-        ),
-        "seed": 0,
-        "device": device,
-    }
-    if student:
-        budget = RetrainSettings(
-            start="fresh",
-            iterations=given.steps,
-            labeled_batch=given.batch - half,
-            unlabeled_batch=half,
-        )
-        retrain(
-            network,
-            images,
-            nothing,
-            images,
-            [folder / "masks"],
-            cutmix=CUTMIX,
-            mean_teacher=mean_teacher.PAPER,
-            budget=budget,
-            name="student",
-            **common,
-        )
-    else:
-        supervised = SupervisedSettings(iterations=given.steps, batch=given.batch, snapshots=3)
-        train_supervised(network, images, nothing, supervised=supervised, **common)
-    seconds = in_turn.medians()
+    seconds = in_turn(given, folder, network, device, student=student, weak=weak)
     limit = attainable(device, 3)
-    without_confidence = seconds["stage"] - seconds["confidence"]
+    without_passes = seconds["stage"] - seconds["confidence"] - seconds["mean_teacher"]
     return {
         "images_per_second": round(given.batch / seconds["stage"], 2),
         "ms_per_image": {k: round(1000 * s / given.batch, 2) for k, s in seconds.items()},
-        "share_of_bare_step": round(seconds["bare"] / without_confidence, 3),
+        "share_of_bare_step": round(seconds["bare"] / without_passes, 3),
         "gflops": round(flops / seconds["stage"] / 1e9, 1),
         "attainable_gflops": round(limit / 1e9, 1),
         "share_of_attainable": round(flops / seconds["stage"] / limit, 3),
@@ -314,7 +382,7 @@ def prediction(
 
 @torch.no_grad()
 def prediction_against_bare(given: Given, folder: Path, stage: str) -> dict[str, Any]:
-    device = pick_device()
+    device = device_of(given)
     number = {"rank_stability": 3, "pseudo_label": 1, "evaluate": 3}[stage]
     networks = [
         network_of(given.architecture, given.encoder).to(device).eval() for _ in range(number)
@@ -346,10 +414,9 @@ def several(given: Given, folder: Path) -> dict[str, Any]:
     """The final training's rate as these processes together reach it."""
     processes.start()
     mine = folder / str(processes.rank())
-    images = make_images(mine, given.images, given.size, colour=given.colour)
-    device = pick_device()
+    device = device_of(given)
     torch.manual_seed(0)
-    network: SegmentationNetwork = network_of(given.architecture, given.encoder).to(device)
+    network = network_of(given.architecture, given.encoder).to(device)
     stamps: list[float] = []
     real = ppl.training.loop.train_step
 
@@ -358,35 +425,8 @@ def several(given: Given, folder: Path) -> dict[str, Any]:
         stamps.append(time.perf_counter())
         return real(*arguments)
 
-    ppl.training.loop.train_step = step  # type: ignore[assignment]
-    half = given.batch // 2
-    retrain(
-        network,
-        images,
-        images.subset([]),
-        images,
-        [mine / "masks"],
-        image=image_settings(given),
-        weak=WEAK,
-        strong=strong_augment.PAPER,
-        cutmix=CUTMIX,
-        mean_teacher=mean_teacher.PAPER,
-        sampling=SamplingSettings(repeat_below=0.0),
-        paste=NOTHING_PASTED.model_copy(update={"probability": 0.5}),
-        loss=LOSS,
-        optimizer=OPTIMIZER,
-        selection=SelectionSettings(by="last", every=10**9),
-        compute=ComputeSettings(precision="float32", compile=False),
-        budget=RetrainSettings(
-            start="fresh",
-            iterations=given.steps,
-            labeled_batch=given.batch - half,
-            unlabeled_batch=half,
-        ),
-        seed=0,
-        device=device,
-        name="student",
-    )
+    with in_place_of_train_step(step):
+        trained(given, mine, network, device, student=True, weak=WEAK)
     count = processes.count()
     processes.stop()
     intervals = [b - a for a, b in itertools.pairwise(stamps[2:])]
@@ -446,6 +486,14 @@ def main() -> None:
     parser.add_argument("--colour", action="store_true", help="instead of grey images")
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument(
+        "--deterministic",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="algorithms, as the stages have them",
+    )
+    parser.add_argument("--mean-teacher", action="store_true", help="in the student")
+    parser.add_argument("--block", type=int, help="steps timed at once; 1, on a GPU 20")
     parser.add_argument("--only", nargs="+", help="measurements whose name begins so")
     parser.add_argument("--out", type=Path, help="JSON; printed without it")
     parser.add_argument("--one", help=argparse.SUPPRESS)

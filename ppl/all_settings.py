@@ -22,10 +22,12 @@ from ppl.students.cutmix import HARDLY, CutMixSettings, share_that_fits
 from ppl.students.def_up import RetrainSettings
 from ppl.students.fall_back import FallBackSettings
 from ppl.students.mean_teacher import MeanTeacherSettings
-from ppl.training.loop import ComputeSettings, OptimizerSettings, SelectionSettings
+from ppl.training.compute import ComputeSettings
 from ppl.training.loss import LossSettings
+from ppl.training.optimizer import OptimizerSettings
 from ppl.training.paste import PasteSettings
 from ppl.training.sampling import SamplingSettings
+from ppl.training.selection import SelectionSettings
 from ppl.training.strong_augment import StrongAugmentSettings
 from ppl.training.supervised import SupervisedSettings
 from ppl.training.weak_augment import WeakAugmentSettings

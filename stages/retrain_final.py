@@ -5,40 +5,21 @@ from pathlib import Path
 from ppl.core.settings import section
 from ppl.run.stage import run
 from ppl.students.def_up import RetrainSettings
-from ppl.students.student import train_student
+from ppl.students.student import StudentFiles, train_student
 from ppl.training.checkpoint import checkpoint_of
 
 
 def main(
-    *,
-    labeled: Path,
-    validation: Path,
-    unlabeled: Path,
-    dataset: Path,
-    record: Path,
-    encoder: Path,
-    teacher: Path,
-    student_1: Path,
-    reliable_masks: Path,
-    hard_masks: Path,
-    student: Path,
-    curve: Path,
+    files: StudentFiles, *, teacher: Path, student_1: Path, reliable_masks: Path, hard_masks: Path
 ) -> None:
     """Train the final student on the labeled images and both halves."""
     with checkpoint_of("retrain_final") as checkpoint:
         train_student(
             "final",
-            budget=section("retrain_final", RetrainSettings),
-            labeled=labeled,
-            validation=validation,
-            unlabeled=unlabeled,
-            dataset=dataset,
-            record=record,
-            encoder=encoder,
+            files,
+            section("retrain_final", RetrainSettings),
             before=[student_1, teacher],
             masks=[reliable_masks, hard_masks],
-            student=student,
-            curve=curve,
             checkpoint=checkpoint,
         )
 

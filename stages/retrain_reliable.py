@@ -5,38 +5,19 @@ from pathlib import Path
 from ppl.core.settings import section
 from ppl.run.stage import run
 from ppl.students.def_up import RetrainSettings
-from ppl.students.student import train_student
+from ppl.students.student import StudentFiles, train_student
 from ppl.training.checkpoint import checkpoint_of
 
 
-def main(
-    *,
-    labeled: Path,
-    validation: Path,
-    unlabeled: Path,
-    dataset: Path,
-    record: Path,
-    encoder: Path,
-    teacher: Path,
-    reliable_masks: Path,
-    student: Path,
-    curve: Path,
-) -> None:
+def main(files: StudentFiles, *, teacher: Path, reliable_masks: Path) -> None:
     """Train student 1 on the labeled images and the reliable half."""
     with checkpoint_of("retrain_reliable") as checkpoint:
         train_student(
             "student_1",
-            budget=section("retrain_reliable", RetrainSettings),
-            labeled=labeled,
-            validation=validation,
-            unlabeled=unlabeled,
-            dataset=dataset,
-            record=record,
-            encoder=encoder,
+            files,
+            section("retrain_reliable", RetrainSettings),
             before=[teacher],
             masks=[reliable_masks],
-            student=student,
-            curve=curve,
             checkpoint=checkpoint,
         )
 

@@ -1,10 +1,8 @@
 """Random numbers with an owner: each loader and augmentation draws from its own generator."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -26,17 +24,55 @@ def generator(seed: int, *owner: str) -> torch.Generator:
     return torch.Generator().manual_seed(derived_seed(seed, *owner))
 
 
-@dataclass(frozen=True)
-class StatefulGenerator:
-    """A generator that says where it stands as networks and optimizers do, for a checkpoint."""
+class Draws:
+    """The random draws of one owner, say a training: a generator for each name.
 
-    generator: torch.Generator
+    It remembers what it handed out, so it is what a checkpoint keeps of them.
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"state": self.generator.get_state()}
+    Args:
+        owner: whose draws they are, and whose part within: ("student_1", "labeled").
+    """
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.generator.set_state(state["state"])
+    def __init__(self, seed: int, *owner: str) -> None:
+        self._seed = seed
+        self._owner = owner
+        self._given: dict[str, torch.Generator] = {}
+
+    @property
+    def owner(self) -> str:
+        """Whose draws they are."""
+        return self._owner[0]
+
+    def __call__(self, name: str) -> torch.Generator:
+        """The generator of `name`, see `generator`; each has one user."""
+        key = "/".join([*self._owner, name])
+        assert key not in self._given, f"{key} is drawn from already"
+        self._given[key] = generator(self._seed, *self._owner, name)
+        return self._given[key]
+
+    def seed(self, name: str) -> int:
+        """The seed of `name`, for what takes one instead of a generator; not remembered."""
+        return derived_seed(self._seed, *self._owner, name)
+
+    def below(self, part: str) -> "Draws":
+        """The draws of a part of the owner; what they hand out is remembered here, too."""
+        lower = Draws(self._seed, *self._owner, part)
+        lower._given = self._given
+        return lower
+
+    def of_layers(self) -> AbstractContextManager[None]:
+        """Inside, layers that draw globally draw what this owner's seed says."""
+        return global_draws(self._seed, *self._owner, "dropout")
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Where each generator stands, by its name."""
+        return {key: given.get_state() for key, given in self._given.items()}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on where an owner stood that had handed out the same names."""
+        assert state.keys() == self._given.keys(), f"{state.keys()} against {self._given.keys()}"
+        for key, given in self._given.items():
+            given.set_state(state[key])
 
 
 @contextmanager

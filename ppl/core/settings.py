@@ -8,8 +8,9 @@ import contextlib
 import difflib
 import math
 import sys
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -62,6 +63,17 @@ def section(name: str, kind: type[T], *, file: Path = PARAMS_FILE) -> T:
     if name not in params:
         raise InputError(f"{file}: section `{name}` is missing")
     return check(name, params[name], kind, file=file)
+
+
+def sections(kind: type[T]) -> T:
+    """A dataclass whose fields are sections of params.yaml, each read by its name and type.
+
+    Raises:
+        InputError: as `section`.
+    """
+    assert is_dataclass(kind), kind
+    types = get_type_hints(kind)
+    return kind(**{field.name: section(field.name, types[field.name]) for field in fields(kind)})
 
 
 def check(name: str, value: Any, kind: type[T], *, file: Path = PARAMS_FILE) -> T:

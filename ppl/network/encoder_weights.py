@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ppl.core.errors import InputError
+from ppl.core.seeds import Draws
 from ppl.images.sets import write_json
 from ppl.network.network import NetworkSettings, SegmentationNetwork, new_network
 
@@ -54,6 +55,15 @@ def start_from_encoder_weights(network: SegmentationNetwork, folder: Path) -> No
     if file.exists():
         tensors = load_file(file)
         network.encoder.load_state_dict(fit_to_encoder(network.encoder, tensors, source=str(file)))
+
+
+def network_from_encoder(
+    settings: NetworkSettings, classes: int, folder: Path, draws: Draws
+) -> SegmentationNetwork:
+    """A new network for `classes`, its encoder from `folder`, the rest by its owner's seed."""
+    network = new_network(settings, classes, seed=draws.seed("weights"))
+    start_from_encoder_weights(network, folder)
+    return network
 
 
 def read_weights_file(file: Path) -> dict[str, Tensor]:

@@ -5,9 +5,11 @@ import errno
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import torch
 
@@ -19,11 +21,12 @@ from ppl.run.lock import only_run
 
 
 def run(main: Callable[..., None]) -> None:
-    """Call `main` with the paths that its keyword-only parameters name, then exit.
+    """Call `main` with the paths that its parameters name, then exit.
 
-    `def main(*, labeled: Path, out: Path)` becomes `--labeled PATH --out PATH`. dvc.yaml is the
-    only place where those paths stand. An `InputError` is printed alone and ends with status 1, as
-    does a full disk or memory; DVC then records nothing.
+    `def main(*, labeled: Path, out: Path)` becomes `--labeled PATH --out PATH`, and so do the
+    fields of a dataclass of paths: `def main(files: Files)`. dvc.yaml is the only place where those
+    paths stand. An `InputError` is printed alone and ends with status 1, as does a full disk or
+    memory; DVC then records nothing.
 
     Of several processes started by torchrun, each calls `main`, and the first one alone prints,
     holds the lock and watches over inputs.
@@ -32,11 +35,9 @@ def run(main: Callable[..., None]) -> None:
     parser = argparse.ArgumentParser(
         prog=f"python -m stages.{name}", description=main.__doc__, allow_abbrev=False
     )
-    for parameter in inspect.signature(main).parameters:
-        parser.add_argument(
-            "--" + parameter.replace("_", "-"), type=Path, required=True, metavar="PATH"
-        )
-    arguments = vars(parser.parse_args())
+    for path in (path for name, kind in _parameters(main) for path in _paths(name, kind)):
+        parser.add_argument("--" + path.replace("_", "-"), type=Path, required=True, metavar="PATH")
+    given = arguments(main, vars(parser.parse_args()))
     try:
         _stop_unless_code_is_local()
         processes.start()
@@ -44,13 +45,13 @@ def run(main: Callable[..., None]) -> None:
             with only_run(name):
                 guard = Guard(name)
                 processes.wait()
-                main(**arguments)
+                main(**given)
                 processes.wait()
                 guard.stop_if_changed()
         else:
             processes.wait()
             with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
-                main(**arguments)
+                main(**given)
             processes.wait()
         processes.stop()
     except InputError as error:
@@ -72,6 +73,29 @@ def run(main: Callable[..., None]) -> None:
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted. `dvc repro` goes on from here.", file=sys.stderr)
         sys.exit(130)
+
+
+def arguments(main: Callable[..., None], paths: Mapping[str, Path]) -> dict[str, Any]:
+    """What to call `main` with, from a path for each option."""
+
+    def filled(name: str, kind: Any) -> Any:
+        if not is_dataclass(kind):
+            return paths[name]
+        make: Any = kind
+        return make(**{path: paths[path] for path in _paths(name, kind)})
+
+    return {name: filled(name, kind) for name, kind in _parameters(main)}
+
+
+def _parameters(main: Callable[..., None]) -> list[tuple[str, Any]]:
+    """The parameters of `main`, each with its type."""
+    types = get_type_hints(main)
+    return [(name, types[name]) for name in inspect.signature(main).parameters]
+
+
+def _paths(name: str, kind: Any) -> list[str]:
+    """The paths that a parameter stands for: itself, or the fields of a dataclass."""
+    return [field.name for field in fields(kind)] if is_dataclass(kind) else [name]
 
 
 _LESS_MEMORY = (

@@ -3,23 +3,25 @@
 Source: Wu et al., TNNLS 2024; the steps are numbered as in the paper's algorithm.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Generator, Tensor, nn
 
 from ppl.core import processes
+from ppl.core.seeds import Draws
 from ppl.core.settings import Settings
 from ppl.network.confidence import confidence
 from ppl.students.cutmix import CutMixSettings, draw_cutmix, label_efficient_cutmix
 from ppl.students.mean_teacher import MeanTeacher
-from ppl.training.batches import BatchStream, join
-from ppl.training.loss import LossSettings, segmentation_loss
-from ppl.training.paste import Pasting
+from ppl.training.half import Half
+from ppl.training.loss import segmentation_loss
+from ppl.training.recipe import Recipe
 from ppl.training.shared_layers import part_of_batch
+from ppl.training.stream import join
 from ppl.training.strong_augment import StrongAugmentSettings, draw_strong, strong_augment
 
 
@@ -32,9 +34,14 @@ class RetrainSettings(Settings):
     unlabeled_batch: Annotated[int, Field(ge=0)]
     """0: none, so that the student shows what its steps give without the unlabeled images."""
 
+    @property
+    def batch(self) -> int:
+        """Images of a step."""
+        return self.labeled_batch + self.unlabeled_batch
+
     @model_validator(mode="after")
     def _have_a_variance(self) -> "RetrainSettings":
-        if self.labeled_batch + self.unlabeled_batch < 2:
+        if self.batch < 2:
             raise ValueError(
                 "batch normalisation needs two images a step, labeled_batch and unlabeled_batch "
                 "together: raise one of them"
@@ -53,6 +60,8 @@ class Share:
     labeled: Sequence[int]
     """Positions of the labeled images needed, own ones first."""
     own_labeled: int
+    batch: int
+    """Unlabeled images of the step, over all processes: drawn is for all of them."""
     unlabeled: Sequence[int]
     """Positions of the unlabeled images needed, own ones first."""
     partners: Sequence[int]
@@ -73,54 +82,60 @@ def share_of_batch(budget: RetrainSettings, images: range) -> Share:
     return Share(
         labeled=both,
         own_labeled=len(own_labeled),
+        batch=unlabeled,
         unlabeled=needed,
         partners=[both.index(i) for i in pasted],
         neighbours=[needed.index(i) for i in following],
     )
 
 
-def perturb(
-    network: nn.Module,
-    labeled: tuple[Tensor, Tensor],
-    unlabeled: tuple[Tensor, Tensor],
-    strong: StrongAugmentSettings,
-    cutmix: CutMixSettings,
-    share: Share,
-    batch: int,
-    *,
-    strong_draws: Generator,
-    cutmix_draws: Generator,
-) -> tuple[Tensor, Tensor]:
-    """The unlabeled half of a batch after strong augmentation and label-efficient CutMix.
+@dataclass(frozen=True)
+class Perturbation:
+    """What Def-UP does to the unlabeled half of a batch, and what it draws from."""
 
-    Both halves are weakly augmented images (B, C, H, W) in [0, 1] and masks (B, H, W), those that
-    `share` needs; the result has the shapes of its own unlabeled ones. Drawn is for all `batch`
-    unlabeled images. The network is left in the mode it was in.
-    """
-    images, masks = unlabeled
-    size = (images.shape[2], images.shape[3])
-    of_strong = draw_strong(batch, strong, strong_draws)
-    of_strong = [of_strong[i] for i in share.unlabeled]
-    own = len(share.neighbours)
-    if not cutmix.enabled:
-        return strong_augment(images[:own], of_strong[:own]), masks[:own]
-    of_cutmix = draw_cutmix(batch, size, cutmix, cutmix_draws)
-    if not own:
+    strong: StrongAugmentSettings
+    cutmix: CutMixSettings
+    share: Share
+    strong_draws: Generator
+    cutmix_draws: Generator
+
+    def __call__(
+        self,
+        network: nn.Module,
+        labeled: tuple[Tensor, Tensor],
+        unlabeled: tuple[Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Strong augmentation and label-efficient CutMix.
+
+        Both halves are weakly augmented images (B, C, H, W) in [0, 1] and masks (B, H, W), those
+        that `share` needs; the result has the shapes of its own unlabeled ones. The network is left
+        in the mode it was in.
+        """
+        images, masks = unlabeled
+        share, cutmix = self.share, self.cutmix
+        of_strong = draw_strong(share.batch, self.strong, self.strong_draws)
+        of_strong = [of_strong[i] for i in share.unlabeled]
+        own = len(share.neighbours)
+        if not cutmix.enabled:
+            return strong_augment(images[:own], of_strong[:own]), masks[:own]
+        size = (images.shape[2], images.shape[3])
+        of_cutmix = draw_cutmix(share.batch, size, cutmix, self.cutmix_draws)
+        if not own:
+            return images, masks
+        sureness = network_confidence(network, images)
+        if cutmix.order == "after_strong":
+            images = strong_augment(images, of_strong)
+        images, masks = label_efficient_cutmix(
+            (images, masks),
+            labeled,
+            sureness,
+            [of_cutmix[i] for i in share.unlabeled],
+            partners=share.partners,
+            neighbours=share.neighbours,
+        )
+        if cutmix.order == "before_strong":
+            images = strong_augment(images, of_strong[:own])
         return images, masks
-    sureness = network_confidence(network, images)
-    if cutmix.order == "after_strong":
-        images = strong_augment(images, of_strong)
-    images, masks = label_efficient_cutmix(
-        (images, masks),
-        labeled,
-        sureness,
-        [of_cutmix[i] for i in share.unlabeled],
-        partners=share.partners,
-        neighbours=share.neighbours,
-    )
-    if cutmix.order == "before_strong":
-        images = strong_augment(images, of_strong[:own])
-    return images, masks
 
 
 @torch.no_grad()
@@ -134,57 +149,72 @@ def network_confidence(network: nn.Module, images_BCHW: Tensor) -> Tensor:
     return result
 
 
-def def_up_loss(
-    labeled: BatchStream,
-    unlabeled: BatchStream,
-    strong: StrongAugmentSettings,
-    cutmix: CutMixSettings,
-    loss: LossSettings,
-    budget: RetrainSettings,
-    pasting: Pasting,
-    mean_teacher: MeanTeacher | None = None,
-    *,
-    labeled_draws: Generator,
-    strong_draws: Generator,
-    cutmix_draws: Generator,
-) -> Callable[[nn.Module], Tensor]:
-    """A training step's loss: one `segmentation_loss` over [labeled; perturbed unlabeled].
+class DefUp:
+    """A student's `Step`: one `segmentation_loss` over [labeled; perturbed unlabeled].
 
-    The streams give the images that this process's share needs; `mean_teacher` labels the unlabeled
-    ones anew. Then defects are pasted into both halves, as if the images had been taken so.
+    Args:
+        labeled, unlabeled: the images that this process's share needs.
+        share: which those are.
+        mean_teacher: labels the unlabeled ones anew, before defects are pasted into them.
     """
-    whole = budget.labeled_batch + budget.unlabeled_batch
-    mine = processes.own(whole)
-    share = share_of_batch(budget, mine)
 
-    def batch_loss(network: nn.Module) -> Tensor:
-        of_labeled, of_unlabeled = (
-            pasting.draw(half) for half in (budget.labeled_batch, budget.unlabeled_batch)
+    def __init__(
+        self,
+        labeled: Half,
+        unlabeled: Half,
+        share: Share,
+        recipe: Recipe,
+        cutmix: CutMixSettings,
+        draws: Draws,
+        mean_teacher: MeanTeacher | None = None,
+    ) -> None:
+        self.batch = labeled.batch + unlabeled.batch
+        self._labeled = labeled
+        self._unlabeled = unlabeled
+        self._share = share
+        self._strong = recipe.strong_augment
+        self._loss = recipe.loss
+        self._mean_teacher = mean_teacher
+        self._draws = draws
+        self._labeled_draws = draws("strong of labeled")
+        self._perturb = Perturbation(
+            recipe.strong_augment, cutmix, share, draws("strong"), draws("cutmix")
         )
-        labeled_batch = pasting(labeled.next(), of_labeled[share.labeled])
-        pseudo_labeled = unlabeled.next()
-        if mean_teacher is not None:
-            mean_teacher.follow(network)
-            seen = mean_teacher.labels(pseudo_labeled.images, pseudo_labeled.masks)
-            pseudo_labeled = pseudo_labeled._replace(masks=seen)
-        unlabeled_batch = pasting(pseudo_labeled, of_unlabeled[share.unlabeled])
-        images, masks = perturb(
-            network,
-            labeled_batch,
-            unlabeled_batch,
-            strong,
-            cutmix,
-            share,
-            budget.unlabeled_batch,
-            strong_draws=strong_draws,
-            cutmix_draws=cutmix_draws,
-        )
-        given, given_masks = (of[: share.own_labeled] for of in labeled_batch)
-        if strong.of_labeled:
-            drawn = draw_strong(budget.labeled_batch, strong, labeled_draws)
-            given = strong_augment(given, [drawn[i] for i in mine if i < budget.labeled_batch])
-        with part_of_batch(mine, whole):
+
+    @property
+    def waited(self) -> float:
+        """Seconds spent until now waiting for images."""
+        return self._labeled.waited + self._unlabeled.waited
+
+    def __call__(self, network: nn.Module) -> Tensor:
+        """The loss of the next batch."""
+        labeled = self._labeled.next()
+        if self._mean_teacher is None:
+            unlabeled = self._unlabeled.next()
+        else:
+            self._mean_teacher.follow(network)
+            unlabeled = self._unlabeled.next(self._mean_teacher.labels)
+        images, masks = self._perturb(network, labeled, unlabeled)
+        # what is mixed into unlabeled images is the labeled one as it is
+        given, given_masks = (of[: self._share.own_labeled] for of in labeled)
+        mine = processes.own(self.batch)
+        if self._strong.of_labeled:
+            drawn = draw_strong(self._labeled.batch, self._strong, self._labeled_draws)
+            given = strong_augment(given, [drawn[i] for i in mine if i < self._labeled.batch])
+        with part_of_batch(mine, self.batch):
             logits = network(join(given, images))
-        return segmentation_loss(logits, torch.cat([given_masks, masks]), loss)
+        return segmentation_loss(logits, torch.cat([given_masks, masks]), self._loss)
 
-    return batch_loss
+    def _parts(self) -> dict[str, Any]:
+        """All that stands somewhere, by name."""
+        parts = {"draws": self._draws, "labeled": self._labeled, "unlabeled": self._unlabeled}
+        return parts if self._mean_teacher is None else parts | {"mean": self._mean_teacher}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands, for a checkpoint."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another such step stood."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])

@@ -1,39 +1,50 @@
-"""What the two retraining stages share: from prepared folders to a student on disk."""
+"""Phases 4 and 6: from prepared folders to a student on disk, and whether it is kept."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from ppl.core import processes
-from ppl.core.seeds import derived_seed
-from ppl.core.settings import section
+from ppl.core.errors import InputError
+from ppl.core.seeds import Draws
+from ppl.core.settings import section, sections
+from ppl.images.files import read_mask
 from ppl.images.record import read_split_record
-from ppl.images.sets import ImageSet, read_dataset_info, read_image_set
-from ppl.network.encoder_weights import start_from_encoder_weights
+from ppl.images.sets import (
+    Entry,
+    ImageSet,
+    mask_file,
+    masked_ids,
+    read_dataset_info,
+    read_image_set,
+)
+from ppl.network.encoder_weights import network_from_encoder
 from ppl.network.network import (
     NetworkSettings,
     Origin,
     SegmentationNetwork,
     load_network,
-    new_network,
     pick_device,
     read_origin,
     save_network,
 )
 from ppl.network.resize import ImageSettings
 from ppl.students.cutmix import CutMixSettings
-from ppl.students.def_up import RetrainSettings
+from ppl.students.def_up import DefUp, RetrainSettings, share_of_batch
 from ppl.students.fall_back import Counted, FallBackSettings, judge
-from ppl.students.mean_teacher import MeanTeacherSettings
-from ppl.students.retrain import retrain
+from ppl.students.mean_teacher import MeanTeacher, MeanTeacherSettings
 from ppl.training.checkpoint import Checkpoint
 from ppl.training.curve import write_training_curve
-from ppl.training.loop import ComputeSettings, OptimizerSettings, SelectionSettings, State
-from ppl.training.loss import LossSettings
-from ppl.training.paste import PasteSettings
-from ppl.training.sampling import SamplingSettings
-from ppl.training.strong_augment import StrongAugmentSettings
-from ppl.training.validation import validation_counts
-from ppl.training.weak_augment import WeakAugmentSettings
+from ppl.training.half import Half
+from ppl.training.images import Masked, TrainingImages, labeled_images
+from ppl.training.loop import State, Training, train
+from ppl.training.machine import cache_bytes
+from ppl.training.paste import new_pasting
+from ppl.training.recipe import Recipe
+from ppl.training.sampling import labeled_repeats
+from ppl.training.validation import validation_counts, validation_score
 
 UNCHECKED = (
     "{name}: no validation image shows a defect, so whether it is worse than the models before it "
@@ -43,87 +54,184 @@ UNCHECKED = (
 """What to tell the user where `fall_back` has nothing to judge by."""
 
 
+@dataclass(frozen=True)
+class StudentSettings:
+    """The sections of params.yaml that students read beside the `Recipe`, by their names."""
+
+    cutmix: CutMixSettings
+    mean_teacher: MeanTeacherSettings
+    fall_back: FallBackSettings
+
+
+@dataclass(frozen=True)
+class StudentFiles:
+    """What a student is made from: prepared image sets, dataset.json, split.json, the encoder.
+
+    And what is left of it: the model and the curve for plots.
+    """
+
+    labeled: Path
+    validation: Path
+    unlabeled: Path
+    dataset: Path
+    record: Path
+    encoder: Path
+    student: Path
+    curve: Path
+
+
+@dataclass(frozen=True)
+class StudentImages:
+    """What a student learns from, and what chooses it."""
+
+    labeled: ImageSet
+    pseudo_labeled: Sequence[Masked]
+    validation: ImageSet
+
+
 def train_student(
     name: str,
-    *,
+    files: StudentFiles,
     budget: RetrainSettings,
-    labeled: Path,
-    validation: Path,
-    unlabeled: Path,
-    dataset: Path,
-    record: Path,
-    encoder: Path,
+    *,
     before: Sequence[Path],
     masks: Sequence[Path],
-    student: Path,
-    curve: Path,
     checkpoint: Checkpoint,
 ) -> None:
-    """Train a network on L and on the images that have a pseudo-mask in `masks`.
+    """Train a student by params.yaml on L and on the images with a pseudo-mask, and leave it.
 
     Args:
         name: of the student; it owns the random draws and marks the curve.
-        labeled, validation, unlabeled: prepared image sets.
-        dataset: dataset.json.
-        record: split.json.
-        encoder: the folder that `import_encoder` left.
         before: the models that `fall_back` may end with. The first made the newest pseudo-masks,
             and `budget.start` may begin with it.
-        student, curve: what is written.
-        checkpoint: where an interrupted training goes on.
+        masks: folders of pseudo-masks.
 
     Raises:
         InputError: wrong settings, or as `retrain`.
     """
     seed = section("seed", int)
     device = pick_device()
+    model = section("model", NetworkSettings)
+    recipe, settings = sections(Recipe), sections(StudentSettings)
     if budget.start == "labeler":
         network = load_network(before[0], device)
     else:
-        network = new_network(
-            section("model", NetworkSettings),
-            len(read_dataset_info(dataset).classes),
-            seed=derived_seed(seed, name, "weights"),
-        )
-        start_from_encoder_weights(network, encoder)
-    image = section("image", ImageSettings)
-    validated = read_image_set(validation)
+        classes = len(read_dataset_info(files.dataset).classes)
+        network = network_from_encoder(model, classes, files.encoder, Draws(seed, name))
+    validation = read_image_set(files.validation)
+    unlabeled = read_image_set(files.unlabeled)
     training = retrain(
         network.to(device),
-        read_image_set(labeled),
-        validated,
-        read_image_set(unlabeled),
-        masks,
-        image=image,
-        weak=section("weak_augment", WeakAugmentSettings),
-        strong=section("strong_augment", StrongAugmentSettings),
-        cutmix=section("cutmix", CutMixSettings),
-        sampling=section("sampling", SamplingSettings),
-        paste=section("paste", PasteSettings),
-        mean_teacher=section("mean_teacher", MeanTeacherSettings),
-        loss=section("loss", LossSettings),
-        optimizer=section("optimizer", OptimizerSettings),
-        selection=section("selection", SelectionSettings),
-        compute=section("compute", ComputeSettings),
-        budget=budget,
-        seed=seed,
-        device=device,
-        name=name,
-        checkpoint=checkpoint,
+        StudentImages(
+            read_image_set(files.labeled),
+            [pseudo_labeled(unlabeled, folder) for folder in masks],
+            validation,
+        ),
+        recipe,
+        settings,
+        budget,
+        Draws(seed, name),
+        checkpoint,
     )
     kept, origin = training.kept, Origin(name, training.kept_iteration)
-    fall_back = section("fall_back", FallBackSettings)
-    if fall_back.enabled:
+    if settings.fall_back.enabled:
         # as they will be used: the training may have been compiled, or rounded to bfloat16
         after = load_network(before[0], device)
         after.load_state_dict(kept)
-        parts = read_split_record(record).part_of(validated.ids)
-        better = better_before(name, after, before, validated, parts, image, fall_back)
+        parts = read_split_record(files.record).part_of(validation.ids)
+        better = better_before(
+            name, after, before, validation, parts, recipe.image, settings.fall_back
+        )
         if better is not None:
             kept, origin = better
     if processes.is_first():
-        save_network(student, network, kept, origin)
-        write_training_curve(curve, training, model=name)
+        save_network(files.student, network, kept, origin)
+        write_training_curve(files.curve, training, model=name)
+
+
+def retrain(
+    network: SegmentationNetwork,
+    images: StudentImages,
+    recipe: Recipe,
+    settings: StudentSettings,
+    budget: RetrainSettings,
+    draws: Draws,
+    checkpoint: Checkpoint | None = None,
+) -> Training:
+    """Train `network` in place by `DefUp` steps, on the device where it is.
+
+    Args:
+        draws: of the student, which is named as their owner.
+
+    Raises:
+        InputError: no labeled or, where a batch holds such, no pseudo-labeled image, or as `train`
+            and `BatchStream`.
+    """
+    name, classes = draws.owner, network.classes
+    given = labeled_images(images.labeled, recipe.image, recipe.weak_augment, classes)
+    # without unlabeled images in a batch none is read
+    teaching = images.pseudo_labeled if budget.unlabeled_batch else []
+    taught = TrainingImages(teaching, recipe.image, recipe.weak_augment, classes)
+    _stop_without_images(name, len(given), len(taught), budget)
+    device = next(network.parameters()).device
+    share = share_of_batch(budget, processes.own(budget.batch))
+    pasting = new_pasting(given, recipe.paste, draws("paste"), device)
+    memory = cache_bytes()
+    labeled = Half(
+        given,
+        budget.labeled_batch,
+        pasting,
+        draws.below("labeled"),
+        positions=share.labeled,
+        repeats=labeled_repeats(images.labeled, recipe.sampling),
+        memory=memory,
+        device=device,
+    )
+    unlabeled = Half(
+        taught,
+        budget.unlabeled_batch,
+        pasting,
+        draws.below("unlabeled"),
+        positions=share.unlabeled,
+        memory=memory - labeled.bytes_kept,
+        device=device,
+    )
+    relabels = settings.mean_teacher.enabled and budget.unlabeled_batch
+    mean = MeanTeacher(network, settings.mean_teacher) if relabels else None
+    with draws.of_layers():
+        return train(
+            network,
+            DefUp(labeled, unlabeled, share, recipe, settings.cutmix, draws, mean),
+            validation_score(images.validation, recipe.image, classes),
+            recipe,
+            iterations=budget.iterations,
+            name=name,
+            checkpoint=checkpoint,
+        )
+
+
+def _stop_without_images(name: str, labeled: int, taught: int, budget: RetrainSettings) -> None:
+    if not labeled or (budget.unlabeled_batch and not taught):
+        raise InputError(
+            f"{name} has {labeled} labeled and {taught} pseudo-labeled images, and needs one of "
+            "each: raise split.labeled_fraction or ranking.reliable_fraction"
+        )
+
+
+@dataclass(frozen=True)
+class _PseudoMasks:
+    """Reads the pseudo-mask of an entry; unlike a function inside another, workers can have it."""
+
+    folder: Path
+
+    def __call__(self, entry: Entry) -> Tensor:
+        return read_mask(mask_file(self.folder, entry.id))
+
+
+def pseudo_labeled(unlabeled: ImageSet, folder: Path) -> Masked:
+    """The unlabeled images that have a pseudo-mask in `folder`, with it."""
+    images = unlabeled.subset(masked_ids(folder))
+    return Masked(images, _PseudoMasks(folder), f"pseudo-labeled ({folder.name})")
 
 
 def better_before(

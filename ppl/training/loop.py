@@ -1,29 +1,31 @@
-"""One training loop for teacher and students: SGD, polynomial decay, selection, snapshots.
+"""One training loop for teacher and students: steps, validation, snapshots, checkpoints.
 
-What a step minimises is handed in as a function, so the loop knows nothing of pseudo-masks.
+What a step minimises is handed in as a `Step`, so the loop knows nothing of pseudo-masks.
 """
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from ppl.core import processes
 from ppl.core.errors import InputError
 from ppl.core.progress import bar
-from ppl.core.settings import Settings
 from ppl.network.network import SegmentationNetwork
+from ppl.training import compute
 from ppl.training.checkpoint import Checkpoint
-from ppl.training.shared_layers import share_layers
+from ppl.training.optimizer import new_sgd, poly_decay, set_rates
+from ppl.training.recipe import Recipe
+from ppl.training.selection import SelectionSettings
 
 State = dict[str, Tensor]
-PositiveInt = Annotated[int, Field(ge=1)]
+
+Validate = Callable[[SegmentationNetwork], float]
+"""The score to maximise, asked of a network in eval mode."""
 
 REMEDY = "lower optimizer.encoder_lr or optimizer.decoder_lr_multiple"
 """Against a training that diverges."""
@@ -35,36 +37,27 @@ LOOK_EVERY = {"cpu": 1, "cuda": 10}
 """Steps between two looks at the loss. A GPU stands still while its result is waited for."""
 
 
-class OptimizerSettings(Settings):
-    """Section `optimizer`: SGD with polynomial decay, the same for all trainings."""
+class Step(Protocol):
+    """What a training minimises.
 
-    encoder_lr: Annotated[float, Field(gt=0, le=10)]
-    decoder_lr_multiple: Annotated[float, Field(gt=0, le=1000)]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0, le=1)]
-    poly_power: Annotated[float, Field(ge=0, le=10)]
+    Its state is all that it draws from, except torch's global generators.
+    """
 
+    batch: int
+    """Images of a step, over all processes."""
 
-class SelectionSettings(Settings):
-    """Section `selection`: which iteration's model a training keeps."""
+    @property
+    def waited(self) -> float:
+        """Seconds spent until now waiting for images."""
 
-    by: Literal["validation", "last"]
-    every: PositiveInt
+    def __call__(self, network: nn.Module) -> Tensor:
+        """Draw a batch and return its loss, a scalar with gradients."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands, for a checkpoint."""
 
-class ComputeSettings(Settings):
-    """Section `compute`: how a training's steps are computed; each changes the result slightly."""
-
-    precision: Literal["float32", "bfloat16"]
-    compile: bool
-
-
-class Stateful(Protocol):
-    """What draws: it can say where it stands, and go on from there."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another such step stood; before the first batch is drawn."""
 
 
 @dataclass
@@ -85,45 +78,98 @@ class Training:
     losses: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Beat:
+    """At which iterations a training of `iterations` does what."""
+
+    iterations: int
+    snapshots: frozenset[int]
+    validate_every: int | None
+    """None: never."""
+    curve_every: int
+
+    @staticmethod
+    def of(iterations: int, snapshots: int, validate_every: int | None) -> "Beat":
+        """`snapshots` stand at equal distances, the last at the end."""
+        at = {round((k + 1) * iterations / snapshots) for k in range(snapshots)}
+        curve_every = max(1, iterations // CURVE_POINTS)
+        return Beat(iterations, frozenset(at), validate_every, curve_every)
+
+    def last(self, iteration: int) -> bool:
+        return iteration == self.iterations
+
+    def validates(self, iteration: int) -> bool:
+        if self.validate_every is None:
+            return False
+        return self.last(iteration) or iteration % self.validate_every == 0
+
+    def on_curve(self, iteration: int) -> bool:
+        due = self.last(iteration) or iteration % self.curve_every == 0
+        return due or self.validates(iteration)
+
+
 def train(
     network: SegmentationNetwork,
-    batch_loss: Callable[[nn.Module], Tensor],
-    validate: Callable[[SegmentationNetwork], float] | None,
+    step: Step,
+    validate: Validate | None,
+    recipe: Recipe,
     *,
     iterations: int,
-    batch: int,
-    optimizer: OptimizerSettings,
-    selection: SelectionSettings,
-    compute: ComputeSettings,
     snapshots: int = 0,
     name: str,
-    draws: Mapping[str, Stateful] = MappingProxyType({}),
-    waited: Callable[[], float] = lambda: 0.0,
     checkpoint: Checkpoint | None = None,
 ) -> Training:
-    """Train `network` in place for `iterations` steps of `batch_loss`.
+    """Train `network` in place for `iterations` of `step`.
 
     Of several processes each computes its part of every batch, and all end with the same state.
 
     Args:
-        batch_loss: draws a batch and returns its loss, a scalar with gradients.
-        validate: the score to maximise, called in eval mode; None where nothing can be scored.
-        batch: images of a step, over all processes.
+        validate: None where nothing can be scored.
         snapshots: how many states to keep at equal distances, the last at the end.
         name: of the model, for the progress bar and for messages.
-        draws: all that `batch_loss` draws from, by name, except torch's global generators.
-        waited: seconds that `batch_loss` has spent until now waiting for images.
         checkpoint: where to go on from, and where to leave the state from time to time.
 
     Raises:
         InputError: selection by validation without a defect to see; more processes than images
             in a batch; a loss or weights that are not finite (names the iteration).
     """
+    _stop_unless_it_can_select(validate, recipe.selection)
+    _stop_unless_it_fits(step.batch, iterations, snapshots, name)
+    compute.prepare(network, recipe.compute)
+    beat = Beat.of(iterations, snapshots, recipe.selection.every if validate else None)
+    work = _Work(network, step, recipe, beat, name)
+    work.go_on_from(checkpoint)
+    parallel = compute.together(network, recipe.compute)
+    began, first_step = time.perf_counter(), work.training.iteration
+    with bar(total=iterations, initial=first_step, desc=f"train {name}", unit="step") as progress:
+        while work.training.iteration < iterations:
+            work.one_step(parallel)
+            progress.update()
+            if not work.looks:
+                continue
+            work.read_losses()
+            share = step.waited / (time.perf_counter() - began)
+            progress.set_postfix_str(
+                f"loss={work.training.losses[-1]:.3f}, waiting={share:.0%}", refresh=False
+            )
+            work.keep_what_is_due(validate)
+            if checkpoint and checkpoint.due:
+                checkpoint.save(work.state())
+    if work.training.iteration > first_step:
+        steps = work.training.iteration - first_step
+        print(_rate(name, steps * step.batch, time.perf_counter() - began, step.waited))
+    return work.training
+
+
+def _stop_unless_it_can_select(validate: Validate | None, selection: SelectionSettings) -> None:
     if validate is None and selection.by == "validation":
         raise InputError(
             "selection.by is validation, but no image that shows a defect was set aside for it: "
             "raise split.validation_fraction or split.labeled_fraction, or set selection.by: last"
         )
+
+
+def _stop_unless_it_fits(batch: int, iterations: int, snapshots: int, name: str) -> None:
     if snapshots > iterations:
         raise InputError(f"{name}: {snapshots} snapshots do not fit into {iterations} iterations")
     if processes.count() > batch:
@@ -131,191 +177,137 @@ def train(
             f"{name}: {processes.count()} processes, but a batch has {batch} images: start fewer, "
             "or raise the batch"
         )
-    snapshot_at = {round((k + 1) * iterations / snapshots) for k in range(snapshots)}
-    curve_every = max(1, iterations // CURVE_POINTS)
-    share_layers(network)
-    network.precision = getattr(torch, compute.precision)
-    sgd = _sgd(network, optimizer)
-    training = Training()
-    saved = processes.from_first(checkpoint.load() if checkpoint else None)
-    if saved is not None:
-        training = _restore(saved, network, sgd, draws)
-        print(f"{name} goes on from iteration {training.iteration} of {iterations}")
-    if compute.compile:
-        network.body.compile()
-    parallel = processes.together(network)
-    look_every = LOOK_EVERY.get(next(network.parameters()).device.type, 1)
-    unread: list[Tensor] = []
-    began, first_step = time.perf_counter(), training.iteration
 
-    with bar(
-        total=iterations, initial=training.iteration, desc=f"train {name}", unit="step"
-    ) as progress:
-        while training.iteration < iterations:
-            iteration = training.iteration = training.iteration + 1
-            decay = poly_decay(iteration - 1, iterations, optimizer.poly_power)
-            unread.append(train_step(parallel, batch_loss, sgd, decay))
-            progress.update()
 
-            last = iteration == iterations
-            validated = validate is not None and (last or iteration % selection.every == 0)
-            on_curve = last or validated or iteration % curve_every == 0
-            snapshot = iteration in snapshot_at
-            looked = on_curve or snapshot or len(unread) >= look_every
-            if looked:
-                _read(unread, training, name, iterations)
-                share = waited() / (time.perf_counter() - began)
-                progress.set_postfix_str(
-                    f"loss={training.losses[-1]:.3f}, waiting={share:.0%}", refresh=False
+class _Work:
+    """A training at work: network, optimizer and step, and what it has left so far."""
+
+    def __init__(
+        self, network: SegmentationNetwork, step: Step, recipe: Recipe, beat: Beat, name: str
+    ) -> None:
+        self.training = Training()
+        self._network = network
+        self._step = step
+        self._sgd = new_sgd(network, recipe.optimizer)
+        self._power = recipe.optimizer.poly_power
+        self._selection = recipe.selection
+        self._beat = beat
+        self._name = name
+        self._look_every = LOOK_EVERY.get(next(network.parameters()).device.type, 1)
+        self._unread: list[Tensor] = []
+        """Losses of the latest steps, still on the device."""
+
+    def one_step(self, parallel: nn.Module) -> None:
+        """`train_step` at the rate of its iteration."""
+        decay = poly_decay(self.training.iteration, self._beat.iterations, self._power)
+        self.training.iteration += 1
+        self._unread.append(train_step(parallel, self._step, self._sgd, decay))
+
+    @property
+    def looks(self) -> bool:
+        """Whether the losses are to be read now: a GPU stands still for it."""
+        at = self.training.iteration
+        due = self._beat.on_curve(at) or at in self._beat.snapshots
+        return due or len(self._unread) >= self._look_every
+
+    def read_losses(self) -> None:
+        """Move the losses of the latest steps to `training`; those of all processes are averaged.
+
+        Raises:
+            InputError: one is not finite.
+        """
+        losses = (processes.total(torch.stack(self._unread)) / processes.count()).tolist()
+        first = self.training.iteration - len(losses) + 1
+        for iteration, loss in enumerate(losses, start=first):
+            if not math.isfinite(loss):
+                raise InputError(
+                    f"{self._name}: the loss is {loss} at iteration {iteration} of "
+                    f"{self._beat.iterations}: {REMEDY}"
                 )
-            if snapshot:
-                training.snapshots.append((iteration, _copy(network, name, iteration)))
-            score = None
-            if validate is not None and validated:
-                network.eval()
-                score = validate(network)
-            _keep(training, network, score, selection, name=name, last=last)
-            if on_curve:
-                _add_to_curve(training, score)
-            if looked and checkpoint and checkpoint.due:
-                checkpoint.save(_state(training, network, sgd, draws))
-    seconds = time.perf_counter() - began
-    if training.iteration > first_step:
-        rate = (training.iteration - first_step) * batch / seconds
-        together = f"{processes.count()} processes, " if processes.count() > 1 else ""
-        print(
-            f"{name}: {together}{rate:.1f} images/s, {waited() / seconds:.1%} of the time waiting "
-            "for them"
-        )
-    return training
+        self.training.losses += losses
+        self._unread.clear()
 
-
-def _read(unread: list[Tensor], training: Training, name: str, iterations: int) -> None:
-    """Move the losses of the latest steps to `training`; those of all processes are averaged.
-
-    Raises:
-        InputError: one is not finite.
-    """
-    losses = (processes.total(torch.stack(unread)) / processes.count()).tolist()
-    for step, loss in enumerate(losses, start=training.iteration - len(losses) + 1):
-        if not math.isfinite(loss):
-            raise InputError(
-                f"{name}: the loss is {loss} at iteration {step} of {iterations}: {REMEDY}"
+    def keep_what_is_due(self, validate: Validate | None) -> None:
+        """A snapshot, a validation, the model if it is preferred, a point of the curve."""
+        training, at = self.training, self.training.iteration
+        if at in self._beat.snapshots:
+            training.snapshots.append((at, self._copy()))
+        score = None
+        if validate is not None and self._beat.validates(at):
+            self._network.eval()
+            score = validate(self._network)
+        if self._selection.prefers(score, training.kept_score, last=self._beat.last(at)):
+            training.kept = self._copy()
+            training.kept_iteration, training.kept_score = at, score
+        if self._beat.on_curve(at):
+            training.curve.append(
+                {
+                    "iteration": at,
+                    "training_loss": round(math.fsum(training.losses) / len(training.losses), 6),
+                    "validation_miou": None if score is None else round(score, 6),
+                }
             )
-    training.losses += losses
-    unread.clear()
+            training.losses.clear()
 
+    def _copy(self) -> State:
+        state = self._network.state_dict()
+        state = {key: tensor.detach().cpu().clone() for key, tensor in state.items()}
+        # the loss of a step is taken before it: the last step may leave what no loss has seen
+        if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+            raise InputError(
+                f"{self._name}: weights are not finite after iteration {self.training.iteration}: "
+                f"{REMEDY}"
+            )
+        return state
 
-def _keep(
-    training: Training,
-    network: SegmentationNetwork,
-    score: float | None,
-    selection: SelectionSettings,
-    *,
-    name: str,
-    last: bool,
-) -> None:
-    if selection.by == "last":
-        if not last:
-            return
-    # of equal scores the later one is kept: it has seen more
-    elif score is None or (training.kept_score is not None and score < training.kept_score):
-        return
-    training.kept_score = score
-    training.kept = _copy(network, name, training.iteration)
-    training.kept_iteration = training.iteration
-
-
-def _add_to_curve(training: Training, score: float | None) -> None:
-    training.curve.append(
-        {
-            "iteration": training.iteration,
-            "training_loss": round(math.fsum(training.losses) / len(training.losses), 6),
-            "validation_miou": None if score is None else round(score, 6),
+    def state(self) -> dict[str, Any]:
+        """All that decides what comes, for a checkpoint."""
+        return {
+            "training": {of.name: getattr(self.training, of.name) for of in fields(Training)},
+            "network": self._network.state_dict(),
+            "sgd": self._sgd.state_dict(),
+            "step": self._step.state_dict(),
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }
-    )
-    training.losses.clear()
 
-
-def _state(
-    training: Training,
-    network: SegmentationNetwork,
-    sgd: torch.optim.SGD,
-    draws: Mapping[str, Stateful],
-) -> dict[str, Any]:
-    return {
-        "training": {item.name: getattr(training, item.name) for item in fields(training)},
-        "network": network.state_dict(),
-        "sgd": sgd.state_dict(),
-        "draws": {name: source.state_dict() for name, source in draws.items()},
-        "cpu": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-    }
-
-
-def _restore(
-    saved: dict[str, Any],
-    network: SegmentationNetwork,
-    sgd: torch.optim.SGD,
-    draws: Mapping[str, Stateful],
-) -> Training:
-    network.load_state_dict(saved["network"])
-    sgd.load_state_dict(saved["sgd"])
-    for name, source in draws.items():
-        source.load_state_dict(saved["draws"][name])
-    torch.set_rng_state(saved["cpu"])
-    if saved["cuda"] is not None:
-        torch.cuda.set_rng_state(saved["cuda"])
-    return Training(**saved["training"])
+    def go_on_from(self, checkpoint: Checkpoint | None) -> None:
+        """Take up the state that an interrupted training left, if there is one."""
+        saved = processes.from_first(checkpoint.load() if checkpoint else None)
+        if saved is None:
+            return
+        self._network.load_state_dict(saved["network"])
+        self._sgd.load_state_dict(saved["sgd"])
+        self._step.load_state_dict(saved["step"])
+        torch.set_rng_state(saved["cpu"])
+        if saved["cuda"] is not None:
+            torch.cuda.set_rng_state(saved["cuda"])
+        self.training = Training(**saved["training"])
+        print(
+            f"{self._name} goes on from iteration {self.training.iteration} of "
+            f"{self._beat.iterations}"
+        )
 
 
 def train_step(
-    network: nn.Module,
-    batch_loss: Callable[[nn.Module], Tensor],
-    sgd: torch.optim.SGD,
-    decay: float,
+    network: nn.Module, step: Callable[[nn.Module], Tensor], sgd: torch.optim.SGD, decay: float
 ) -> Tensor:
     """One step of SGD at `decay` times each group's own rate; returns the loss before it, ().
 
     The loss stays on its device: to read it means to wait for the step.
     """
-    for group in sgd.param_groups:
-        group["lr"] = group["initial_lr"] * decay
+    set_rates(sgd, decay)
     network.train()
-    loss = batch_loss(network)
+    loss = step(network)
     sgd.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     sgd.step()
     return loss.detach()
 
 
-def poly_decay(step: int, steps: int, power: float) -> float:
-    """(1 - step / steps) ** power, the learning rate's factor at `step` of 0 .. steps - 1."""
-    return float((1 - step / steps) ** power)
-
-
-def _sgd(network: SegmentationNetwork, settings: OptimizerSettings) -> torch.optim.SGD:
-    encoder = list(network.encoder.parameters())
-    in_encoder = {id(parameter) for parameter in encoder}
-    rest = [parameter for parameter in network.parameters() if id(parameter) not in in_encoder]
-    rate = settings.encoder_lr
-    return torch.optim.SGD(
-        [
-            {"params": encoder, "lr": rate, "initial_lr": rate},
-            {
-                "params": rest,
-                "lr": rate * settings.decoder_lr_multiple,
-                "initial_lr": rate * settings.decoder_lr_multiple,
-            },
-        ],
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
+def _rate(name: str, images: int, seconds: float, waited: float) -> str:
+    together = f"{processes.count()} processes, " if processes.count() > 1 else ""
+    return (
+        f"{name}: {together}{images / seconds:.1f} images/s, {waited / seconds:.1%} of the time "
+        "waiting for them"
     )
-
-
-def _copy(network: SegmentationNetwork, name: str, iteration: int) -> State:
-    state = {key: tensor.detach().cpu().clone() for key, tensor in network.state_dict().items()}
-    # the loss of a step is taken before it: the last step may leave what no loss has seen
-    if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
-        raise InputError(f"{name}: weights are not finite after iteration {iteration}: {REMEDY}")
-    return state

@@ -21,7 +21,8 @@ from torch import Generator, Tensor
 
 from ppl.core.settings import Settings
 from ppl.images.files import IGNORE, defect_classes
-from ppl.training.batches import DECODERS, Batch, TrainingImages
+from ppl.training.images import DECODERS, TrainingImages
+from ppl.training.stream import Batch
 from ppl.training.weak_augment import Region
 
 DRAWS = 7

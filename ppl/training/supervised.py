@@ -1,28 +1,40 @@
 """Phase 1: train the teacher on the labeled images alone, keeping snapshots for the ranking."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from ppl.core import processes
 from ppl.core.errors import InputError
-from ppl.core.seeds import StatefulGenerator, generator, global_draws
-from ppl.core.settings import Settings
-from ppl.images.sets import ImageSet
-from ppl.network.network import SegmentationNetwork
-from ppl.network.resize import ImageSettings
-from ppl.training.batches import BatchStream, Masked, TrainingImages
+from ppl.core.seeds import Draws
+from ppl.core.settings import Settings, section, sections
+from ppl.images.sets import ImageSet, read_dataset_info, read_image_set
+from ppl.network.encoder_weights import network_from_encoder
+from ppl.network.network import (
+    NetworkSettings,
+    Origin,
+    SegmentationNetwork,
+    pick_device,
+    save_network,
+)
 from ppl.training.checkpoint import Checkpoint
-from ppl.training.loop import ComputeSettings, OptimizerSettings, SelectionSettings, Training, train
-from ppl.training.loss import LossSettings, segmentation_loss
-from ppl.training.paste import PasteSettings, new_pasting
-from ppl.training.sampling import SamplingSettings, labeled_repeats
+from ppl.training.curve import write_training_curve
+from ppl.training.half import Half
+from ppl.training.images import labeled_images
+from ppl.training.loop import Training, train
+from ppl.training.loss import segmentation_loss
+from ppl.training.paste import new_pasting
+from ppl.training.recipe import Recipe
+from ppl.training.sampling import labeled_repeats
 from ppl.training.shared_layers import part_of_batch
-from ppl.training.strong_augment import StrongAugmentSettings, draw_strong, strong_augment
+from ppl.training.strong_augment import draw_strong, strong_augment
 from ppl.training.validation import validation_score
-from ppl.training.weak_augment import WeakAugmentSettings
+
+TEACHER = "teacher"
+"""Its name; it owns the random draws and marks the curve."""
 
 
 class SupervisedSettings(Settings):
@@ -33,26 +45,62 @@ class SupervisedSettings(Settings):
     snapshots: Annotated[int, Field(ge=2, le=20)]
 
 
+@dataclass(frozen=True)
+class TeacherFiles:
+    """What the teacher is made from: prepared image sets, dataset.json, what `import_encoder` left.
+
+    And what is left of it: the model, a folder of snapshots 1, 2, ..., the curve for plots.
+    """
+
+    labeled: Path
+    validation: Path
+    dataset: Path
+    encoder: Path
+    teacher: Path
+    snapshots: Path
+    curve: Path
+
+
+def train_teacher(files: TeacherFiles, checkpoint: Checkpoint) -> None:
+    """Train the teacher by params.yaml and leave it.
+
+    Raises:
+        InputError: wrong settings, or as `train_supervised`.
+    """
+    seed = section("seed", int)
+    network = network_from_encoder(
+        section("model", NetworkSettings),
+        len(read_dataset_info(files.dataset).classes),
+        files.encoder,
+        Draws(seed, TEACHER),
+    )
+    training = train_supervised(
+        network.to(pick_device()),
+        read_image_set(files.labeled),
+        read_image_set(files.validation),
+        sections(Recipe),
+        section("train_supervised", SupervisedSettings),
+        Draws(seed, TEACHER),
+        checkpoint,
+    )
+    if not processes.is_first():
+        return
+    save_network(files.teacher, network, training.kept, Origin(TEACHER, training.kept_iteration))
+    for number, (iteration, state) in enumerate(training.snapshots, start=1):
+        save_network(files.snapshots / str(number), network, state, Origin(TEACHER, iteration))
+    write_training_curve(files.curve, training, model=TEACHER)
+
+
 def train_supervised(
     network: SegmentationNetwork,
     labeled: ImageSet,
     validation: ImageSet,
-    *,
-    image: ImageSettings,
-    weak: WeakAugmentSettings,
-    strong: StrongAugmentSettings,
-    sampling: SamplingSettings,
-    paste: PasteSettings,
-    loss: LossSettings,
-    optimizer: OptimizerSettings,
-    selection: SelectionSettings,
-    compute: ComputeSettings,
+    recipe: Recipe,
     supervised: SupervisedSettings,
-    seed: int,
-    device: torch.device,
+    draws: Draws,
     checkpoint: Checkpoint | None = None,
 ) -> Training:
-    """`segmentation_loss` on weakly augmented labeled images.
+    """Train `network` in place by `Supervised` steps, on the device where it is.
 
     Raises:
         InputError: no labeled image, or as `train` and `BatchStream`.
@@ -62,46 +110,63 @@ def train_supervised(
             "no labeled image is left for training: raise split.labeled_fraction or lower "
             "split.validation_fraction"
         )
+    given = labeled_images(labeled, recipe.image, recipe.weak_augment, network.classes)
+    device = next(network.parameters()).device
     mine = processes.own(supervised.batch)
-    data = TrainingImages([Masked(labeled, labeled.mask, "labeled")], image, weak, network.classes)
-    strong_draws = generator(seed, "teacher", "strong")
-    pasting = new_pasting(data, paste, generator(seed, "teacher", "paste"), device)
-    stream = BatchStream(
-        data,
+    half = Half(
+        given,
         supervised.batch,
-        order=generator(seed, "teacher", "order"),
-        augment=generator(seed, "teacher", "weak"),
+        new_pasting(given, recipe.paste, draws("paste"), device),
+        draws,
         positions=mine,
-        repeats=labeled_repeats(labeled, sampling),
+        repeats=labeled_repeats(labeled, recipe.sampling),
         device=device,
     )
-
-    def batch_loss(network: nn.Module) -> Tensor:
-        images, masks = pasting(stream.next(), pasting.draw(supervised.batch)[list(mine)])
-        if strong.of_labeled:
-            drawn = draw_strong(supervised.batch, strong, strong_draws)
-            images = strong_augment(images, [drawn[i] for i in mine])
-        with part_of_batch(mine, supervised.batch):
-            logits = network(images)
-        return segmentation_loss(logits, masks, loss)
-
-    with global_draws(seed, "teacher", "dropout"):
+    with draws.of_layers():
         return train(
             network,
-            batch_loss,
-            validation_score(validation, image, network.classes),
+            Supervised(half, recipe, draws),
+            validation_score(validation, recipe.image, network.classes),
+            recipe,
             iterations=supervised.iterations,
-            batch=supervised.batch,
-            optimizer=optimizer,
-            selection=selection,
-            compute=compute,
             snapshots=supervised.snapshots,
-            name="teacher",
-            draws={
-                "labeled": stream,
-                "paste": StatefulGenerator(pasting.generator),
-                "strong": StatefulGenerator(strong_draws),
-            },
-            waited=lambda: stream.waited,
+            name=draws.owner,
             checkpoint=checkpoint,
         )
+
+
+class Supervised:
+    """The teacher's `Step`: `segmentation_loss` on weakly augmented labeled images."""
+
+    def __init__(self, labeled: Half, recipe: Recipe, draws: Draws) -> None:
+        self.batch = labeled.batch
+        self._labeled = labeled
+        self._strong = recipe.strong_augment
+        self._loss = recipe.loss
+        self._draws = draws
+        self._strong_draws = draws("strong")
+
+    @property
+    def waited(self) -> float:
+        """Seconds spent until now waiting for images."""
+        return self._labeled.waited
+
+    def __call__(self, network: nn.Module) -> Tensor:
+        """The loss of the next batch."""
+        mine = processes.own(self.batch)
+        images, masks = self._labeled.next()
+        if self._strong.of_labeled:
+            drawn = draw_strong(self.batch, self._strong, self._strong_draws)
+            images = strong_augment(images, [drawn[i] for i in mine])
+        with part_of_batch(mine, self.batch):
+            logits = network(images)
+        return segmentation_loss(logits, masks, self._loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands, for a checkpoint."""
+        return {"draws": self._draws.state_dict(), "labeled": self._labeled.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another such step stood."""
+        self._draws.load_state_dict(state["draws"])
+        self._labeled.load_state_dict(state["labeled"])

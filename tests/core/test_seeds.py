@@ -1,8 +1,9 @@
 """Every owner of random draws has its own, and they depend on the seed and the owner alone."""
 
+import pytest
 import torch
 
-from ppl.core.seeds import derived_seed, generator, global_draws
+from ppl.core.seeds import Draws, derived_seed, generator, global_draws
 
 
 def draws(seed: int, *owner: str) -> list[float]:
@@ -52,3 +53,42 @@ def test_the_global_generator_is_put_back_even_after_an_error() -> None:
     except RuntimeError:
         pass
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_owner_hands_out_the_generators_of_its_names() -> None:
+    of = Draws(3, "student_1")
+    assert of.owner == "student_1"
+    assert torch.equal(of("strong").get_state(), generator(3, "student_1", "strong").get_state())
+    below = of.below("labeled")
+    expected = generator(3, "student_1", "labeled", "order").get_state()
+    assert torch.equal(below("order").get_state(), expected)
+    assert of.seed("weights") == derived_seed(3, "student_1", "weights")
+
+
+def test_a_name_has_one_user() -> None:
+    of = Draws(0, "teacher")
+    of("paste")
+    with pytest.raises(AssertionError, match="teacher/paste is drawn from already"):
+        of("paste")
+    of.below("labeled")("paste")
+    with pytest.raises(AssertionError, match="teacher/labeled/paste is drawn from already"):
+        of.below("labeled")("paste")
+
+
+def test_an_owner_goes_on_where_another_stood() -> None:
+    first, second = Draws(0, "teacher"), Draws(1, "teacher")
+    given = {}
+    for of in (first, second):
+        given[of] = [of("paste"), of.below("labeled")("order")]
+    for drawn in given[first]:
+        torch.rand(5, generator=drawn)
+    second.load_state_dict(first.state_dict())
+    for mine, other in zip(given[first], given[second], strict=True):
+        assert torch.rand(3, generator=mine).tolist() == torch.rand(3, generator=other).tolist()
+
+
+def test_layers_draw_as_their_owner_says() -> None:
+    with Draws(0, "teacher").of_layers():
+        found = torch.rand(4).tolist()
+    with global_draws(0, "teacher", "dropout"):
+        assert torch.rand(4).tolist() == found

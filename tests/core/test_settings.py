@@ -1,5 +1,6 @@
 """Wrong settings fail at once, in one line that names the key, what came and what is allowed."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from ppl.core.errors import InputError
-from ppl.core.settings import Settings, check, read_params, section
+from ppl.core.settings import Settings, check, read_params, section, sections
 from ppl.training.weak_augment import WeakAugmentSettings
 
 
@@ -158,3 +159,23 @@ def test_a_file_that_is_no_yaml_says_so(tmp_path: Path, content: bytes) -> None:
 def test_a_file_without_sections_says_so(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InputError, match="holds no sections"):
         read_params(write(tmp_path, content))
+
+
+@dataclass(frozen=True)
+class Two:
+    seed: int
+    inner: Inner
+
+
+def test_a_dataclass_takes_the_sections_that_its_fields_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("seed: 3\ninner: {depth: 2}\nother: 1\n", encoding="utf-8")
+    assert sections(Two) == Two(3, Inner(depth=2))
+    Path("params.yaml").write_text("seed: 3\n", encoding="utf-8")
+    with pytest.raises(InputError, match="section `inner` is missing"):
+        sections(Two)
+    Path("params.yaml").write_text("seed: x\ninner: {depth: 2}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"seed: got 'x' \(str\)"):
+        sections(Two)

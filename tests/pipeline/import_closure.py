@@ -35,15 +35,27 @@ def import_closure(file: Path, root: Path) -> set[Path]:
 
 
 def sections_read(files: set[Path], root: Path) -> set[str]:
-    """The names of all params.yaml sections that these files ask for with `section`."""
+    """The names of all params.yaml sections that these files ask for.
+
+    By `section("name", ...)`, or by `sections(Class)` for every field of a dataclass among them.
+    """
+    trees = [ast.parse((root / file).read_text(encoding="utf-8")) for file in files]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    fields_of = {
+        node.name: {
+            line.target.id
+            for line in node.body
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+        }
+        for node in nodes
+        if isinstance(node, ast.ClassDef)
+    }
     found = set()
-    for file in files:
-        for node in ast.walk(ast.parse((root / file).read_text(encoding="utf-8"))):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Name)
-                and node.func.id == "section"
-                and isinstance(node.args[0], ast.Constant)
-            ):
-                found.add(str(node.args[0].value))
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+            asked = node.args[0]
+            if node.func.id == "section" and isinstance(asked, ast.Constant):
+                found.add(str(asked.value))
+            elif node.func.id == "sections" and isinstance(asked, ast.Name):
+                found |= fields_of[asked.id]
     return found

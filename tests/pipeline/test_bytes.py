@@ -4,14 +4,14 @@ import subprocess
 from itertools import chain
 from pathlib import Path
 
+import ppl.training.images
 import pytest
 import torch
 
 import ppl.network.predict
-import ppl.training.batches
 from ppl.network.network import SegmentationNetwork
 from ppl.network.predict import predict
-from ppl.training.batches import Masked, TrainingImages, keep
+from ppl.training.images import Masked, TrainingImages, keep
 from ppl.training.machine import GIB
 from ppl.training.weak_augment import WeakAugmentSettings
 from tests.conftest import MakeSet, whole
@@ -49,7 +49,7 @@ def test_the_number_of_loader_threads_changes_nothing(
         return [*chain.from_iterable(keep(data, memory=GIB) or []), *found]
 
     before = everything()
-    monkeypatch.setattr(ppl.training.batches, "DECODERS", decoders)
+    monkeypatch.setattr(ppl.training.images, "DECODERS", decoders)
     monkeypatch.setattr(ppl.network.predict, "DECODERS", decoders)
     assert all(map(torch.equal, before, everything()))
 

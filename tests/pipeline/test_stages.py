@@ -13,6 +13,7 @@ from PIL import Image
 
 from ppl.core.declared import _filled_in, declared
 from ppl.core.settings import read_params
+from ppl.run.stage import arguments
 from tests.pipeline.project import ROOT, TINY, edit_params
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -37,11 +38,12 @@ def draw_own_data(folder: Path, *, annotated: int, bare: int) -> None:
 def run_stage(name: str) -> None:
     """What `dvc repro` does for one stage, without the process."""
     command = _filled_in(STAGES[name]["cmd"], read_params())
-    arguments = {
+    given = {
         option.replace("-", "_"): Path(quoted or plain)
         for option, quoted, plain in re.findall(r'--([a-z0-9-]+) (?:"([^"]+)"|(\S+))', command)
     }
-    importlib.import_module(f"stages.{name}").main(**arguments)
+    main = importlib.import_module(f"stages.{name}").main
+    main(**arguments(main, given))
 
 
 @pytest.mark.parametrize("starts", [("fresh", "labeler"), ("labeler", "fresh")])

@@ -1,5 +1,6 @@
 """A stage takes its paths from the command line and says what is wrong without a traceback."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,23 @@ def test_parameters_become_options_that_hold_paths(monkeypatch: pytest.MonkeyPat
     call(monkeypatch, "--hard-ids", "a/b c.txt", "--out", "out")
     run(main)
     assert got == {"hard_ids": Path("a/b c.txt"), "out": Path("out")}
+
+
+@dataclass(frozen=True)
+class Files:
+    labeled: Path
+    hard_ids: Path
+
+
+def test_a_dataclass_of_paths_becomes_an_option_a_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: dict[str, Files | Path] = {}
+
+    def main(files: Files, *, out: Path) -> None:
+        got.update(files=files, out=out)
+
+    call(monkeypatch, "--out", "out", "--hard-ids", "ids.txt", "--labeled", "l")
+    run(main)
+    assert got == {"files": Files(Path("l"), Path("ids.txt")), "out": Path("out")}
 
 
 def test_every_path_must_be_given(

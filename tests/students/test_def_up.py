@@ -1,42 +1,47 @@
 """Def-UP: which steps run in which order, on which images, and what the network notices."""
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import ppl.students.def_up
+from ppl.core.seeds import Draws, generator
 from ppl.network.confidence import confidence
 from ppl.network.network import SegmentationNetwork
 from ppl.students.cutmix import CutMixDraws, CutMixSettings, draw_cutmix, label_efficient_cutmix
 from ppl.students.def_up import (
+    DefUp,
+    Perturbation,
     RetrainSettings,
-    def_up_loss,
     network_confidence,
-    perturb,
     share_of_batch,
 )
 from ppl.students.mean_teacher import PAPER as MASKS_STAY
 from ppl.students.mean_teacher import MeanTeacher
-from ppl.training.batches import BatchStream
+from ppl.training.half import Half
 from ppl.training.loss import PAPER, cross_entropy
 from ppl.training.paste import PAPER as NOTHING_PASTED
 from ppl.training.paste import Defect, Pasting
+from ppl.training.stream import Batch, BatchStream
 from ppl.training.strong_augment import PAPER as PAPER_STRONG
 from ppl.training.strong_augment import StrongAugmentSettings, draw_strong, strong_augment
 from ppl.training.weak_augment import WeakAugmentSettings
-from tests.training.test_batches import numbered
-from tests.training.test_batches import stream as stream_of
+from tests.training.test_loop import MIX, RECIPE
+from tests.training.test_stream import numbered
 
+CPU = torch.device("cpu")
 STRONG = PAPER_STRONG.model_copy(update={"jitter_probability": 1.0})
-MIX = CutMixSettings(
-    enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
-)
 
 
 def draws(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def drawn(*name: str) -> torch.Generator:
+    """What the student's step draws from under that name, anew."""
+    return generator(0, "student", *name)
 
 
 def batch(seed: int, size: int = 4) -> tuple[Tensor, Tensor]:
@@ -61,25 +66,19 @@ def perturbed(
     given, other = given or batch(0), other or batch(1)
     labeled, unlabeled = len(given[0]), len(other[0])
     share = share_of_batch(budget(labeled, unlabeled), images or range(labeled + unlabeled))
-    return perturb(
+    return Perturbation(STRONG, mix, share, drawn("strong"), drawn("cutmix"))(
         network,
         (given[0][list(share.labeled)], given[1][list(share.labeled)]),
         (other[0][list(share.unlabeled)], other[1][list(share.unlabeled)]),
-        STRONG,
-        mix,
-        share,
-        unlabeled,
-        strong_draws=draws(2),
-        cutmix_draws=draws(3),
     )
 
 
-def strongly(images: Tensor, seed: int = 2) -> Tensor:
-    return strong_augment(images, draw_strong(len(images), STRONG, draws(seed)))
+def strongly(images: Tensor) -> Tensor:
+    return strong_augment(images, draw_strong(len(images), STRONG, drawn("strong")))
 
 
-def mix_draws(seed: int = 3) -> list[CutMixDraws]:
-    return draw_cutmix(4, (32, 32), MIX, draws(seed))
+def mix_draws() -> list[CutMixDraws]:
+    return draw_cutmix(4, (32, 32), MIX, drawn("cutmix"))
 
 
 def test_labels_are_mixed_into_strongly_augmented_images(network: SegmentationNetwork) -> None:
@@ -160,7 +159,23 @@ def test_a_share_asks_for_no_more_images_than_it_needs() -> None:
     assert (list(share.labeled), share.own_labeled, list(share.unlabeled)) == ([2, 3], 2, [])
 
 
-NOTHING = Pasting(NOTHING_PASTED, {}, draws(4))
+WEAK = WeakAugmentSettings(
+    scale_min=1.0, scale_max=1.0, flip_probability=0.5, vertical_flip_probability=0.0
+)
+
+NOTHING = Pasting(NOTHING_PASTED, {}, drawn("paste"))
+
+
+def half(which: str, size: int, pasting: Pasting, of: Draws) -> Half:
+    data = numbered(5, 0, WEAK, classes=3)
+    return Half(data, size, pasting, of.below(which), positions=range(size), device=CPU)
+
+
+def next_of(which: str, size: int) -> Batch:
+    """What the step sees first of that half, before anything is pasted."""
+    data = numbered(5, 0, WEAK, classes=3)
+    order, augment = (drawn(which, name) for name in ("order", "weak"))
+    return BatchStream(data, size, order=order, augment=augment, device=CPU).next()
 
 
 def step_of(
@@ -169,28 +184,17 @@ def step_of(
     strong: StrongAugmentSettings = STRONG,
     pasting: Pasting = NOTHING,
     mean_teacher: MeanTeacher | None = None,
-) -> Callable[[nn.Module], Tensor]:
-    """A step on the images of stream 0 as labeled and of stream 1 as unlabeled ones."""
-    return def_up_loss(
-        stream(0, labeled),
-        stream(1, unlabeled),
-        strong,
+) -> DefUp:
+    of = Draws(0, "student")
+    return DefUp(
+        half("labeled", labeled, pasting, of),
+        half("unlabeled", unlabeled, pasting, of),
+        share_of_batch(budget(labeled, unlabeled), range(labeled + unlabeled)),
+        replace(RECIPE, strong_augment=strong, loss=PAPER),
         MIX,
-        PAPER,
-        budget(labeled, unlabeled),
-        pasting,
+        of,
         mean_teacher,
-        labeled_draws=draws(5),
-        strong_draws=draws(2),
-        cutmix_draws=draws(3),
     )
-
-
-def stream(seed: int, size: int) -> BatchStream:
-    weak = WeakAugmentSettings(
-        scale_min=1.0, scale_max=1.0, flip_probability=0.5, vertical_flip_probability=0.0
-    )
-    return stream_of(numbered(5, 0, weak, classes=3), size, seed=seed)
 
 
 @pytest.mark.parametrize(("labeled", "unlabeled"), [(4, 4), (2, 3), (1, 4), (3, 1)])
@@ -198,7 +202,7 @@ def test_the_loss_is_one_cross_entropy_over_both_halves(
     network: SegmentationNetwork, labeled: int, unlabeled: int
 ) -> None:
     step = step_of(labeled, unlabeled)
-    given, other = stream(0, labeled).next()[:2], stream(1, unlabeled).next()[:2]
+    given, other = next_of("labeled", labeled)[:2], next_of("unlabeled", unlabeled)[:2]
     images, masks = perturbed(network, MIX, given, other)
     expected = cross_entropy(
         network(torch.cat([given[0], images])), torch.cat([given[1], masks]), PAPER
@@ -213,10 +217,11 @@ def test_labeled_images_are_strongly_augmented_too_where_asked(
 ) -> None:
     strong = STRONG.model_copy(update={"of_labeled": True})
     step = step_of(3, 4, strong=strong)
-    given, other = stream(0, 3).next()[:2], stream(1, 4).next()[:2]
+    given, other = next_of("labeled", 3)[:2], next_of("unlabeled", 4)[:2]
     # what is mixed into unlabeled images is the labeled image as it is
     images, masks = perturbed(network, MIX, given, other)
-    stronger = strong_augment(given[0], draw_strong(3, strong, draws(5)))
+    of_labeled = draw_strong(3, strong, drawn("strong of labeled"))
+    stronger = strong_augment(given[0], of_labeled)
     assert not torch.equal(stronger, given[0])
     logits = network(torch.cat([stronger, images]))
     expected = cross_entropy(logits, torch.cat([given[1], masks]), PAPER)
@@ -234,7 +239,7 @@ def test_defects_are_pasted_into_both_halves_before_they_are_mixed(
     mean = MeanTeacher(network, MASKS_STAY) if relabels else None
     found = step_of(4, 4, pasting=pasting, mean_teacher=mean)(network)
     again = Pasting(pasting.settings, bank, draws(4))
-    batches = [stream(seed, 4).next() for seed in (0, 1)]
+    batches = [next_of(which, 4) for which in ("labeled", "unlabeled")]
     if mean is not None:
         seen = mean.labels(batches[1].images, batches[1].masks)
         assert not torch.equal(seen, batches[1].masks)
@@ -252,16 +257,7 @@ def test_cutmix_shifts_no_draw_of_the_strong_augmentation(
 ) -> None:
     found, expected = draws(2), draws(2)
     mix = MIX.model_copy(update={"enabled": enabled})
-    perturb(
-        network,
-        batch(0),
-        batch(1),
-        STRONG,
-        mix,
-        share_of_batch(budget(4, 4), range(8)),
-        4,
-        strong_draws=found,
-        cutmix_draws=draws(3),
-    )
+    share = share_of_batch(budget(4, 4), range(8))
+    Perturbation(STRONG, mix, share, found, draws(3))(network, batch(0), batch(1))
     draw_strong(4, STRONG, expected)
     assert torch.equal(found.get_state(), expected.get_state())

@@ -14,7 +14,7 @@ from ppl.images.sets import DatasetInfo, ImageSet, mask_file, read_image_set, wr
 from ppl.network.network import NetworkSettings, Origin, new_network, read_origin, save_network
 from ppl.students.def_up import RetrainSettings
 from ppl.students.fall_back import FallBackSettings
-from ppl.students.student import better_before, train_student
+from ppl.students.student import StudentFiles, better_before, train_student
 from ppl.training.checkpoint import Checkpoint
 from ppl.training.loop import State
 from tests.conftest import COLOURS, MakeSet, whole
@@ -53,17 +53,19 @@ def student(
     write_split_record(folder / "split.json", SplitRecord("image", groups={}, parts=parts or {}))
     train_student(
         "final",
-        budget=BUDGET,
-        labeled=folder / "labeled",
-        validation=folder / validation,
-        unlabeled=unlabeled.folder,
-        dataset=folder / "dataset.json",
-        record=folder / "split.json",
-        encoder=folder / "encoder",
+        StudentFiles(
+            labeled=folder / "labeled",
+            validation=folder / validation,
+            unlabeled=unlabeled.folder,
+            dataset=folder / "dataset.json",
+            record=folder / "split.json",
+            encoder=folder / "encoder",
+            student=folder / "student",
+            curve=folder / "curve.json",
+        ),
+        BUDGET,
         before=[labeler],
         masks=[folder / "wrong"],
-        student=folder / "student",
-        curve=folder / "curve.json",
         checkpoint=Checkpoint(folder / "checkpoint.pt", seconds=600),
     )
     return load_file(folder / "student" / "model.safetensors")

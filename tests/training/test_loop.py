@@ -1,6 +1,7 @@
 """The training loop: rates, selection, snapshots, stopping, and the same bytes from one seed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ppl.core.errors import InputError
+from ppl.core.seeds import Draws
 from ppl.images.files import write_mask
 from ppl.images.sets import ImageSet, mask_file
 from ppl.network.network import (
@@ -20,23 +22,19 @@ from ppl.network.network import (
 )
 from ppl.students.cutmix import CutMixSettings
 from ppl.students.def_up import RetrainSettings
+from ppl.students.fall_back import FallBackSettings
 from ppl.students.mean_teacher import PAPER as MASKS_STAY
-from ppl.students.retrain import retrain
+from ppl.students.student import StudentImages, StudentSettings, pseudo_labeled, retrain
 from ppl.training.checkpoint import Checkpoint
+from ppl.training.compute import ComputeSettings
 from ppl.training.curve import write_training_curve
-from ppl.training.loop import (
-    ComputeSettings,
-    OptimizerSettings,
-    SelectionSettings,
-    Training,
-    poly_decay,
-    train,
-    train_step,
-)
-from ppl.training.loop import _sgd as sgd_of
+from ppl.training.loop import Training, train, train_step
 from ppl.training.loss import PAPER, LossSettings, cross_entropy
+from ppl.training.optimizer import OptimizerSettings, new_sgd, poly_decay
 from ppl.training.paste import PAPER as NOTHING_PASTED
+from ppl.training.recipe import Recipe
 from ppl.training.sampling import SamplingSettings
+from ppl.training.selection import SelectionSettings
 from ppl.training.strong_augment import PAPER as PAPER_STRONG
 from ppl.training.strong_augment import StrongAugmentSettings
 from ppl.training.supervised import SupervisedSettings, train_supervised
@@ -65,6 +63,38 @@ def by(what: str, every: int = 2) -> SelectionSettings:
     return SelectionSettings.model_validate({"by": what, "every": every})
 
 
+RECIPE = Recipe(
+    image=IMAGE,
+    weak_augment=WEAK,
+    strong_augment=STRONG,
+    sampling=SamplingSettings(repeat_below=0.9),
+    paste=PASTE,
+    loss=LOSS,
+    optimizer=OPTIMIZER,
+    selection=by("validation"),
+    compute=PLAINLY,
+)
+
+
+class Fixed:
+    """A step that asks `loss` of the network, and draws nothing."""
+
+    batch = 2
+    waited = 0.0
+
+    def __init__(self, loss: Callable[[torch.nn.Module], Tensor]) -> None:
+        self._loss = loss
+
+    def __call__(self, network: torch.nn.Module) -> Tensor:
+        return self._loss(network)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert state == {}
+
+
 def fixed_loss(network: torch.nn.Module) -> Tensor:
     """The same two random images at every step."""
     draws = torch.Generator().manual_seed(0)
@@ -78,16 +108,20 @@ def scores(values: list[float]) -> Callable[[SegmentationNetwork], float]:
     return lambda network: next(coming)
 
 
-def run(network: SegmentationNetwork, validate: Any = None, **changes: Any) -> Training:
-    settings: dict[str, Any] = {
-        "iterations": 6,
-        "batch": 2,
-        "optimizer": OPTIMIZER,
-        "compute": PLAINLY,
-        "selection": by("last"),
-        "name": "teacher",
-    }
-    return train(network, fixed_loss, validate, **(settings | changes))
+def run(
+    network: SegmentationNetwork,
+    validate: Any = None,
+    *,
+    loss: Callable[[torch.nn.Module], Tensor] = fixed_loss,
+    selection: SelectionSettings | None = None,
+    optimizer: OptimizerSettings = OPTIMIZER,
+    name: str = "teacher",
+    **changes: Any,
+) -> Training:
+    recipe = replace(RECIPE, selection=selection or by("last"), optimizer=optimizer)
+    return train(
+        network, Fixed(loss), validate, recipe, **({"iterations": 6, "name": name} | changes)
+    )
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
@@ -105,7 +139,7 @@ def test_the_rate_decays_from_one_towards_zero(power: float) -> None:
 def test_every_parameter_learns_and_the_decoder_at_the_multiple(
     network: SegmentationNetwork,
 ) -> None:
-    encoder, decoder = sgd_of(network, OPTIMIZER).param_groups
+    encoder, decoder = new_sgd(network, OPTIMIZER).param_groups
     assert (encoder["lr"], decoder["lr"]) == (0.01, 0.1)
     assert (encoder["momentum"], encoder["weight_decay"]) == (0.9, 1e-4)
     assert {id(p) for p in encoder["params"]} == {id(p) for p in network.encoder.parameters()}
@@ -118,7 +152,7 @@ def test_a_step_moves_each_part_by_its_decayed_rate_times_the_gradient(
 ) -> None:
     plain = OPTIMIZER.model_copy(update={"momentum": 0.0, "weight_decay": 0.0})
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    loss = train_step(network, fixed_loss, sgd_of(network, plain), 0.5)
+    loss = train_step(network, fixed_loss, new_sgd(network, plain), 0.5)
     assert loss > 0
     for name, parameter in network.named_parameters():
         rate = 0.005 if name.startswith("body.encoder.") else 0.05
@@ -197,17 +231,7 @@ def test_validation_sees_the_network_in_eval_mode_and_training_goes_on_in_traini
         modes.append(network.training)
         return 0.5
 
-    train(
-        network,
-        loss,
-        validate,
-        iterations=3,
-        batch=2,
-        optimizer=OPTIMIZER,
-        compute=PLAINLY,
-        selection=by("last", 2),
-        name="x",
-    )
+    run(network, validate, loss=loss, iterations=3)
     assert modes == [True, True, False, True, False]
 
 
@@ -229,17 +253,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_iteration(
         return fixed_loss(network) * (value if len(calls) == 4 else 1.0)
 
     with pytest.raises(InputError, match=rf"x: the loss is {value} at iteration 4 of 6"):
-        train(
-            network,
-            loss,
-            None,
-            iterations=6,
-            batch=2,
-            optimizer=OPTIMIZER,
-            compute=PLAINLY,
-            selection=by("last"),
-            name="x",
-        )
+        run(network, loss=loss, name="x")
 
 
 @pytest.mark.parametrize("by_what", ["last", "validation"])
@@ -274,24 +288,9 @@ def teacher(
 ) -> tuple[SegmentationNetwork, Training]:
     network = new_network(settings, 3, seed=seed)
     budget = SupervisedSettings(**({"iterations": 4, "batch": 2, "snapshots": 2} | sup))
-    training = train_supervised(
-        network,
-        labeled,
-        validation,
-        image=IMAGE,
-        weak=WEAK,
-        strong=strong,
-        sampling=SamplingSettings(repeat_below=0.9),
-        paste=PASTE,
-        loss=loss,
-        optimizer=OPTIMIZER,
-        selection=by("validation"),
-        compute=PLAINLY,
-        supervised=budget,
-        seed=seed,
-        device=CPU,
-        checkpoint=checkpoint,
-    )
+    recipe = replace(RECIPE, loss=loss, strong_augment=strong)
+    draws = Draws(seed, "teacher")
+    training = train_supervised(network, labeled, validation, recipe, budget, draws, checkpoint)
     return network, training
 
 
@@ -418,31 +417,21 @@ def student(
 ) -> Training:
     return retrain(
         new_network(settings, 3, seed=0),
-        labeled,
-        labeled,
-        unlabeled,
-        folders,
-        image=IMAGE,
-        weak=WEAK,
-        sampling=SamplingSettings(repeat_below=0.9),
-        paste=PASTE,
-        mean_teacher=MASKS_STAY.model_copy(update={"enabled": relabels, "momentum": 0.5}),
-        loss=LOSS,
-        strong=STRONG,
-        cutmix=MIX,
-        optimizer=OPTIMIZER,
-        selection=by("validation"),
-        compute=PLAINLY,
-        budget=RetrainSettings(
+        StudentImages(labeled, [pseudo_labeled(unlabeled, at) for at in folders], labeled),
+        RECIPE,
+        StudentSettings(
+            cutmix=MIX,
+            mean_teacher=MASKS_STAY.model_copy(update={"enabled": relabels, "momentum": 0.5}),
+            fall_back=FallBackSettings(enabled=False, confidence=0.9, resamples=400),
+        ),
+        RetrainSettings(
             start="fresh",
             iterations=iterations,
             labeled_batch=2,
             unlabeled_batch=unlabeled_batch,
         ),
-        seed=0,
-        device=CPU,
-        name="student_1",
-        checkpoint=checkpoint,
+        Draws(0, "student_1"),
+        checkpoint,
     )
 
 

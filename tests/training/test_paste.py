@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ppl.images.files import IGNORE
 from ppl.network.resize import ImageSettings
-from ppl.training.batches import TrainingImages
+from ppl.training.images import TrainingImages
 from ppl.training.paste import (
     DRAWS,
     PAPER,
@@ -19,7 +19,7 @@ from ppl.training.paste import (
     paste_defects,
 )
 from tests.conftest import MakeSet, windows
-from tests.training.test_batches import LIVELY, SIZE, WHOLE, of, stream
+from tests.training.test_stream import LIVELY, SIZE, WHOLE, of, stream
 
 CPU = torch.device("cpu")
 LIMIT = (64, 64)

@@ -6,13 +6,13 @@ from collections import Counter
 import pytest
 import torch
 
-from ppl.core.seeds import generator
+from ppl.core.seeds import Draws
 from ppl.images.files import write_mask
-from ppl.images.sets import mask_file
-from ppl.training.batches import BatchStream
+from ppl.images.sets import ImageSet, mask_file
 from ppl.training.sampling import SamplingSettings, labeled_repeats, repeat_factors
+from ppl.training.stream import BatchStream
 from tests.conftest import COLOURS, MakeSet
-from tests.training.test_batches import STILL, of
+from tests.training.test_stream import STILL, of
 
 CPU = torch.device("cpu")
 
@@ -42,12 +42,13 @@ def test_classes_come_from_the_masks_and_ignored_pixels_are_none(make_set: MakeS
     assert repeats == [1.0, 1.0, 1.0, 2.0]
 
 
-def stream(labeled, repeats, seed=0):  # type: ignore[no-untyped-def]
+def stream(labeled: ImageSet, repeats: list[float], draws: Draws | None = None) -> BatchStream:
+    draws = draws or Draws(0, "test")
     return BatchStream(
         of(labeled, weak=STILL),
         4,
-        order=generator(seed, "order"),
-        augment=generator(seed, "augment"),
+        order=draws("order"),
+        augment=draws("augment"),
         repeats=repeats,
         device=CPU,
     )
@@ -69,12 +70,13 @@ def test_factors_of_one_show_every_image_once_a_pass(make_set: MakeSet) -> None:
 
 def test_a_repeating_stream_goes_on_where_it_stood(make_set: MakeSet) -> None:
     labeled = make_set(["a", "b", "c"])
-    first = stream(labeled, [1.0, 2.0, 2.5])
+    draws, others = Draws(0, "test"), Draws(1, "test")
+    first = stream(labeled, [1.0, 2.0, 2.5], draws)
     for _ in range(3):
         first.next()
-    state = first.state_dict()
-    second = stream(labeled, [1.0, 2.0, 2.5], seed=1)
-    second.load_state_dict(state)
+    second = stream(labeled, [1.0, 2.0, 2.5], others)
+    second.load_state_dict(first.state_dict())
+    others.load_state_dict(draws.state_dict())
     for _ in range(5):
         for mine, other in zip(first.next()[:2], second.next()[:2], strict=True):
             assert torch.equal(mine, other)

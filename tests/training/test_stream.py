@@ -15,11 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from ppl.core.errors import InputError
+from ppl.core.seeds import Draws
 from ppl.images.files import write_mask
 from ppl.images.sets import Entry, ImageSet, mask_file, read_image_set, write_index
 from ppl.network.resize import ImageSettings, resize_image, resize_mask
-from ppl.training.batches import BatchStream, Masked, TrainingImages, join, keep
+from ppl.training.images import Masked, TrainingImages, keep
 from ppl.training.machine import GIB
+from ppl.training.stream import BatchStream, join
 from ppl.training.weak_augment import WeakAugmentSettings
 from tests.conftest import COLOURS, MakeSet, whole, windows
 
@@ -63,12 +65,22 @@ def stream(
     positions: Sequence[int] | None = None,
     memory: int = GIB,
 ) -> BatchStream:
-    order, augment = (torch.Generator().manual_seed(seed + k) for k in (0, 1))
+    return stream_of(Draws(seed, "test"), data, batch, positions=positions, memory=memory)
+
+
+def stream_of(
+    draws: Draws,
+    data: TrainingImages,
+    batch: int,
+    *,
+    positions: Sequence[int] | None = None,
+    memory: int = GIB,
+) -> BatchStream:
     return BatchStream(
         data,
         batch,
-        order=order,
-        augment=augment,
+        order=draws("order"),
+        augment=draws("augment"),
         positions=positions,
         memory=memory,
         device=CPU,
@@ -234,11 +246,13 @@ def test_a_resumed_stream_goes_on_where_it_stood_with_more_or_less_memory(
     data = of(pictures, weak=LIVELY)
     whole_run = stream(data, 3)
     expected = [whole_run.next() for _ in range(8)]
-    first = stream(data, 3, memory=memories[0])
+    draws, other = Draws(0, "test"), Draws(5, "test")
+    first = stream_of(draws, data, 3, memory=memories[0])
     for _ in range(3):
         first.next()
-    second = stream(data, 3, memory=memories[1], seed=5)
+    second = stream_of(other, data, 3, memory=memories[1])
     second.load_state_dict(_copied(first.state_dict()))
+    other.load_state_dict(_copied(draws.state_dict()))
     for images, masks, _ in expected[3:]:
         found = second.next()
         assert torch.equal(found[0], images)

@@ -1,0 +1,50 @@
+"""SGD with polynomial decay, the decoder at a multiple of the encoder's rate."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from ppl.core.settings import Settings
+from ppl.network.network import SegmentationNetwork
+
+
+class OptimizerSettings(Settings):
+    """Section `optimizer`: SGD with polynomial decay, the same for all trainings."""
+
+    encoder_lr: Annotated[float, Field(gt=0, le=10)]
+    decoder_lr_multiple: Annotated[float, Field(gt=0, le=1000)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    poly_power: Annotated[float, Field(ge=0, le=10)]
+
+
+def new_sgd(network: SegmentationNetwork, settings: OptimizerSettings) -> torch.optim.SGD:
+    """Of all parameters, in two groups: encoder and the rest, each with its `initial_lr`."""
+    encoder = list(network.encoder.parameters())
+    in_encoder = {id(parameter) for parameter in encoder}
+    rest = [parameter for parameter in network.parameters() if id(parameter) not in in_encoder]
+    rate = settings.encoder_lr
+    return torch.optim.SGD(
+        [
+            {"params": encoder, "lr": rate, "initial_lr": rate},
+            {
+                "params": rest,
+                "lr": rate * settings.decoder_lr_multiple,
+                "initial_lr": rate * settings.decoder_lr_multiple,
+            },
+        ],
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def set_rates(sgd: torch.optim.SGD, decay: float) -> None:
+    """Give each group `decay` times its own rate."""
+    for group in sgd.param_groups:
+        group["lr"] = group["initial_lr"] * decay
+
+
+def poly_decay(step: int, steps: int, power: float) -> float:
+    """(1 - step / steps) ** power, the learning rate's factor at `step` of 0 .. steps - 1."""
+    return float((1 - step / steps) ** power)

@@ -1,0 +1,72 @@
+"""The GPU's benchmark at toy size on the CPU: parts are kept one by one, and none runs twice."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from benchmarks import gpu, upsampling
+
+TOY = [
+    *("--size", "32", "--steps", "1", "--batches", "2", "--images", "4"),
+    *("--encoders", "tu-test_resnet", "--architecture", "Linknet", "--architectures", "Linknet"),
+]
+
+
+def measure(file: Path, monkeypatch: pytest.MonkeyPatch, *only: str) -> dict[str, Any]:
+    """What `python -m benchmarks.gpu` leaves in `file`."""
+    monkeypatch.setattr(sys, "argv", ["gpu", *TOY, "--out", str(file), "--only", *only])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    gpu.main()
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def test_parts_are_kept_and_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "gpu.json"
+    names = ("retrain, tu-test_resnet, 2, bfloat16, on", "bytes, student, on")
+    first = measure(file, monkeypatch, *names)
+    assert list(first) == ["facts", names[0], names[1], f"{names[1]}, another process"]
+    assert first[names[0]]["images_per_second"] > 0
+    assert set(first[names[0]]["ms_per_step"]) == {"stage", "bare", "confidence", "mean_teacher"}
+    again = first[f"{names[1]}, another process"]
+    assert first[names[1]]["equal"]
+    assert again["md5"] == first[names[1]]["md5"][:1]
+
+    second = measure(file, monkeypatch, *names, "graph")
+    assert all(second[name] == first[name] for name in first)
+    assert second.keys() - first.keys() == {
+        f"graph, tu-test_resnet, 2, bfloat16, {way}" for way in ("on", "off", "products")
+    }
+    assert not list(tmp_path.glob("*.half"))
+
+
+def test_a_part_that_fails_is_kept_as_its_error(tmp_path: Path) -> None:
+    given = gpu.Given(
+        **{"out": tmp_path / "gpu.json", "size": 32, "steps": 1, "images": 4, "batches": [2]},
+        **{"encoders": ["tu-test_resnet"], "architecture": "Linknet", "architectures": ["None"]},
+        **{"only": ["operators"], "process": "c", "until": float("inf"), "folder": tmp_path},
+    )
+    gpu.work_in_process(given)
+    assert "InputError" in gpu.read(given.out)["operators, None"]["error"]
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("channels", [6, 40])
+def test_products_resize_as_pytorch_does(channels: int, aligned: bool) -> None:
+    image = torch.rand(2, channels, 5, 7, dtype=torch.float64, requires_grad=True)
+    with upsampling.as_products():
+        ours = F.interpolate(image, scale_factor=4, mode="bilinear", align_corners=aligned)
+        other = F.interpolate(image, size=(3, 9), mode="nearest")
+    theirs = F.interpolate(image, scale_factor=4, mode="bilinear", align_corners=aligned)
+    assert other.shape == (2, channels, 3, 9)
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+    slope = torch.rand_like(theirs)
+    gradients = [torch.autograd.grad(of, image, slope)[0] for of in (ours, theirs)]
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=0)
