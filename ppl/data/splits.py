@@ -315,6 +315,11 @@ def _draw_test(
     members = units.members(defect_classes)
     free = {unit: ids for unit, ids in members.items() if unit not in closed}
     shown = classes_of(free, defect_classes)
+    if settings.folds and not free:
+        raise InputError(
+            f"split.folds asks for {settings.folds} test sets, but the lists leave no annotated "
+            "image out: shorten the lists, or set split.folds to 0 and add a val.txt"
+        )
     if settings.folds:
         order = stratified_order(shown, seed, "test")
         chosen = stretch(order, free, settings.fold, settings.folds)

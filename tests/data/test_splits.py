@@ -249,6 +249,12 @@ def test_list_of_test_images_alone_leaves_the_rest_to_the_fraction(tmp_path: Pat
     assert len(found.labeled + found.validation) == round((len(DEFECTS) - 1) / 4)
 
 
+def test_folds_need_images_that_no_list_names(tmp_path: Path) -> None:
+    every = "".join(f"{id}.jpg\n" for id in DEFECTS)
+    with pytest.raises(InputError, match="2 test sets, but the lists leave no annotated image"):
+        split(lists=write(tmp_path, labeled=every), folds=2)
+
+
 def test_folders_by_fraction(tmp_path: Path) -> None:
     write(tmp_path, val="part_1/9.jpg\n", train="part_1/8.jpg\n")
     write(tmp_path / "1_8", labeled="part_1/0.jpg\n", unlabeled="part_1/1.jpg\n")
