@@ -22,11 +22,11 @@ import ppl.labeling.pseudo_masks
 from benchmarks.network_step import CLASSES, hardware, peak_memory, write_result
 from benchmarks.stages import COLOURS, OneLayer
 from ppl.images.files import write_mask
-from ppl.images.sets import DatasetInfo, Entry, ImageSet, read_image_set, write_index, write_json
+from ppl.images.sets import DatasetInfo, Entry, ImageSet, read_image_set, write_index
 from ppl.labeling import ranking
 from ppl.labeling.part_agreement import lone
 from ppl.labeling.pseudo_masks import ONE_LOOK, write_pseudo_masks
-from ppl.labeling.ranking import score_images, split_by_reliability, write_ids
+from ppl.labeling.ranking import score_images, split_by_reliability, write_ids, write_reliability
 from ppl.network.network import CPU
 from ppl.network.resize import ImageSettings
 
@@ -79,7 +79,7 @@ def main() -> None:
         scores = score_images(networks, images, image, PER_CLASS)
         note("rank")
         reliable, hard = split_by_reliability(scores, PER_CLASS)
-        write_json(folder / "scores.json", {id: found.reliability for id, found in scores.items()})
+        write_reliability(folder / "scores.json", scores)
         write_ids(folder / "reliable.txt", reliable)
         write_ids(folder / "hard.txt", hard)
         note("split and write")

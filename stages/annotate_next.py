@@ -11,7 +11,6 @@ from ppl.annotate.next import (
     choose,
     disagreements,
     doubts,
-    read_scores,
     write_sheet,
     write_table,
 )
@@ -21,6 +20,7 @@ from ppl.images.record import read_split_record
 from ppl.images.sets import read_dataset_info, read_image_set
 from ppl.labeling.part_agreement import Photos
 from ppl.labeling.pseudo_masks import PseudoLabelSettings, write_pseudo_masks
+from ppl.labeling.ranking import read_reliability
 from ppl.network.network import load_network, pick_device
 from ppl.network.resize import ImageSettings
 from ppl.run.stage import run
@@ -51,7 +51,9 @@ def main(
     disagreement = disagreements(
         network, every_image, image, labeling, reliable_masks, hard_masks, len(info.classes)
     )
-    ordered = doubts(images.entries, known.part_of(images.ids), read_scores(scores), disagreement)
+    ordered = doubts(
+        images.entries, known.part_of(images.ids), read_reliability(scores), disagreement
+    )
     # the first process alone reads the files that it compares
     chosen = processes.from_first(choose(ordered, images, settings) if processes.is_first() else [])
     photos = replace(every_image, chosen=[doubt.image.id for doubt in chosen])

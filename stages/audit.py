@@ -54,7 +54,6 @@ def main(
     )
     write_json(leakage, found, sort=False)
     write_json(copycat, scored, sort=False)
-    pairs.parent.mkdir(parents=True, exist_ok=True)
     write_pairs(pairs, twins)
     write_pair_pictures(pictures, twins, matches, sets, settings.pictures)
     print(summary(found, scored))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ppl.core.settings import section
 from ppl.data.adapters.base import DataSettings
-from ppl.data.prepare import prepare
+from ppl.data.prepare import SetPaths, plan_sets, report, write_sets
 from ppl.data.splits import SplitSettings
 from ppl.run.stage import run
 
@@ -22,20 +22,26 @@ def main(
     record: Path,
 ) -> None:
     """Check the data set, split it and lay it out for the later stages."""
-    prepare(
-        raw=raw,
-        lists=lists,
-        data=section("data", DataSettings),
-        split=section("split", SplitSettings),
-        seed=section("seed", int),
-        labeled=labeled,
-        validation=validation,
-        unlabeled=unlabeled,
-        hidden=hidden,
-        test=test,
-        dataset=dataset,
-        record=record,
+    plan = plan_sets(
+        raw,
+        lists,
+        section("data", DataSettings),
+        section("split", SplitSettings),
+        section("seed", int),
     )
+    write_sets(
+        plan,
+        SetPaths(
+            labeled=labeled,
+            validation=validation,
+            unlabeled=unlabeled,
+            hidden=hidden,
+            test=test,
+            dataset=dataset,
+            record=record,
+        ),
+    )
+    report(plan)
 
 
 if __name__ == "__main__":

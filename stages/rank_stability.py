@@ -4,13 +4,14 @@ from pathlib import Path
 
 from ppl.core import processes
 from ppl.core.settings import section
-from ppl.images.sets import read_dataset_info, read_image_set, write_json
+from ppl.images.sets import read_dataset_info, read_image_set
 from ppl.labeling.ranking import (
     RankingSettings,
     score_images,
     split_by_reliability,
     summary,
     write_ids,
+    write_reliability,
 )
 from ppl.network.network import load_network, pick_device
 from ppl.network.resize import ImageSettings
@@ -39,7 +40,7 @@ def main(
     )
     reliable, hard = split_by_reliability(ranked, settings)
     if processes.is_first():
-        write_json(scores, {id: found.reliability for id, found in ranked.items()})
+        write_reliability(scores, ranked)
         write_ids(reliable_ids, reliable)
         write_ids(hard_ids, hard)
         print(summary(ranked, reliable, read_dataset_info(dataset).classes))

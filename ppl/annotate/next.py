@@ -6,7 +6,6 @@ all models agree and all are wrong is not found.
 """
 
 import csv
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -68,12 +67,6 @@ class Doubt:
     reliability: float
     disagreement: float
     priority: float
-
-
-def read_scores(file: Path) -> dict[str, float]:
-    """The reliability of each unlabeled image by id, as the ranking wrote it."""
-    scores: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
-    return scores
 
 
 def disagreements(

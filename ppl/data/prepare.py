@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from ppl.core.errors import InputError
+from ppl.core.progress import bar
 from ppl.data.adapters.base import (
     Adapter,
     DataSettings,
@@ -21,7 +20,7 @@ from ppl.data.adapters.base import (
 )
 from ppl.data.groups import find_groups, parts_of
 from ppl.data.split_lists import read_lists
-from ppl.data.splits import Split, SplitSettings, make_split
+from ppl.data.splits import Images, Split, SplitSettings, make_split
 from ppl.images.files import IGNORE, class_values, read_image, write_mask
 from ppl.images.record import SplitRecord, write_split_record
 from ppl.images.sets import DatasetInfo, Entry, mask_file, write_dataset_info, write_index
@@ -44,107 +43,133 @@ class Scan:
     """The values of its mask, 255 among them; empty without annotation."""
 
 
-def prepare(
-    *,
-    raw: Path,
-    lists: Path,
-    data: DataSettings,
-    split: SplitSettings,
-    seed: int,
-    labeled: Path,
-    validation: Path,
-    unlabeled: Path,
-    hidden: Path,
-    test: Path,
-    dataset: Path,
-    record: Path,
-) -> None:
-    """Check and split the data set in `raw`, then write its image sets (see ppl/images/sets.py).
+@dataclass(frozen=True)
+class SetsPlan:
+    """Which image goes into which set, decided before anything is written."""
 
-    labeled, validation and test get images and masks, unlabeled images alone, and hidden the masks
-    of those unlabeled images that have one. `dataset` gets the class names and colours, `record`
-    how the split was made and which images show one part. Nothing is written unless everything was
-    found in order.
+    settings: DataSettings
+    info: DatasetInfo
+    samples: Mapping[str, Sample]
+    """Every image of the data set, by id; so are the scans."""
+    scans: Mapping[str, Scan]
+    split: Split
+    groups: Mapping[str, str]
+    """What `data.groups` says of every image, by id; {} where it says nothing."""
+    parts: Mapping[str, str]
+    """The part that every image shows: groups that look alike are merged."""
+
+    @property
+    def hidden(self) -> list[str]:
+        """The ids of the unlabeled images that have a mask, which no training may see."""
+        return [id for id in self.split.unlabeled if self.samples[id].annotated]
+
+    @property
+    def record(self) -> SplitRecord:
+        """How the split was made, and which of the images in a set show one part."""
+        split = self.split
+        used = {*split.labeled, *split.validation, *split.unlabeled, *split.test}
+        return SplitRecord(
+            split.by,
+            groups={id: group for id, group in self.groups.items() if id in used},
+            parts={id: part for id, part in self.parts.items() if id in used},
+        )
+
+
+@dataclass(frozen=True)
+class SetPaths:
+    """Where it all goes: a folder for each set, and two files about them."""
+
+    labeled: Path
+    validation: Path
+    unlabeled: Path
+    hidden: Path
+    test: Path
+    dataset: Path
+    """Class names and colours."""
+    record: Path
+    """How the split was made and which images show one part."""
+
+
+def plan_sets(
+    raw: Path, lists: Path, data: DataSettings, split: SplitSettings, seed: int
+) -> SetsPlan:
+    """Check the data set in `raw` and decide what goes where. Nothing is written.
+
+    Args:
+        raw: the data set in its published layout.
+        lists: the folder of split lists.
+        seed: the project's seed.
 
     Raises:
         InputError: wrong settings, files or lists; up to ten damaged files are named at once.
     """
     info = dataset_info(data)
-    adapter = load_adapter(data.name)
     list_files = read_lists(lists, split.labeled_fraction, optional=split.lists_optional)
-    samples = {sample.id: sample for sample in load_samples(raw, data)}
-    scans = scan(list(samples.values()), adapter, data, info)
+    samples = load_samples(raw, data)
+    scans = scan(samples, data, info)
     _stop_without_defects(scans, info)
-    groups = find_groups(raw, list(samples.values()), data)
-    one_part = parts_of(groups, list(samples.values()), data)
-    parts = make_split(
-        image_paths={
-            id: sample.image.relative_to(raw).as_posix() for id, sample in samples.items()
-        },
+    groups = find_groups(raw, samples, data)
+    parts = parts_of(groups, samples, data)
+    images = Images(
+        paths={sample.id: sample.image.relative_to(raw).as_posix() for sample in samples},
         defect_classes={
-            id: scans[id].values - {0, IGNORE} for id, sample in samples.items() if sample.annotated
+            sample.id: scans[sample.id].values - {0, IGNORE}
+            for sample in samples
+            if sample.annotated
         },
-        groups=one_part,
-        published_test=[id for id, sample in samples.items() if sample.part == "test"],
-        lists=list_files,
-        settings=split,
-        class_names=info.classes,
-        seed=seed,
+        groups=parts,
+        published_test=[sample.id for sample in samples if sample.part == "test"],
     )
-    _stop_at_empty_set(parts)
-
-    hidden_ids = [id for id in parts.unlabeled if samples[id].annotated]
-    image_sets = {
-        labeled: parts.labeled,
-        validation: parts.validation,
-        unlabeled: parts.unlabeled,
-        test: parts.test,
-    }
-    mask_sets = {
-        labeled: parts.labeled,
-        validation: parts.validation,
-        hidden: hidden_ids,
-        test: parts.test,
-    }
-    _remove_earlier_sets([labeled, validation, unlabeled, hidden, test])
-
-    def copy_image(task: tuple[Path, str]) -> None:
-        folder, id = task
-        target = folder / "images" / scans[id].entry.image
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(samples[id].image, target)
-
-    def copy_mask(task: tuple[Path, str]) -> None:
-        folder, id = task
-        mask = adapter.read_mask(samples[id], data)
-        write_mask(mask_file(folder / "masks", id), mask, info.colours)
-
-    _in_threads(copy_image, _tasks(image_sets), "copying images")
-    _in_threads(copy_mask, _tasks(mask_sets), "writing masks")
-    for folder, ids in {**image_sets, **mask_sets}.items():
-        write_index(folder, [scans[id].entry for id in ids])
-    write_dataset_info(dataset, info)
-    used = {id for ids in image_sets.values() for id in ids}
-    write_split_record(
-        record,
-        SplitRecord(
-            parts.by,
-            groups={id: group for id, group in groups.items() if id in used},
-            parts={id: part for id, part in one_part.items() if id in used},
-        ),
+    found = make_split(images, list_files, split, info.classes, seed)
+    _stop_at_empty_set(found)
+    return SetsPlan(
+        data, info, {sample.id: sample for sample in samples}, scans, found, groups, parts
     )
-    _report(parts, len(hidden_ids), one_part, scans, info)
 
 
-def scan(
-    samples: Sequence[Sample], adapter: Adapter, settings: DataSettings, info: DatasetInfo
-) -> dict[str, Scan]:
+def write_sets(plan: SetsPlan, paths: SetPaths) -> None:
+    """Write the image sets (see ppl/images/sets.py) in place of those of an earlier run.
+
+    labeled, validation and test get images and masks, unlabeled images alone, and hidden the masks
+    of those unlabeled images that have one.
+
+    Raises:
+        InputError: a folder is there that is no image set; nothing is written then.
+    """
+    split = plan.split
+    both = {
+        paths.labeled: split.labeled,
+        paths.validation: split.validation,
+        paths.test: split.test,
+    }
+    images = {**both, paths.unlabeled: split.unlabeled}
+    masks = {**both, paths.hidden: plan.hidden}
+    _remove_earlier_sets(
+        [paths.labeled, paths.validation, paths.unlabeled, paths.hidden, paths.test]
+    )
+    _copy_images(plan, images)
+    _write_masks(plan, masks)
+    for folder, ids in {**images, **masks}.items():
+        write_index(folder, [plan.scans[id].entry for id in ids])
+    write_dataset_info(paths.dataset, plan.info)
+    write_split_record(paths.record, plan.record)
+
+
+def report(plan: SetsPlan) -> None:
+    """Print what came of it: the counts, and to standard error what a person should look at."""
+    for line in _remarks(plan):
+        print(f"prepare: {line}", file=sys.stderr)
+    print(_summary(plan))
+
+
+def scan(samples: Sequence[Sample], settings: DataSettings, info: DatasetInfo) -> dict[str, Scan]:
     """Decode and check every image and mask once; holds none of them afterwards.
 
     Raises:
         InputError: an unreadable file, an image and a mask of different sizes, a mask value that
             is no class; up to ten of them are named.
     """
+    adapter = load_adapter(settings.name)
 
     def look(sample: Sample) -> Scan | InputError:
         try:
@@ -181,11 +206,31 @@ def _scan_one(sample: Sample, adapter: Adapter, settings: DataSettings, info: Da
     return Scan(entry, class_values(mask, len(info.classes), str(sample.mask)))
 
 
+def _copy_images(plan: SetsPlan, sets: Mapping[Path, Iterable[str]]) -> None:
+    def copy(task: tuple[Path, str]) -> None:
+        folder, id = task
+        target = folder / "images" / plan.scans[id].entry.image
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(plan.samples[id].image, target)
+
+    _in_threads(copy, _tasks(sets), "copying images")
+
+
+def _write_masks(plan: SetsPlan, sets: Mapping[Path, Iterable[str]]) -> None:
+    adapter = load_adapter(plan.settings.name)
+
+    def write(task: tuple[Path, str]) -> None:
+        folder, id = task
+        mask = adapter.read_mask(plan.samples[id], plan.settings)
+        write_mask(mask_file(folder / "masks", id), mask, plan.info.colours)
+
+    _in_threads(write, _tasks(sets), "writing masks")
+
+
 def _in_threads(work: Callable[[T], R], items: Sequence[T], title: str) -> list[R]:
-    """`work` of each item, in order, under a progress bar where someone watches."""
+    """`work` of each item, in order, under a progress bar."""
     with ThreadPoolExecutor(_THREADS) as pool:
-        bar = tqdm(pool.map(work, items), total=len(items), desc=title, unit="", disable=None)
-        return list(bar)
+        return list(bar(pool.map(work, items), total=len(items), desc=title, unit="image"))
 
 
 def _tasks(sets: Mapping[Path, Iterable[str]]) -> list[tuple[Path, str]]:
@@ -230,38 +275,38 @@ def _remove_earlier_sets(folders: Sequence[Path]) -> None:
         shutil.rmtree(folder)
 
 
-def _report(
-    split: Split,
-    hidden_count: int,
-    groups: Mapping[str, str],
-    scans: Mapping[str, Scan],
-    info: DatasetInfo,
-) -> None:
-    def showing(ids: Sequence[str]) -> list[int]:
-        return [sum(index in scans[id].values for id in ids) for index in range(len(info.classes))]
+def _remarks(plan: SetsPlan) -> list[str]:
+    """Notes on the split, and a warning for each class that the labeled or test images lack."""
+    checked = (
+        (plan.split.labeled, "labeled", "no model can learn it", "labeled_fraction"),
+        (plan.split.test, "test", "its scores are undefined", "test_fraction"),
+    )
+    return [f"note: {note}" for note in plan.split.notes] + [
+        f"warning: no {part} image shows {name}, so {consequence}: raise split.{setting}, change "
+        f"the seed, or list the {part} images"
+        for ids, part, consequence, setting in checked
+        for name, count in zip(plan.info.classes, _showing(plan, ids), strict=True)
+        if count == 0
+    ]
 
-    images, tested = showing(split.labeled), showing(split.test)
-    for note in split.notes:
-        print(f"prepare: note: {note}", file=sys.stderr)
-    warnings = (
-        (images, "labeled", "no model can learn it", "labeled_fraction"),
-        (tested, "test", "its scores are undefined", "test_fraction"),
-    )
-    for counts, part, consequence, setting in warnings:
-        for name, count in zip(info.classes, counts, strict=True):
-            if count == 0:
-                print(
-                    f"prepare: warning: no {part} image shows {name}, so {consequence}: raise "
-                    f"split.{setting}, change the seed, or list the {part} images",
-                    file=sys.stderr,
-                )
-    parts = f", {len(set(groups.values()))} parts" if groups else ""
+
+def _summary(plan: SetsPlan) -> str:
+    split, (_background, *classes) = plan.split, plan.info.classes
+    parts = f", {len(set(plan.parts.values()))} parts" if plan.parts else ""
     defects = ", ".join(
-        f"{name} {count}" for name, count in zip(info.classes[1:], images[1:], strict=True)
+        f"{name} {count}"
+        for name, count in zip(classes, _showing(plan, split.labeled)[1:], strict=True)
     )
-    print(
-        f"{info.name}, split by {split.by}{parts}: "
+    return (
+        f"{plan.info.name}, split by {split.by}{parts}: "
         f"labeled {len(split.labeled)} (images with {defects}), "
         f"validation {len(split.validation)}, unlabeled {len(split.unlabeled)} "
-        f"(masks hidden: {hidden_count}), test {len(split.test)}"
+        f"(masks hidden: {len(plan.hidden)}), test {len(split.test)}"
     )
+
+
+def _showing(plan: SetsPlan, ids: Sequence[str]) -> list[int]:
+    """How many of the images show each class, the background among them."""
+    return [
+        sum(index in plan.scans[id].values for id in ids) for index in range(len(plan.info.classes))
+    ]

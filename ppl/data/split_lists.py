@@ -31,6 +31,29 @@ class Lists:
     test: ListFile | None
 
 
+@dataclass(frozen=True)
+class Named:
+    """The images that one list names."""
+
+    file: str
+    line_of: Mapping[str, int]
+    """The number of the line that names an image, by its id; of several the first."""
+
+
+@dataclass(frozen=True)
+class NamedLists:
+    """The images that the lists of one split name; None where a file is absent."""
+
+    labeled: Named | None
+    unlabeled: Named | None
+    test: Named | None
+
+    @property
+    def to_train(self) -> set[str]:
+        """The ids that are named to be trained on, with or without their masks."""
+        return {id for one in (self.labeled, self.unlabeled) if one for id in one.line_of}
+
+
 def read_lists(folder: Path, labeled_fraction: Fraction, *, optional: bool) -> Lists | None:
     """The list files in `folder`, or None where it holds none and `optional` allows that.
 
@@ -85,6 +108,26 @@ def read_lists(folder: Path, labeled_fraction: Fraction, *, optional: bool) -> L
     return None
 
 
+def match_lists(
+    lists: Lists | None, image_paths: Mapping[str, str]
+) -> tuple[NamedLists, list[str]]:
+    """Which images the lists name, and what a person should know of them.
+
+    Args:
+        image_paths: path of every image below the data set's root, '/'-separated, by id.
+
+    Raises:
+        InputError: lines that name no image, or several.
+    """
+    if lists is None:
+        return NamedLists(None, None, None), []
+    index = ImageIndex(image_paths)
+    labeled, of_labeled = index.match(lists.labeled)
+    unlabeled, of_unlabeled = index.match(lists.unlabeled)
+    test, of_test = index.match(lists.test)
+    return NamedLists(labeled, unlabeled, test), [*of_labeled, *of_unlabeled, *of_test]
+
+
 def _read_list(file: Path) -> ListFile | None:
     if not file.is_file():
         return None
@@ -109,16 +152,18 @@ class ImageIndex:
             parts = _parts(path)
             self._by_name[parts[-1]].append((id, [parts, PurePosixPath(id).parts]))
 
-    def match(self, listed: ListFile | None, notes: list[str]) -> dict[str, int]:
-        """The line number of each listed id; what is listed twice counts once and is noted.
+    def match(self, listed: ListFile | None) -> tuple[Named | None, list[str]]:
+        """The images that a list names; what is listed twice counts once and is noted.
 
         Raises:
             InputError: lines that name no image, or several.
         """
+        if listed is None:
+            return None, []
         found: dict[str, int] = {}
         problems = []
         twice = 0
-        for number, line in listed.lines if listed else ():
+        for number, line in listed.lines:
             ids = self._ids(line)
             if len(ids) == 1:
                 twice += ids[0] in found
@@ -130,12 +175,11 @@ class ImageIndex:
                 )
             else:
                 problems.append(f"line {number}: the data set holds no image {line}")
-        if listed and problems:
+        if problems:
             more = f" ({len(problems) - 1} more such lines)" if len(problems) > 1 else ""
             raise InputError(f"{listed.file}, {problems[0]}{more}")
-        if listed and twice:
-            notes.append(f"{listed.file} names {twice} images again: each counts once")
-        return found
+        again = f"{listed.file} names {twice} images again: each counts once"
+        return Named(listed.file, found), [again] if twice else []
 
     def _ids(self, line: str) -> list[str]:
         """The ids that fit the line best: those that share the most trailing path parts."""

@@ -4,7 +4,6 @@ Nothing else reads the hidden labels of the unlabeled images, and only the audit
 (ppl/judge/leakage.py) the labels of test.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,13 @@ from ppl.images.confusion import confusion_matrix
 from ppl.images.files import IGNORE, read_mask
 from ppl.images.miou import BACKGROUND, miou
 from ppl.images.sets import DatasetInfo, ImageSet, mask_file, masked_ids
-from ppl.judge.overlays import Candidate, choose_examples, overlay_row, write_picture
+from ppl.judge.overlays import (
+    Candidate,
+    choose_examples,
+    overlay_name,
+    overlay_row,
+    write_picture,
+)
 from ppl.labeling.part_agreement import Photos
 from ppl.labeling.pseudo_masks import PseudoLabelSettings, doubt_bounds, pseudo_masks
 from ppl.network.confidence import likeliest
@@ -175,9 +180,19 @@ def pseudo_mask_metrics(
     return result
 
 
-def read_reliability(file: Path) -> dict[str, float]:
-    """The reliability of each unlabeled image by id, as the ranking wrote it."""
-    return {id: float(score) for id, score in json.loads(file.read_text(encoding="utf-8")).items()}
+def pictures(test: ImageSet, final: ModelResult, settings: EvaluateSettings) -> dict[str, str]:
+    """The file name of each picture to draw, with the id of the test image that it shows.
+
+    Args:
+        final: what the final model did on the test images.
+    """
+    shown = {
+        overlay_name(number): id
+        for number, id in enumerate(examples(test, settings.overlays), start=1)
+    }
+    for kind, ids in extremes(final, test.ids, settings.extremes).items():
+        shown |= {f"{kind}_{number}.png": id for number, id in enumerate(ids, start=1)}
+    return shown
 
 
 def examples(test: ImageSet, count: int) -> list[str]:

@@ -188,6 +188,7 @@ def copycat_matrices(
 
 def write_pairs(file: Path, twins: Twins) -> None:
     """The twins across two sets, a line each, the most similar first; at most 100,000 lines."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["similarity", "set", "image", "other_set", "other_image", "orientation"])

@@ -16,6 +16,7 @@ from ppl.images.files import IGNORE, defect_classes, write_mask
 from ppl.images.record import read_split_record
 from ppl.images.sets import DatasetInfo, Entry, mask_file, read_dataset_info, read_image_set
 from ppl.labeling.part_agreement import NOBODY, Photos, VotingSettings, predict_by_part
+from ppl.labeling.ranking import read_ids
 from ppl.network.confidence import likeliest
 from ppl.network.network import SegmentationNetwork, load_network, pick_device
 from ppl.network.resize import ImageSettings
@@ -166,8 +167,7 @@ def pseudo_label(
     *, model: Path, unlabeled: Path, dataset: Path, record: Path, ids: Path, out: Path
 ) -> None:
     """What both pseudo-label stages do: `model` labels the images named in the file `ids`."""
-    # cut at the line ends that we wrote alone: text files and str.splitlines know others, too
-    chosen = [id for id in ids.read_bytes().decode("utf-8").split("\n") if id]
+    chosen = read_ids(ids)
     info = read_dataset_info(dataset)
     parts = read_split_record(record).parts
     settings = section("pseudo_label", PseudoLabelSettings)

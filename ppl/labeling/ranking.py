@@ -1,5 +1,6 @@
 """Sort the unlabeled images by reliability and cut them into an easy and a hard half."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from ppl.core import processes
 from ppl.core.settings import Settings
-from ppl.images.sets import ImageSet
+from ppl.images.sets import ImageSet, write_json
 from ppl.labeling.stability import predicted_defects, reliability
 from ppl.network.network import SegmentationNetwork
 from ppl.network.predict import predict
@@ -156,8 +157,25 @@ def summary(ranked: Mapping[str, Ranked], reliable: Sequence[str], classes: Sequ
     return "\n".join(lines)
 
 
+def write_reliability(file: Path, ranked: Mapping[str, Ranked]) -> None:
+    """The reliability of each image by id, as JSON."""
+    write_json(file, {id: found.reliability for id, found in ranked.items()})
+
+
+def read_reliability(file: Path) -> dict[str, float]:
+    """The reliability in 0-1 of each unlabeled image by id, as `write_reliability` left it."""
+    scores: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
+    return scores
+
+
 def write_ids(file: Path, ids: Sequence[str]) -> None:
     """One id a line."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(f"{id}\n" for id in ids)
+
+
+def read_ids(file: Path) -> list[str]:
+    """The ids that `write_ids` wrote."""
+    # cut at the line ends that we wrote alone: text files and str.splitlines know others, too
+    return [id for id in file.read_bytes().decode("utf-8").split("\n") if id]

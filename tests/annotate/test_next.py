@@ -35,10 +35,10 @@ from ppl.images.sets import (
     read_image_set,
     write_dataset_info,
     write_index,
-    write_json,
 )
 from ppl.labeling.part_agreement import lone
 from ppl.labeling.pseudo_masks import ONE_LOOK, PseudoLabelSettings
+from ppl.labeling.ranking import Ranked, write_reliability
 from ppl.network.network import SegmentationNetwork
 from ppl.network.predict import predict
 from tests.conftest import whole
@@ -256,7 +256,8 @@ def run_stage(
     found = write_set(folder / "unlabeled", images)
     write_dataset_info(folder / "dataset.json", INFO)
     write_split_record(folder / "split.json", SplitRecord("image", {}, {}))
-    write_json(folder / "scores.json", {id: 1 / (2 + n) for n, id in enumerate(found.ids)})
+    ranked = {id: Ranked(1 / (2 + n), ()) for n, id in enumerate(found.ids)}
+    write_reliability(folder / "scores.json", ranked)
     for name in ("reliable", "hard"):
         (folder / name).mkdir()
     for number, entry in enumerate(found.entries):

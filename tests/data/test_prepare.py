@@ -12,8 +12,12 @@ import yaml
 from PIL import Image
 
 from ppl.core.errors import InputError
+from ppl.core.settings import check
 from ppl.data.adapters.base import DataSettings, load_adapter, load_samples
+from ppl.data.prepare import plan_sets
+from ppl.data.splits import SplitSettings
 from ppl.images.files import read_image, read_mask
+from ppl.images.record import read_split_record
 from ppl.images.sets import read_dataset_info, read_image_set
 from stages import prepare as stage
 
@@ -131,6 +135,23 @@ def test_sets_hold_what_came(workspace: Workspace) -> None:
     assert list(info.classes) == CLASSES
 
 
+def test_a_plan_writes_nothing_and_decides_all(workspace: Workspace) -> None:
+    before = {file: file.stat().st_mtime_ns for file in workspace.folder.rglob("*")}
+    plan = plan_sets(
+        workspace.raw,
+        workspace.folder / "data/lists",
+        check("data", workspace.params["data"], DataSettings),
+        check("split", workspace.params["split"], SplitSettings),
+        seed=0,
+    )
+    assert {file: file.stat().st_mtime_ns for file in workspace.folder.rglob("*")} == before
+    workspace.run()
+    for name in "labeled", "validation", "unlabeled", "test":
+        assert workspace.ids(name) == list(getattr(plan.split, name))
+    assert workspace.ids("hidden") == plan.hidden
+    assert read_split_record(workspace.out / "split.json") == plan.record
+
+
 def test_hidden_labels_never_reach_the_unlabeled_set(workspace: Workspace) -> None:
     workspace.run()
     unlabeled = workspace.ids("unlabeled")
@@ -214,7 +235,8 @@ def test_a_class_without_labeled_pixel_is_warned_of(
 ) -> None:
     workspace.params["data"]["classes"] = [*CLASSES, "rust"]
     workspace.run()
-    warnings = capsys.readouterr().err.splitlines()
+    messages = capsys.readouterr().err.splitlines()
+    warnings = [line for line in messages if line.startswith("prepare: ")]
     assert "warning: no labeled image shows rust" in warnings[0]
     assert "warning: no test image shows rust" in warnings[1]
 

@@ -7,7 +7,7 @@ import pytest
 
 from ppl.core.errors import InputError
 from ppl.data.split_lists import ListFile, Lists
-from ppl.data.splits import Split, SplitSettings, make_split
+from ppl.data.splits import Images, Split, SplitSettings, make_split
 
 NAMES = ("background", "pore", "scratch", "fray")
 FRACTIONS = ("1/16", "1/8", "1/4", "1/2")
@@ -48,18 +48,16 @@ def settings(**changes: object) -> SplitSettings:
     return SplitSettings(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def split(seed: int = 0, **changes: object) -> Split:
+def split(seed: int = 0, lists: Lists | None = None, **changes: object) -> Split:
     arguments: dict[str, object] = {
-        "image_paths": {id: f"{id}.png" for id in GROUPS},
+        "paths": {id: f"{id}.png" for id in GROUPS},
         "defect_classes": DEFECTS,
         "groups": GROUPS,
         "published_test": (),
-        "lists": None,
-        "class_names": NAMES,
     }
     for name in list(arguments):
         arguments[name] = changes.pop(name, arguments[name])
-    return make_split(**arguments, settings=settings(**changes), seed=seed)  # type: ignore[arg-type]
+    return make_split(Images(**arguments), lists, settings(**changes), NAMES, seed)  # type: ignore[arg-type]
 
 
 def sets(found: Split) -> dict[str, tuple[str, ...]]:
@@ -122,7 +120,7 @@ def test_photos_without_masks_of_labeled_or_tested_parts_are_left_out() -> None:
 def test_input_order_does_not_matter() -> None:
     backwards = split(
         groups=dict(reversed(GROUPS.items())),
-        image_paths={id: f"{id}.png" for id in reversed(GROUPS)},
+        paths={id: f"{id}.png" for id in reversed(GROUPS)},
         defect_classes=dict(reversed(DEFECTS.items())),
     )
     assert backwards == split()

@@ -10,8 +10,9 @@ import pytest
 
 from ppl.core.errors import InputError
 from ppl.core.settings import check
+from ppl.data.split_draws import stratified_order
 from ppl.data.split_lists import read_lists
-from ppl.data.splits import Split, SplitSettings, make_split, stratified_order
+from ppl.data.splits import Images, Split, SplitSettings, make_split
 
 SETS = ("labeled", "validation", "unlabeled", "test")
 
@@ -49,11 +50,10 @@ NAMES = ("background", "pore", "scratch", "stain", "dent")
 def split(seed: int = 0, lists: Path | None = None, **changes: object) -> Split:
     """A split of `some_images`, by the lists in a folder or by fraction."""
     arguments: dict[str, object] = {
-        "image_paths": PATHS,
+        "paths": PATHS,
         "defect_classes": DEFECTS,
         "groups": {},
         "published_test": (),
-        "class_names": NAMES,
     }
     for name in list(arguments):
         arguments[name] = changes.pop(name, arguments[name])
@@ -63,7 +63,7 @@ def split(seed: int = 0, lists: Path | None = None, **changes: object) -> Split:
         if lists
         else None
     )
-    return make_split(**arguments, lists=found, settings=chosen, seed=seed)  # type: ignore[arg-type]
+    return make_split(Images(**arguments), found, chosen, NAMES, seed)  # type: ignore[arg-type]
 
 
 def write(folder: Path, **lists: str) -> Path:
@@ -119,7 +119,7 @@ def test_many_small_strata_get_their_share_together(fraction: str, seed: int) ->
     defects |= {f"sound/{number}": frozenset() for number in range(300)}
     found = split(
         seed,
-        image_paths={id: id for id in defects},
+        paths={id: id for id in defects},
         defect_classes=defects,
         labeled_fraction=fraction,
         test_fraction=0.0,
@@ -150,7 +150,7 @@ def test_validation_takes_its_share_and_never_the_first_of_a_stratum() -> None:
     # one image of each kind: all are needed to train on
     single = {str(number): frozenset({number}) for number in range(1, 9)}
     alone = split(
-        image_paths={id: id for id in single},
+        paths={id: id for id in single},
         defect_classes=single,
         labeled_fraction=1,
         test_fraction=0.0,
@@ -162,7 +162,7 @@ def test_validation_takes_its_share_and_never_the_first_of_a_stratum() -> None:
 
 def test_same_seed_same_split_in_any_input_order() -> None:
     backwards = split(
-        image_paths=dict(reversed(PATHS.items())), defect_classes=dict(reversed(DEFECTS.items()))
+        paths=dict(reversed(PATHS.items())), defect_classes=dict(reversed(DEFECTS.items()))
     )
     assert split() == split() == backwards
     assert split(0) != split(1)
@@ -249,6 +249,12 @@ def test_list_of_test_images_alone_leaves_the_rest_to_the_fraction(tmp_path: Pat
     assert len(found.labeled + found.validation) == round((len(DEFECTS) - 1) / 4)
 
 
+def test_folds_need_images_that_no_list_names(tmp_path: Path) -> None:
+    every = "".join(f"{id}.jpg\n" for id in DEFECTS)
+    with pytest.raises(InputError, match="2 test sets, but the lists leave no annotated image"):
+        split(lists=write(tmp_path, labeled=every), folds=2)
+
+
 def test_folders_by_fraction(tmp_path: Path) -> None:
     write(tmp_path, val="part_1/9.jpg\n", train="part_1/8.jpg\n")
     write(tmp_path / "1_8", labeled="part_1/0.jpg\n", unlabeled="part_1/1.jpg\n")
@@ -268,7 +274,7 @@ def test_file_names_with_spaces(tmp_path: Path) -> None:
     paths = {name.removesuffix(".jpg"): f"images/{name}" for name in names}
     lines = "a b/my part.jpg a b/my part.png\nx/my part.jpg copy.jpg y/my part.jpg copy.png\n"
     found = split(
-        image_paths=paths,
+        paths=paths,
         defect_classes={id: frozenset() for id in paths},
         lists=write(tmp_path, labeled=lines, val="plain.jpg mask of plain.png\n"),
         validation_fraction=0.0,
@@ -285,7 +291,7 @@ def test_a_mask_name_never_stands_in_for_a_missing_image(tmp_path: Path) -> None
 def test_recurring_names_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     paths = {f"{part}/1": f"images/{part}/1.jpg" for part in ("training", "test")}
     paths |= {"Class1/7": "Class1/Imgs/7.jpg", "Class2/7": "Class2/Imgs/7.jpg"}
-    arguments = {"image_paths": paths, "defect_classes": {id: frozenset() for id in paths}}
+    arguments = {"paths": paths, "defect_classes": {id: frozenset() for id in paths}}
     lines = "x/training/1.jpg\nClass2\\Imgs\\7.jpg\n"
     found = split(
         **arguments,
@@ -394,7 +400,7 @@ def test_official_lists_of_the_magnetic_tiles() -> None:
     paths = {f"{file.parts[-3]}/{file.stem}": "/".join(file.parts[-3:]) for file in files}
     for fraction, labeled, unlabeled in ("1/8", 137, 936), ("1/4", 270, 803), ("1/2", 538, 535):
         found = split(
-            image_paths=paths,
+            paths=paths,
             defect_classes={id: frozenset({len(id.split("/")[0])}) for id in paths},
             lists=Path(lists),
             labeled_fraction=fraction,

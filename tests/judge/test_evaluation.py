@@ -14,6 +14,7 @@ from ppl.judge.evaluation import (
     evaluate_models,
     examples,
     extremes,
+    pictures,
     pseudo_mask_metrics,
     pseudo_mask_quality,
     teacher_on_hard_half,
@@ -222,9 +223,23 @@ def test_pictures_have_fixed_names_and_show_the_chosen_images(
         INFO,
     )
     assert {file.name for file in (tmp_path / "overlays").iterdir()} == set(names)
-    pictures = tmp_path / "overlays"
-    assert (pictures / "overlay_01.png").read_bytes() == (pictures / "worst_1.png").read_bytes()
+    folder = tmp_path / "overlays"
+    assert (folder / "overlay_01.png").read_bytes() == (folder / "worst_1.png").read_bytes()
     assert examples(made, 2) == examples(made, 2)
+
+
+def test_pictures_are_named_by_what_chose_them(made: ImageSet) -> None:
+    result = with_quality([50, 90, 10], [True] * 3)
+    found = pictures(made, result, SETTINGS)
+    first, second = examples(made, 2)
+    assert found == {
+        "overlay_01.png": first,
+        "overlay_02.png": second,
+        "best_1.png": made.ids[1],
+        "median_1.png": made.ids[0],
+        "worst_1.png": made.ids[2],
+    }
+    assert pictures(made, result, SETTINGS.model_copy(update={"overlays": 0, "extremes": 0})) == {}
 
 
 def test_zero_pictures_still_leave_the_folder(made: ImageSet, tmp_path: Path) -> None:

@@ -12,11 +12,14 @@ from ppl.labeling.ranking import (
     DEFECT_FREE,
     PAPER,
     Ranked,
+    read_ids,
+    read_reliability,
     score_images,
     split_by_reliability,
     strata,
     summary,
     write_ids,
+    write_reliability,
 )
 from ppl.labeling.stability import predicted_defects, reliability
 from ppl.network.network import NetworkSettings, new_network
@@ -85,6 +88,16 @@ def test_ids_are_written_one_a_line(tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "ids.txt").read_bytes() == "a\nb.1/c d\nü\n".encode()
     write_ids(tmp_path / "none.txt", [])
     assert (tmp_path / "none.txt").read_bytes() == b""
+
+
+@pytest.mark.parametrize("ids", [[], ["a", "b.1/c d", "a line\u2028 of its own\x0b", "\u00fc"]])
+def test_what_is_written_is_read_back(tmp_path: Path, ids: list[str]) -> None:
+    ranked = {id: Ranked(1 / (2 + number), (1,)) for number, id in enumerate(ids)}
+    write_ids(tmp_path / "ids.txt", ids)
+    write_reliability(tmp_path / "scores.json", ranked)
+    assert read_ids(tmp_path / "ids.txt") == ids
+    found = read_reliability(tmp_path / "scores.json")
+    assert found == {id: score for id, (score, _) in ranked.items()}
 
 
 def test_each_class_and_the_defect_free_images_have_their_share() -> None:

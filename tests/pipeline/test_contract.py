@@ -52,6 +52,8 @@ RERUNS = {
         *(name for name in PREDICT if name != "rank_stability"),
     ],
     "ppl/data/synthetic.py": ["synthesize", "prepare"],
+    "ppl/data/synthetic_defects.py": ["synthesize", "prepare"],
+    "ppl/data/synthetic_surface.py": ["synthesize", "prepare"],
     "ppl/scores/": ["audit", "evaluate"],
     "ppl/scores/bootstrap.py": ["audit", *STUDENTS, "evaluate"],
     "ppl/training/": TRAIN,

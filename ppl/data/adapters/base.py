@@ -217,21 +217,6 @@ def distinct_colours(count: int) -> tuple[Colour, ...]:
     return tuple(colours)
 
 
-def files_below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """Files below `folder` with one of the suffixes in any case; hidden files are left alone.
-
-    Raises:
-        InputError: a folder below is a link.
-    """
-    for parent, folders, names in os.walk(folder):
-        for name in folders:
-            _stop_at_link(Path(parent) / name)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if Path(name).suffix.lower() in suffixes and not name.startswith("."):
-                yield Path(parent) / name
-
-
 def by_id(files: Iterable[tuple[str, Path]], what: str) -> dict[str, Path]:
     """The files by their id.
 
@@ -263,8 +248,8 @@ def paired_samples(
     Raises:
         InputError: a mask without an image, a mask as JPEG, or one id for two files.
     """
-    image_by_id = by_id(_with_ids(root / images, IMAGE_SUFFIXES), "image")
-    mask_by_id = by_id(_with_ids(root / masks, IMAGE_SUFFIXES), "mask")
+    image_by_id = by_id(_pictures_with_ids(root / images), "image")
+    mask_by_id = by_id(_pictures_with_ids(root / masks), "mask")
     for id, mask in mask_by_id.items():
         if mask.suffix.lower() not in MASK_SUFFIXES:
             raise InputError(
@@ -302,8 +287,23 @@ def read_indices(sample: Sample, settings: DataSettings) -> Tensor:
     return read_mask(sample.mask)
 
 
-def _with_ids(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
-    for file in files_below(folder, suffixes):
+def _pictures_with_ids(folder: Path) -> Iterator[tuple[str, Path]]:
+    for file in _pictures_below(folder):
         # macOS writes accents as characters of their own: the same name in other bytes
         id = unicodedata.normalize("NFC", file.relative_to(folder).with_suffix("").as_posix())
         yield id, file
+
+
+def _pictures_below(folder: Path) -> Iterator[Path]:
+    """Files with the suffix of an image, in any case; hidden files and folders are left alone.
+
+    Raises:
+        InputError: a folder below is a link.
+    """
+    for parent, folders, names in os.walk(folder):
+        for name in folders:
+            _stop_at_link(Path(parent) / name)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                yield Path(parent) / name

@@ -1,0 +1,178 @@
+"""What the three models are worth, as one record, and the files that tell it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppl.core import processes
+from ppl.images.record import SplitRecord
+from ppl.images.sets import DatasetInfo, ImageSet, masked_ids, write_json
+from ppl.judge.evaluation import (
+    FINAL,
+    TEACHER,
+    EvaluateSettings,
+    PseudoMaskQuality,
+    evaluate_models,
+    pseudo_mask_metrics,
+    pseudo_mask_quality,
+    teacher_on_hard_half,
+)
+from ppl.judge.plots import Row, iou_bars, pixel_confusion, reliability_points, reliability_rows
+from ppl.labeling.part_agreement import Photos
+from ppl.labeling.pseudo_masks import PseudoLabelSettings
+from ppl.network.network import Origin, SegmentationNetwork
+from ppl.network.resize import ImageSettings
+from ppl.scores.bootstrap import IntervalSettings
+from ppl.scores.counts import ModelResult, write_image_list, write_result
+from ppl.scores.metrics import Metrics, metrics_of_models
+
+RELIABLE_BY_TEACHER = "reliable_by_teacher"
+HARD_BY_TEACHER = "hard_by_teacher"
+HARD_BY_STUDENT_1 = "hard_by_student_1"
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """The sections of params.yaml that the models are judged by."""
+
+    image: ImageSettings
+    evaluate: EvaluateSettings
+    pseudo_label: PseudoLabelSettings
+    intervals: IntervalSettings
+
+
+@dataclass(frozen=True)
+class PseudoMasks:
+    """The unlabeled images, and the folders of masks that are known of them."""
+
+    unlabeled: ImageSet
+    reliable: Path
+    """Pseudo-masks of the reliable half, by the teacher."""
+    hard: Path
+    """Pseudo-masks of the hard half, by student 1."""
+    hidden: Path
+    """The true masks of those images that have one."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that is known of the three models; nothing of it may reach a training."""
+
+    ids: Sequence[str]
+    """The test images, in the order of the results."""
+    parts: Sequence[str]
+    """The part that each of them shows."""
+    results: Mapping[str, ModelResult]
+    """What each model did on them."""
+    metrics: Mapping[str, Metrics]
+    """The scores of each model, ready for JSON."""
+    quality: Mapping[str, PseudoMaskQuality]
+    """What the pseudo-masks of each half were worth, by who made them."""
+
+
+def judge_models(
+    models: Mapping[str, SegmentationNetwork],
+    origins: Mapping[str, Origin],
+    test: ImageSet,
+    pseudo: PseudoMasks,
+    split: SplitRecord,
+    info: DatasetInfo,
+    settings: JudgeSettings,
+) -> Judgement:
+    """Score the models on test, and the pseudo-masks against the hidden labels.
+
+    Of several processes each does its share, and all return the same.
+
+    Args:
+        models: teacher, student_1 and final.
+        origins: which training the weights of each come from; another than its own is named in
+            its metrics as `fallen_back_to`.
+    """
+    results = evaluate_models(models, test, len(info.classes), settings.image, settings.evaluate)
+    quality = _quality(models[TEACHER], pseudo, split, len(info.classes), settings)
+    parts = split.part_of(test.ids)
+    # resampled by one: the others would only take its processor cores
+    metrics = processes.from_first(
+        metrics_of_models(
+            results,
+            parts,
+            info.classes,
+            settings.intervals,
+            false_alarm_rate=settings.evaluate.false_alarm_rate,
+            teacher=TEACHER,
+        )
+        if processes.is_first()
+        else {}
+    )
+    for name, content in metrics.items():
+        if origins[name].training != name:
+            content["fallen_back_to"] = origins[name].training
+    return Judgement(test.ids, parts, results, metrics, quality)
+
+
+def _quality(
+    teacher: SegmentationNetwork,
+    pseudo: PseudoMasks,
+    split: SplitRecord,
+    classes: int,
+    settings: JudgeSettings,
+) -> dict[str, PseudoMaskQuality]:
+    """What the masks of each half are worth, and what the teacher's of the hard half would be."""
+    easy = pseudo_mask_quality(pseudo.reliable, pseudo.hidden, classes)
+    by_student = pseudo_mask_quality(pseudo.hard, pseudo.hidden, classes)
+    by_teacher = teacher_on_hard_half(
+        teacher,
+        Photos(pseudo.unlabeled, masked_ids(pseudo.hard), split.parts),
+        pseudo.hidden,
+        classes,
+        settings.image,
+        settings.pseudo_label,
+    )
+    return {
+        RELIABLE_BY_TEACHER: easy,
+        HARD_BY_TEACHER: by_teacher,
+        HARD_BY_STUDENT_1: by_student,
+    }
+
+
+def write_judgement(
+    judged: Judgement,
+    reliability: Mapping[str, float],
+    info: DatasetInfo,
+    *,
+    metrics: Path,
+    plots: Path,
+    evaluation: Path,
+) -> None:
+    """Write the scores of each model and of the pseudo-masks, the plots' rows, and the counts.
+
+    Args:
+        reliability: of each unlabeled image by id, from the ranking.
+        metrics, plots, evaluation: folders; the last gets what folds are pooled from.
+    """
+    for name, content in judged.metrics.items():
+        write_json(metrics / f"{name}.json", content, sort=False)
+    of_masks = pseudo_mask_metrics(judged.quality, info)
+    write_json(metrics / "pseudo_masks.json", of_masks, sort=False)
+    for name, rows in _plot_rows(judged, reliability, info.classes).items():
+        write_json(plots / f"{name}.json", rows)
+    for name, result in judged.results.items():
+        write_result(evaluation / f"{name}.safetensors", result)
+    write_image_list(evaluation / "images.json", judged.ids, judged.parts)
+
+
+def _plot_rows(
+    judged: Judgement, reliability: Mapping[str, float], classes: Sequence[str]
+) -> dict[str, list[Row]]:
+    """The rows of each plot by its name."""
+    easy = judged.quality[RELIABLE_BY_TEACHER].miou_of
+    hard = judged.quality[HARD_BY_TEACHER].miou_of
+    results = judged.results
+    return {
+        "iou_per_class": iou_bars({name: r.matrix for name, r in results.items()}, classes),
+        "confusion": pixel_confusion(results[FINAL].matrix, classes),
+        "reliability": reliability_points(reliability, {**easy, **hard}, set(easy)),
+        "calibration": [
+            row for name, r in results.items() for row in reliability_rows(name, r.calibration)
+        ],
+    }

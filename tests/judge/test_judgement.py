@@ -1,0 +1,114 @@
+"""The judgement: one record of three models and their pseudo-masks, and the files made of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ppl.images.files import write_mask
+from ppl.images.record import SplitRecord
+from ppl.images.sets import ImageSet, mask_file
+from ppl.judge.evaluation import evaluate_models, pseudo_mask_metrics
+from ppl.judge.judgement import (
+    Judgement,
+    JudgeSettings,
+    PseudoMasks,
+    judge_models,
+    write_judgement,
+)
+from ppl.labeling.pseudo_masks import ONE_LOOK
+from ppl.network.network import Origin
+from ppl.scores.bootstrap import IntervalSettings
+from ppl.scores.counts import read_parts, read_result
+from tests.conftest import whole
+from tests.judge.test_evaluation import INFO, SETTINGS, ByBrightness, make_set
+
+SECTIONS = JudgeSettings(
+    whole(64, 48), SETTINGS, ONE_LOOK, IntervalSettings(confidence=0.9, resamples=100, few_parts=2)
+)
+MODELS = {
+    "teacher": ByBrightness(blind=True),
+    "student_1": ByBrightness(blind=True),
+    "final": ByBrightness(),
+}
+ORIGINS = {name: Origin(name, 3) for name in MODELS} | {"student_1": Origin("teacher", 3)}
+PARTS = {"a/dark": "one", "a/bright": "two", "b/sound": "two"}
+RELIABILITY = {"a/dark": 0.9, "a/bright": 0.4, "b/sound": 0.2}
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> ImageSet:
+    return make_set(tmp_path / "set")
+
+
+def judge(made: ImageSet, folder: Path) -> Judgement:
+    """Three images that are tested and, as if they were others, unlabeled: one reliable."""
+    for half, ids in {"reliable": ["a/dark"], "hard": ["a/bright", "b/sound"]}.items():
+        for id in ids:
+            write_mask(mask_file(folder / half, id), torch.zeros(64, 48), INFO.colours)
+    masks = PseudoMasks(made, folder / "reliable", folder / "hard", made.folder / "masks")
+    split = SplitRecord("group", PARTS, PARTS)
+    return judge_models(MODELS, ORIGINS, made, masks, split, INFO, SECTIONS)  # type: ignore[arg-type]
+
+
+def test_each_model_is_scored_and_a_stand_in_is_named(made: ImageSet, tmp_path: Path) -> None:
+    judged = judge(made, tmp_path)
+    assert list(judged.metrics) == list(judged.results) == list(MODELS)
+    assert judged.metrics["final"]["miou"] == 1.0
+    assert "gain" not in judged.metrics["teacher"]
+    assert judged.metrics["student_1"]["gain"] == 0.0
+    assert judged.metrics["student_1"]["fallen_back_to"] == "teacher"
+    assert "fallen_back_to" not in judged.metrics["final"]
+    assert judged.ids == made.ids
+    assert judged.parts == [PARTS[id] for id in made.ids]
+    alone = evaluate_models(MODELS, made, 3, whole(64, 48), SETTINGS)  # type: ignore[arg-type]
+    assert torch.equal(alone["final"].matrices, judged.results["final"].matrices)
+
+
+def test_each_half_is_judged_by_who_labeled_it(made: ImageSet, tmp_path: Path) -> None:
+    quality = judge(made, tmp_path).quality
+    assert {name: sorted(found.miou_of) for name, found in quality.items()} == {
+        "reliable_by_teacher": ["a/dark"],
+        "hard_by_teacher": ["a/bright", "b/sound"],
+        "hard_by_student_1": ["a/bright", "b/sound"],
+    }
+    # the blind teacher would have drawn what the empty masks of the hard half hold
+    assert quality["hard_by_teacher"].miou_of == quality["hard_by_student_1"].miou_of
+
+
+def test_what_is_written_is_what_was_judged(made: ImageSet, tmp_path: Path) -> None:
+    judged = judge(made, tmp_path)
+    folders = {name: tmp_path / name for name in ("metrics", "plots", "evaluation")}
+    write_judgement(judged, RELIABILITY, INFO, **folders)
+    left = {
+        f"{name}/{file.name}": file for name, folder in folders.items() for file in folder.iterdir()
+    }
+    assert sorted(left) == [
+        "evaluation/final.safetensors",
+        "evaluation/images.json",
+        "evaluation/student_1.safetensors",
+        "evaluation/teacher.safetensors",
+        "metrics/final.json",
+        "metrics/pseudo_masks.json",
+        "metrics/student_1.json",
+        "metrics/teacher.json",
+        "plots/calibration.json",
+        "plots/confusion.json",
+        "plots/iou_per_class.json",
+        "plots/reliability.json",
+    ]
+    for name in MODELS:
+        assert json.loads(left[f"metrics/{name}.json"].read_text()) == judged.metrics[name]
+        found = read_result(left[f"evaluation/{name}.safetensors"])
+        assert torch.equal(found.matrices, judged.results[name].matrices)
+    of_masks = json.loads(left["metrics/pseudo_masks.json"].read_text())
+    assert of_masks == pseudo_mask_metrics(judged.quality, INFO)
+    assert read_parts(left["evaluation/images.json"]) == judged.parts
+    points = json.loads(left["plots/reliability.json"].read_text())
+    assert {point["id"]: point["half"] for point in points} == {
+        "a/bright": "hard",
+        "a/dark": "reliable",
+        "b/sound": "hard",
+    }
+    assert {point["id"]: point["reliability"] for point in points} == RELIABILITY
