@@ -3,25 +3,21 @@
 from pathlib import Path
 
 from ppl.core import processes
-from ppl.core.settings import section
+from ppl.core.settings import sections
 from ppl.images.record import read_split_record
 from ppl.images.sets import read_dataset_info, read_image_set
 from ppl.judge.evaluation import (
     FINAL,
     STUDENT_1,
     TEACHER,
-    EvaluateSettings,
     pictures,
     write_overlays,
 )
 from ppl.judge.judgement import JudgeSettings, PseudoMasks, judge_models, write_judgement
 from ppl.judge.table import score_table
-from ppl.labeling.pseudo_masks import PseudoLabelSettings
 from ppl.labeling.ranking import read_reliability
 from ppl.network.network import load_network, pick_device, read_origin
-from ppl.network.resize import ImageSettings
 from ppl.run.stage import run
-from ppl.scores.bootstrap import IntervalSettings
 
 
 def main(
@@ -43,12 +39,7 @@ def main(
     evaluation: Path,
 ) -> None:
     """Score the three models on test and the pseudo-masks against the hidden labels."""
-    settings = JudgeSettings(
-        image=section("image", ImageSettings),
-        evaluate=section("evaluate", EvaluateSettings),
-        pseudo_label=section("pseudo_label", PseudoLabelSettings),
-        intervals=section("intervals", IntervalSettings),
-    )
+    settings = sections(JudgeSettings)
     folders = {TEACHER: teacher, STUDENT_1: student_1, FINAL: final}
     device = pick_device()
     models = {name: load_network(folder, device) for name, folder in folders.items()}

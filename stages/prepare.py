@@ -9,38 +9,11 @@ from ppl.data.splits import SplitSettings
 from ppl.run.stage import run
 
 
-def main(
-    *,
-    raw: Path,
-    lists: Path,
-    labeled: Path,
-    validation: Path,
-    unlabeled: Path,
-    hidden: Path,
-    test: Path,
-    dataset: Path,
-    record: Path,
-) -> None:
+def main(paths: SetPaths, *, raw: Path, lists: Path) -> None:
     """Check the data set, split it and lay it out for the later stages."""
-    plan = plan_sets(
-        raw,
-        lists,
-        section("data", DataSettings),
-        section("split", SplitSettings),
-        section("seed", int),
-    )
-    write_sets(
-        plan,
-        SetPaths(
-            labeled=labeled,
-            validation=validation,
-            unlabeled=unlabeled,
-            hidden=hidden,
-            test=test,
-            dataset=dataset,
-            record=record,
-        ),
-    )
+    data, split = section("data", DataSettings), section("split", SplitSettings)
+    plan = plan_sets(raw, lists, data, split, section("seed", int))
+    write_sets(plan, paths)
     report(plan)
 
 

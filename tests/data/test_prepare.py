@@ -14,7 +14,7 @@ from PIL import Image
 from ppl.core.errors import InputError
 from ppl.core.settings import check
 from ppl.data.adapters.base import DataSettings, load_adapter, load_samples
-from ppl.data.prepare import plan_sets
+from ppl.data.prepare import SetPaths, plan_sets
 from ppl.data.splits import SplitSettings
 from ppl.images.files import read_image, read_mask
 from ppl.images.record import read_split_record
@@ -77,13 +77,12 @@ class Workspace:
     def run(self, lists: str = "data/lists") -> None:
         with (self.folder / "params.yaml").open("w") as stream:
             yaml.safe_dump(self.params, stream)
-        stage.main(
-            raw=self.raw,
-            lists=self.folder / lists,
+        paths = SetPaths(
             dataset=self.out / "dataset.json",
             record=self.out / "split.json",
             **{name: self.out / name for name in SETS},
         )
+        stage.main(paths, raw=self.raw, lists=self.folder / lists)
 
     def files(self) -> dict[str, str]:
         """Digest of every file written, by path."""

@@ -4,11 +4,11 @@ import subprocess
 from itertools import chain
 from pathlib import Path
 
-import ppl.training.images
 import pytest
 import torch
 
 import ppl.network.predict
+import ppl.training.images
 from ppl.network.network import SegmentationNetwork
 from ppl.network.predict import predict
 from ppl.training.images import Masked, TrainingImages, keep
