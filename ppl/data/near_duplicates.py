@@ -34,8 +34,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
-from tqdm import tqdm
 
+from ppl.core.progress import bar
 from ppl.images.files import read_image
 
 SIDE = 48
@@ -117,9 +117,7 @@ def describe(files: Iterable[Path]) -> Tensor:
     found = torch.empty((len(listed), SIDE, SIDE), dtype=torch.float16)
     with ThreadPoolExecutor(_THREADS) as pool:
         made = pool.map(lambda file: thumbnail(read_image(file)), listed)
-        for index, one in enumerate(
-            tqdm(made, total=len(listed), desc="comparing images", unit="", disable=None)
-        ):
+        for index, one in enumerate(bar(made, total=len(listed), desc="comparing images")):
             found[index] = one
     return found
 
