@@ -72,9 +72,9 @@ def test_work_may_tell_by_itself_how_far_it_is(
 def test_work_that_breaks_off_says_how_far_it_came(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    work = bar((1 // (2 - number) for number in range(5)), desc="read", total=5)
     with pytest.raises(ZeroDivisionError):
-        for number in bar(range(5), desc="read"):
-            1 // (2 - number)
+        list(work)
     assert "2/5" in capsys.readouterr().err
 
 
