@@ -129,7 +129,7 @@ def start_queued(workspace: Path, name: str, *, until: Callable[[str], bool]) ->
     assert queued.returncode == 0, queued.stderr
     began = time.time()
     subprocess.run(
-        [sys.executable, "-m", "ppl.tools.queue"],
+        [sys.executable, "-m", "ppl", "queue"],
         cwd=workspace,
         env=environment() | SHOW,
         stdout=subprocess.DEVNULL,
