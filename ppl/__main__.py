@@ -4,6 +4,7 @@ This file names commands, arguments and their defaults. What a command does stan
 and is imported inside of it, so that help comes at once.
 """
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,17 @@ import click
 from ppl.core.errors import InputError
 
 SCORES = [Path("metrics", f"{name}.json") for name in ("copycat", "teacher", "student_1", "final")]
+
+NOT_WRITTEN = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+"""What the system says where a file may not, or cannot, be written."""
 
 
 class Commands(click.Group):
@@ -25,6 +37,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except InputError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno not in NOT_WRITTEN:
+                raise
+            raise click.ClickException(f"{error.filename}: {error.strerror}") from error
 
 
 def example(words: str) -> str:

@@ -121,6 +121,16 @@ def test_what_a_user_can_mend_is_said_in_a_line(empty: Path, words: str) -> None
     assert list(empty.iterdir()) == []
 
 
+def test_a_place_where_nothing_can_be_written_is_said_in_a_line(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppl.tools.report.page", lambda project: "page")
+    (empty / "file").touch()
+    done = call("report", "--out", "file/report.html")
+    assert done.exit_code == 1
+    assert done.output == "Error: file: File exists\n"
+
+
 def test_scores_may_be_those_of_other_files(empty: Path) -> None:
     for name in ("copycat", "final"):
         shutil.copy(ROOT / "metrics" / f"{name}.json", empty)

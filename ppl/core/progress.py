@@ -75,7 +75,7 @@ class _Lines:
         return self
 
     def __exit__(self, *problem: Any) -> None:
-        if self._shown != self._done:
+        if self._shown != self._done and self._total != 0:
             self._show()
 
     def update(self, n: int = 1) -> None:

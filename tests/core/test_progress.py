@@ -56,6 +56,11 @@ def test_work_of_less_than_ten_seconds_is_one_line(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_of_no_work_nothing_is_said(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(bar([], desc="read")) == []
+    assert capsys.readouterr().err == ""
+
+
 def test_work_may_tell_by_itself_how_far_it_is(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
