@@ -1,56 +1,59 @@
-# `make repro` runs the pipeline, `make test` the tests, `make queue JOBS=2` the queued experiments,
-# `make data-magnetic_tile` fetches a published data set.
-# All make .venv first.
+# Short names: what they do stands in `ppl/__main__.py` and the docs. All but help and unlock make
+# .venv first.
 PYTHON ?= python3
 JOBS ?= 1
 K ?= 5
 BIN := .venv/bin
-SCORES := metrics/copycat.json metrics/teacher.json metrics/student_1.json metrics/final.json
 
-# stages run as `python -m stages.NAME`: the environment's python must be found first
+# stages run as `python -m ppl.run NAME`: the environment's python must be found first
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro unlock scores queue compare report seeds folds test test-long check
+.PHONY: repro help scores diff compare queue seeds folds report unlock test test-long check
 
-repro: $(BIN)/ready unlock
-	@python -m ppl.all_settings
+repro: $(BIN)/ready unlock ## check all settings, run the pipeline, print the scores
+	@python -m ppl check
 	dvc repro
 	@$(MAKE) --no-print-directory scores
 
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z%-]+( [a-z]+)*:.*## / { sub(/%/, "NAME", $$1); printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo '`python -m ppl --help`, after `. $(BIN)/activate`, lists the commands behind them.'
+
+scores: $(BIN)/ready ## the scores of the workspace
+	@python -m ppl scores
+
+diff: $(BIN)/ready ## the scores against the last commit; REV=HEAD~2: against another
+	@python -m ppl diff $(if $(REV),'$(REV)')
+
+compare: $(BIN)/ready ## all experiments since the last commit, in compare/; SINCE=3: since three
+	@python -m ppl compare $(if $(SINCE),--since '$(SINCE)')
+
+queue: $(BIN)/ready ## run the queued experiments; JOBS=2: two at a time
+	@python -m ppl queue --jobs '$(JOBS)'
+
+seeds: $(BIN)/ready ## K=5 JOBS=2: five seeds, two at a time: how far do scores move?
+	@python -m ppl seeds --count '$(K)' --jobs '$(JOBS)'
+
+folds: $(BIN)/ready ## K=5 JOBS=2: five test sets, pooled: every annotated part is tested once
+	@python -m ppl folds --count '$(K)' --jobs '$(JOBS)'
+
+report: $(BIN)/ready ## report.html: scores, audit, plots and pictures in one file
+	@python -m ppl report
+
+data-%: $(BIN)/ready ## fetch a published data set; FROM=/mnt/usb/tiles: from there
+	@python -m ppl fetch-data '$*' $(if $(FROM),--from '$(FROM)')
+
 # a kill -9 in the moment in which DVC writes its list of locks leaves it empty, and DVC then refuses to run
-unlock:
+unlock: ## remove the empty list of locks that a kill -9 may leave
 	@if [ -d .dvc/tmp ]; then find .dvc/tmp -name rwlock -size 0 -delete; fi
 
-scores: $(BIN)/ready
-	@python -m ppl.judge.table $(SCORES)
-
-queue: $(BIN)/ready
-	@python -m ppl.tools.queue $(JOBS)
-
-# a table and a plot of all experiments since the last commit, in compare/; SINCE=3: since the last three
-compare: $(BIN)/ready
-	@python -m ppl.tools.compare compare $(SINCE)
-
-# one HTML file of scores, audit, plots and pictures that needs no network
-report: $(BIN)/ready
-	@python -m ppl.tools.report report.html
-
-# the pipeline with K seeds, or K folds, as experiments, and one table of all: make seeds K=5
-seeds folds: $(BIN)/ready
-	@python -m ppl.tools.repeat $@ $(K) $(JOBS)
-
-# a published data set at its pinned revision into data/raw/; FROM=... names a repository or a folder
-# that is used in place of the published URL
-data-%: $(BIN)/ready
-	@python -m ppl.tools.fetch_data '$*' $(if $(FROM),'$(FROM)')
-
-test: $(BIN)/ready
+test: $(BIN)/ready ## the tests
 	python -m pytest -n 2 --dist loadfile -m 'not long'
 
-test-long: $(BIN)/ready
+test-long: $(BIN)/ready ## those that kill trainings or run whole experiments
 	python -m pytest -n 2 --dist loadfile -m long
 
-check: $(BIN)/ready
+check: $(BIN)/ready ## linter, formatter and types of the code
 	ruff check .
 	ruff format --check .
 	mypy

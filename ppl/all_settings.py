@@ -1,6 +1,5 @@
 """Every section of params.yaml with the settings class that owns it: checked as one, before all."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,17 +127,14 @@ def stop_without_data(data: DataSettings, split: SplitSettings) -> None:
         )
 
 
-def main() -> None:
-    """Check params.yaml and the data folder; DVC itself stops at some mistakes with less to say."""
-    try:
-        check_all(read_params())
-        data = section("data", DataSettings)
-        # the adapter's code is no dependency of the stage that checks, so only here
-        dataset_info(data)
-        stop_without_data(data, section("split", SplitSettings))
-    except InputError as error:
-        sys.exit(f"\n{error}")
+def check_project() -> None:
+    """Check params.yaml and the data folder; DVC itself stops at some mistakes with less to say.
 
-
-if __name__ == "__main__":
-    main()
+    Raises:
+        InputError: as `check_all` and `stop_without_data`; classes that do not fit the data set.
+    """
+    check_all(read_params())
+    data = section("data", DataSettings)
+    # the adapter's code is no dependency of the stage that checks, so only here
+    dataset_info(data)
+    stop_without_data(data, section("split", SplitSettings))

@@ -123,7 +123,7 @@ def test_the_check_before_dvc_says_it_without_a_traceback(
     params = PARAMS | {section: value}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "ppl.all_settings"],
+        [sys.executable, "-m", "ppl", "check"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
         capture_output=True,

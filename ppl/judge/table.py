@@ -1,7 +1,6 @@
-"""Print the scores of the models as a table: python -m ppl.judge.table FILE.json ..."""
+"""The scores of the models as a table to print."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,11 +121,3 @@ def read_scores(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
     if missing:
         raise InputError(f"no scores at {', '.join(missing)}: run `dvc repro` first")
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
-
-
-if __name__ == "__main__":
-    try:
-        table = score_table(read_scores([Path(name) for name in sys.argv[1:]]))
-    except InputError as error:
-        sys.exit(str(error))
-    print(f"Scores on the test set, in percent:\n{table}")

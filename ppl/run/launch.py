@@ -1,4 +1,4 @@
-"""Start a stage so that it runs fast: python -m ppl.run.launch STAGE --OPTION PATH ...
+"""Start a stage so that it runs fast: python -m ppl.run STAGE --OPTION PATH ...
 
 How a stage is started changes its time and never its result, but for the rounding of sums, so no
 stage depends on this file. It imports nothing heavy, since it runs before every stage. The
@@ -11,12 +11,16 @@ PPL_PORT       of the first machine, over which they find each other (29500)
 """
 
 import os
+import re
 import runpy
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PIPELINE = Path("dvc.yaml")
 
 MEMORY = {
     # huge pages on request: a training touches gigabytes at every step
@@ -48,6 +52,19 @@ PARALLEL = {
     "annotate_next",
 }
 """Stages that several processes share; the others take one."""
+
+
+def position(stage: str, pipeline: str) -> str:
+    """Where `stage` stands among the stages of dvc.yaml, whose text is `pipeline`: stage 5 of 13.
+
+    Without a number where the text does not name it so. Its lines are looked at alone: to import a
+    reader of YAML and parse all of it before every stage would take longer than all else here.
+    """
+    below = re.split(r"^stages:\s*$", pipeline, maxsplit=1, flags=re.MULTILINE)[-1]
+    section = re.split(r"^\w", below, maxsplit=1, flags=re.MULTILINE)[0]
+    names = re.findall(r"^ {2}([\w-]+):", section, flags=re.MULTILINE)
+    number = f"{names.index(stage) + 1} of {len(names)}: " if stage in names else ""
+    return f"stage {number}{stage}"
 
 
 def memory_settings(given: Mapping[str, str]) -> dict[str, str]:
@@ -99,6 +116,8 @@ def main() -> None:
         here, elsewhere = commands(stage, options, os.environ)
     except ValueError as error:
         sys.exit(f"\n{error}")
+    if "DVC_STAGE" in os.environ:
+        print(position(stage, PIPELINE.read_text(encoding="utf-8")), flush=True)
     settings = memory_settings(os.environ) if sys.platform == "linux" else {}
     if TORCHRUN in here:
         cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -6,7 +6,6 @@ get a table of their own, headed by what sets them apart.
 
 import csv
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +16,7 @@ from ppl.core.errors import InputError
 from ppl.judge.table import gain_cell, miou_cell, text_table
 from ppl.tools.commands import ask_dvc
 from ppl.tools.fraction_plot import Point, fraction_plot, write_png
+from ppl.tools.used_settings import flat
 
 MODELS = ("teacher", "student_1", "final")
 SUCCESS, COMMITTED = "Success", "Committed"
@@ -117,15 +117,6 @@ def _run(name: str, data: dict[str, Any] | None) -> Run | None:
     return Run(name, dict(flat(params)), scores)
 
 
-def flat(nested: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested settings as (dotted key, value)."""
-    for key, value in nested.items():
-        if isinstance(value, dict) and value:
-            yield from flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
-
-
 def groups(runs: Iterable[Run]) -> list[tuple[str, list[Run]]]:
     """(title, runs by fraction and seed) for each set of other settings, the largest first.
 
@@ -205,8 +196,12 @@ def write_csv(file: Path, runs: Iterable[Run]) -> None:
                 )
 
 
-def main(out: Path, since: int) -> None:
-    """Print the tables; write OUT/scores.csv and OUT/miou.png.
+def compare(out: Path, *, since: int) -> None:
+    """Print the tables of the experiments since the last commits; draw them into a folder.
+
+    Args:
+        out: folder of scores.csv and miou.png.
+        since: the number of commits.
 
     Raises:
         InputError: no experiment has scores, or `dvc` does not answer.
@@ -226,13 +221,3 @@ def main(out: Path, since: int) -> None:
     plot = fraction_plot([point for title, members in found for point in points(title, members)])
     write_png(out / "miou.png", plot)
     print(f"\n{out}/miou.png, {out}/scores.csv")
-
-
-if __name__ == "__main__":
-    given = sys.argv[2] if len(sys.argv) > 2 else "1"
-    if not given.isdecimal() or int(given) == 0:
-        sys.exit(f"SINCE is a number of commits, 1 or more; got {given}")
-    try:
-        main(Path(sys.argv[1]), int(given))
-    except InputError as error:
-        sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""Fetch a published data set at its pinned revision: python -m ppl.tools.fetch_data NAME [SOURCE].
+"""Fetch a published data set at its pinned revision.
 
 data/published/NAME.dvc is the pin: where the data set is published, the revision, and the content
 hash of its files as `dvc add` computes it. What turns out to have another hash does not stay.
@@ -157,13 +157,3 @@ def _tell_git(tracked: Path) -> None:
         print(f"Git did not take {tracked} ({error})", file=sys.stderr)
     else:
         print(f"added {tracked} to Git's index: commit it with your experiments")
-
-
-if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
-        sys.exit("usage: python -m ppl.tools.fetch_data NAME [SOURCE]")
-    try:
-        place = fetch(*sys.argv[1:])
-    except InputError as problem:
-        sys.exit(str(problem))
-    print(f"To use it, set in params.yaml:\n  data:\n    name: {place.name}\n    root: {place}")

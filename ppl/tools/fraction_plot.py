@@ -84,27 +84,10 @@ def gain_areas(means: dict[str, dict[float, float]]) -> list[dict[str, float | s
 
 
 def _panel(title: str, points: Sequence[Point], of: str) -> dict[str, Any]:
-    values = defaultdict(lambda: defaultdict(list))  # type: ignore[var-annotated]
-    for point in points:
-        values[point.model][float(point.fraction)].append(100 * point.miou)
-    means = {model: {x: fmean(ys) for x, ys in found.items()} for model, found in values.items()}
+    """The view of one panel: areas below, lines, intervals, points above."""
+    means = _means(points)
     models = [model for model in COLOURS if model in means]
-    aside = {model: ASIDE ** (n - (len(models) - 1) / 2) for n, model in enumerate(models)}
-    ticks = {float(point.fraction): str(point.fraction) for point in points}
-    labels = " : ".join(f"abs(datum.value - {x!r}) < 1e-9 ? '{text}'" for x, text in ticks.items())
-    lows = [100 * (p.miou if p.low is None else p.low) for p in points]
-    highs = [100 * (p.miou if p.high is None else p.high) for p in points]
-    x = {
-        "field": "x",
-        "type": "quantitative",
-        "title": of,
-        "scale": {"type": "log", "domain": [min(ticks) / 1.15, max(ticks) * 1.15], "nice": False},
-        "axis": {"values": list(ticks), "labelExpr": f"{labels} : ''", "grid": False},
-    }
-    scale = {
-        "domain": [max(0, math.floor(min(lows)) - 1), math.ceil(max(highs)) + 1],
-        "zero": False,
-    }
+    x, y = _x_axis(points, of), _y_axis(points)
     colour = {
         "field": "model",
         "type": "nominal",
@@ -112,23 +95,12 @@ def _panel(title: str, points: Sequence[Point], of: str) -> dict[str, Any]:
         "scale": {"domain": models, "range": [COLOURS[model] for model in models]},
         "legend": {"orient": "right", "symbolOpacity": 1},
     }
-    y = {"field": "miou", "type": "quantitative", "title": "mIoU (%)", "scale": scale}
-    rows = [
-        {
-            "x": float(p.fraction) * aside[p.model],
-            "model": p.model,
-            "miou": 100 * p.miou,
-            "low": None if p.low is None else 100 * p.low,
-            "high": None if p.high is None else 100 * p.high,
-        }
-        for p in points
-    ]
+    rows = _rows(points, models)
     lines = [
-        {"x": x, "model": model, "miou": mean}
+        {"x": place, "model": model, "miou": mean}
         for model in models
-        for x, mean in sorted(means[model].items())
+        for place, mean in sorted(means[model].items())
     ]
-    areas = gain_areas(means) if {TEACHER, FINAL} <= means.keys() else []
     return {
         "width": 420,
         "height": 300,
@@ -138,45 +110,96 @@ def _panel(title: str, points: Sequence[Point], of: str) -> dict[str, Any]:
             "anchor": "start",
         },
         "layer": [
-            {
-                "data": {"values": areas},
-                "mark": {"type": "area", "opacity": 0.18},
-                "encoding": {
-                    "x": x,
-                    "y": {"field": "teacher", "type": "quantitative", "scale": scale},
-                    "y2": {"field": "final"},
-                    "detail": {"field": "side"},
-                    "fill": {
-                        "condition": {"test": "slice(datum.side, 0, 4) == 'loss'", "value": LOSS},
-                        "value": GAIN,
-                    },
-                },
-            },
+            _area_layer(means, x, y),
             {
                 "data": {"values": lines},
                 "mark": "line",
                 "encoding": {"x": x, "y": y, "color": colour},
             },
-            {
-                "data": {"values": rows},
-                "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
-                "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.7},
-                "encoding": {
-                    "x": x,
-                    "y": {
-                        "field": "low",
-                        "type": "quantitative",
-                        "scale": scale,
-                        "title": "mIoU (%)",
-                    },
-                    "y2": {"field": "high"},
-                    "color": colour,
-                },
-            },
+            _interval_layer(rows, x, y, colour),
             {
                 "data": {"values": rows},
                 "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
                 "encoding": {"x": x, "y": y, "color": colour},
             },
         ],
+    }
+
+
+def _means(points: Sequence[Point]) -> dict[str, dict[float, float]]:
+    """Model -> fraction -> the mean mIoU of its runs, in percent."""
+    values: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for point in points:
+        values[point.model][float(point.fraction)].append(100 * point.miou)
+    return {model: {x: fmean(ys) for x, ys in found.items()} for model, found in values.items()}
+
+
+def _rows(points: Sequence[Point], models: Sequence[str]) -> list[dict[str, Any]]:
+    """A row a point, in percent; those of several models stand beside each other."""
+    aside = {model: ASIDE ** (n - (len(models) - 1) / 2) for n, model in enumerate(models)}
+    return [
+        {
+            "x": float(p.fraction) * aside[p.model],
+            "model": p.model,
+            "miou": 100 * p.miou,
+            "low": None if p.low is None else 100 * p.low,
+            "high": None if p.high is None else 100 * p.high,
+        }
+        for p in points
+    ]
+
+
+def _x_axis(points: Sequence[Point], of: str) -> dict[str, Any]:
+    """Fractions over a logarithmic axis, each labeled as it was written: 1/8."""
+    ticks = {float(point.fraction): str(point.fraction) for point in points}
+    labels = " : ".join(f"abs(datum.value - {x!r}) < 1e-9 ? '{text}'" for x, text in ticks.items())
+    return {
+        "field": "x",
+        "type": "quantitative",
+        "title": of,
+        "scale": {"type": "log", "domain": [min(ticks) / 1.15, max(ticks) * 1.15], "nice": False},
+        "axis": {"values": list(ticks), "labelExpr": f"{labels} : ''", "grid": False},
+    }
+
+
+def _y_axis(points: Sequence[Point]) -> dict[str, Any]:
+    """mIoU in percent, over the range that the points and their intervals take."""
+    lows = [100 * (p.miou if p.low is None else p.low) for p in points]
+    highs = [100 * (p.miou if p.high is None else p.high) for p in points]
+    scale = {
+        "domain": [max(0, math.floor(min(lows)) - 1), math.ceil(max(highs)) + 1],
+        "zero": False,
+    }
+    return {"field": "miou", "type": "quantitative", "title": "mIoU (%)", "scale": scale}
+
+
+def _area_layer(
+    means: dict[str, dict[float, float]], x: dict[str, Any], y: dict[str, Any]
+) -> dict[str, Any]:
+    """What lies between teacher and final student; empty where one of them is missing."""
+    return {
+        "data": {"values": gain_areas(means) if {TEACHER, FINAL} <= means.keys() else []},
+        "mark": {"type": "area", "opacity": 0.18},
+        "encoding": {
+            "x": x,
+            "y": {"field": "teacher", "type": "quantitative", "scale": y["scale"]},
+            "y2": {"field": "final"},
+            "detail": {"field": "side"},
+            "fill": {
+                "condition": {"test": "slice(datum.side, 0, 4) == 'loss'", "value": LOSS},
+                "value": GAIN,
+            },
+        },
+    }
+
+
+def _interval_layer(
+    rows: Sequence[dict[str, Any]], x: dict[str, Any], y: dict[str, Any], colour: dict[str, Any]
+) -> dict[str, Any]:
+    """A rule a point that has an interval."""
+    return {
+        "data": {"values": rows},
+        "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
+        "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.7},
+        "encoding": {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": colour},
     }

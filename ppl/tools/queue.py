@@ -1,4 +1,4 @@
-"""Start workers for the queued experiments: python -m ppl.tools.queue [JOBS].
+"""Start workers for the queued experiments.
 
 Two trainings that each take all cores run many times slower than one after the other, and two
 workers that start together both compute what their experiments have in common. So each worker gets
@@ -194,7 +194,7 @@ def _dvc(*arguments: str, **options: Any) -> int:
     return subprocess.run([*DVC, *arguments], check=False, **options).returncode
 
 
-def main(jobs: int) -> None:
+def run_queued(jobs: int) -> None:
     """Compute what the queued experiments share, then start at most `jobs` workers.
 
     Raises:
@@ -218,13 +218,3 @@ def main(jobs: int) -> None:
         "`dvc queue status` shows them, `dvc queue logs NAME` what one says, `make compare` their "
         "scores."
     )
-
-
-if __name__ == "__main__":
-    given = sys.argv[1] if len(sys.argv) > 1 else "1"
-    if not given.isdecimal() or int(given) == 0:
-        sys.exit(f"JOBS is the number of workers, 1 or more; got {given}")
-    try:
-        main(int(given))
-    except InputError as error:
-        sys.exit(str(error))

@@ -1,7 +1,5 @@
 """Run the pipeline over seeds, or over folds, as experiments, and judge all runs together.
 
-python -m ppl.tools.repeat seeds K [JOBS], python -m ppl.tools.repeat folds K [JOBS]
-
 What has been run before with the same settings is not run again. Seeds show how far scores move by
 chance: data drawn, split, weights, order. Folds test every annotated part once; their counts are
 pooled, as if it were one test set.
@@ -26,7 +24,8 @@ from ppl.scores.bootstrap import IntervalSettings
 from ppl.scores.counts import pooled, read_result
 from ppl.scores.metrics import metrics_of_models
 from ppl.tools.commands import ask_dvc, ask_git
-from ppl.tools.compare import MODELS, SEED, SUCCESS, Run, flat, read_runs, show_experiments, states
+from ppl.tools.compare import MODELS, SEED, SUCCESS, Run, read_runs, show_experiments, states
+from ppl.tools.used_settings import flat
 
 FOLDS, FOLD = "split.folds", "split.fold"
 OUT = Path("compare/folds")
@@ -49,6 +48,36 @@ def seed_variants(count: int, first: int) -> list[Variant]:
 def fold_variants(count: int) -> list[Variant]:
     """The changed settings of one run a fold."""
     return [{FOLDS: count, FOLD: number} for number in range(1, count + 1)]
+
+
+def judge_by_seeds(count: int, *, jobs: int) -> None:
+    """Run the pipeline with `count` seeds, what is missing of it, and print the table of all.
+
+    Args:
+        jobs: how many experiments run at a time.
+
+    Raises:
+        InputError: as `run_all`.
+    """
+    runs = run_all(seed_variants(count, section("seed", int)), jobs)
+    print(f"\n{seeds_report(runs)}")
+
+
+def judge_by_folds(count: int, *, jobs: int) -> None:
+    """Run the pipeline with each of `count` test sets, and print the scores over all of them.
+
+    Args:
+        count: 2 or more.
+        jobs: how many experiments run at a time.
+
+    Raises:
+        InputError: as `run_all`; folds that params.yaml's lists do not allow.
+    """
+    runs = run_all(fold_variants(count), jobs)
+    metrics = pool_folds(runs)
+    for model, content in metrics.items():
+        write_json(OUT / f"{model}.json", content, sort=False)
+    print(f"\n{folds_report(runs, metrics)}\n\n{OUT}/*.json")
 
 
 def run_all(variants: Sequence[Variant], jobs: int) -> list[Run]:
@@ -74,7 +103,7 @@ def run_all(variants: Sequence[Variant], jobs: int) -> list[Run]:
             ask_dvc("exp", "run", "--queue", *changes)
         others = f" and {len(before)} queued before" if before else ""
         print(f"{len(missing)} of {len(variants)} experiments are to be run{others}", flush=True)
-        ppl.tools.queue.main(jobs)
+        ppl.tools.queue.run_queued(jobs)
         done = _wait(wanted)
     return [run for run in done if run is not None]
 
@@ -173,34 +202,3 @@ def _wait(wanted: Sequence[Mapping[str, Any]]) -> list[Run | None]:
                 "why; the same command then goes on"
             )
         time.sleep(_POLL)
-
-
-def main(kind: str, count: int, jobs: int) -> None:
-    """Run what is missing and print the table of all.
-
-    Raises:
-        InputError: as `run_all`; folds that params.yaml's lists do not allow.
-    """
-    if kind == "seeds":
-        runs = run_all(seed_variants(count, section("seed", int)), jobs)
-        print(f"\n{seeds_report(runs)}")
-        return
-    if count < 2:
-        raise InputError("folds: K is the number of test sets, 2 or more")
-    runs = run_all(fold_variants(count), jobs)
-    metrics = pool_folds(runs)
-    for model, content in metrics.items():
-        write_json(OUT / f"{model}.json", content, sort=False)
-    print(f"\n{folds_report(runs, metrics)}\n\n{OUT}/*.json")
-
-
-if __name__ == "__main__":
-    if sys.argv[1:2] not in (["seeds"], ["folds"]):
-        sys.exit("python -m ppl.tools.repeat seeds K [JOBS], or folds K [JOBS]")
-    numbers = sys.argv[2:4]
-    if not numbers or not all(number.isdecimal() and int(number) for number in numbers):
-        sys.exit(f"K and JOBS are numbers of 1 or more; got {' '.join(numbers) or 'nothing'}")
-    try:
-        main(sys.argv[1], int(numbers[0]), int(numbers[1]) if len(numbers) > 1 else 1)
-    except InputError as error:
-        sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""One HTML file with what a run found out: python -m ppl.tools.report FILE.html.
+"""One HTML file with what a run found out.
 
 It needs no network and holds no script: plots are drawn here and pictures lie in the file, so it
 can be mailed, and opened on a machine that is cut off.
@@ -7,7 +7,6 @@ can be mailed, and opened on a machine that is cut off.
 import base64
 import csv
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +24,7 @@ from ppl.judge.table import factory_rows, few_parts, pixel_rows, read_scores, re
 from ppl.tools.commands import ask_dvc, ask_git
 from ppl.tools.findings import findings
 from ppl.tools.interval_plot import interval_plot
+from ppl.tools.used_settings import used_settings
 
 MODELS = ("copycat", "teacher", "student_1", "final")
 PLOTS = {
@@ -50,6 +50,18 @@ class Picture:
     source: str
 
 
+def write_report(out: Path) -> None:
+    """Write the report on the working directory's results to file `out`, and say so.
+
+    Raises:
+        InputError: as `page`; nothing is written then.
+    """
+    text = page(Path())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8", newline="\n")
+    print(f"{out} ({len(text.encode()) / 1e6:.1f} MB): open it in a browser")
+
+
 def page(project: Path) -> str:
     """The report on what lies in `project`, as HTML.
 
@@ -60,7 +72,8 @@ def page(project: Path) -> str:
     """
     scores_of = read_scores([project / "metrics" / f"{name}.json" for name in (*MODELS, "leakage")])
     leakage = scores_of.pop("leakage")
-    used = used_settings(project / "dvc.lock")
+    lock = project / "dvc.lock"
+    used = used_settings(lock.read_text(encoding="utf-8") if lock.is_file() else "")
     drawn = plots(project, json.loads(ask_dvc("plots", "show", "--json", *PLOTS.values())))
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -109,21 +122,6 @@ def page(project: Path) -> str:
         settings=yaml.safe_dump(used, sort_keys=False, allow_unicode=True),
         **drawn,
     )
-
-
-def used_settings(lock: Path) -> dict[str, Any]:
-    """The settings with which the results in dvc.lock were computed, by section.
-
-    Raises:
-        InputError: nothing was computed yet.
-    """
-    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
-    used: dict[str, Any] = {}
-    for stage in stages.values():
-        used |= stage.get("params", {}).get("params.yaml", {})
-    if "evaluate" not in used:
-        raise InputError(f"{lock} holds no evaluation: run `dvc repro` first")
-    return used
 
 
 def title(used: Mapping[str, Any]) -> str:
@@ -241,13 +239,3 @@ def _without_revision(part: Any) -> Any:
 
 def _address(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-if __name__ == "__main__":
-    out = Path(sys.argv[1])
-    try:
-        text = page(Path())
-    except InputError as error:
-        sys.exit(str(error))
-    out.write_text(text, encoding="utf-8", newline="\n")
-    print(f"{out} ({len(text.encode()) / 1e6:.1f} MB): open it in a browser")

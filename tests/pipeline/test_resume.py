@@ -30,6 +30,8 @@ STAGE = "train_supervised"
 LONG = {"selection": {"every": 50}, "train_supervised": {"iterations": 250, "batch": 4}}
 LEAST_SECONDS = "0.2"
 """Between two checkpoints, so that short trainings have some."""
+SHOW = {"TQDM_DISABLE": "", "TQDM_MININTERVAL": "0.1"}
+"""Variables for a line of progress soon after a training has begun."""
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,7 @@ def start_dvc(workspace: Path, stream: IO[bytes], *arguments: str) -> "subproces
     return subprocess.Popen(
         [sys.executable, "-m", "dvc", *arguments],
         cwd=workspace,
-        env=environment() | {"TQDM_DISABLE": ""},
+        env=environment() | SHOW,
         stdout=stream,
         stderr=subprocess.STDOUT,
         start_new_session=True,
@@ -127,9 +129,9 @@ def start_queued(workspace: Path, name: str, *, until: Callable[[str], bool]) ->
     assert queued.returncode == 0, queued.stderr
     began = time.time()
     subprocess.run(
-        [sys.executable, "-m", "ppl.tools.queue"],
+        [sys.executable, "-m", "ppl", "queue"],
         cwd=workspace,
-        env=environment(),
+        env=environment() | SHOW,
         stdout=subprocess.DEVNULL,
         check=True,
     )

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from ppl.run.launch import MEMORY, commands, memory_settings
-from tests.pipeline.project import module
+from ppl.run.launch import MEMORY, commands, memory_settings, position
+from tests.pipeline.project import ROOT, module
 
 ECHO = """
 import json, os, sys
@@ -48,6 +49,49 @@ def test_a_stage_gets_its_options_the_settings_and_the_launchers_own_process(
     assert said.strip() == (
         f'[["--out", "a b"], {started.pid}, ' + str(MEMORY).replace("'", '"') + "]"
     )
+
+
+PIPELINE = """# stages:
+#   none: here
+stages:
+  prepare:
+    cmd: split
+  # a thought
+  train-all:
+    cmd: train
+
+    deps: [labeled]
+plots:
+  - curves:
+      x: iteration
+"""
+
+
+def test_a_stage_is_told_by_its_place_in_the_pipeline() -> None:
+    assert position("prepare", PIPELINE) == "stage 1 of 2: prepare"
+    assert position("train-all", PIPELINE) == "stage 2 of 2: train-all"
+    assert position("curves", PIPELINE) == "stage curves"
+    pipeline = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    stages = list(yaml.safe_load(pipeline)["stages"])
+    assert [position(stage, pipeline) for stage in stages] == [
+        f"stage {number} of 13: {stage}" for number, stage in enumerate(stages, start=1)
+    ]
+
+
+@pytest.mark.parametrize("started_by_dvc", [False, True])
+def test_dvcs_stage_says_its_place_before_all_else(tmp_path: Path, started_by_dvc: bool) -> None:
+    folder = workspace(tmp_path)
+    (folder / "dvc.yaml").write_text("stages:\n  echo:\n    cmd: x\n", encoding="utf-8")
+    clean = {name: value for name, value in os.environ.items() if name != "DVC_STAGE"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ppl.run", "echo"],
+        cwd=folder,
+        env=clean | ({"DVC_STAGE": "echo"} if started_by_dvc else {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith("stage 1 of 1: echo\n[[]" if started_by_dvc else "[[]")
 
 
 def test_an_unknown_stage_is_named(tmp_path: Path) -> None:

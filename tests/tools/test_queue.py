@@ -121,7 +121,7 @@ def test_nothing_queued_says_how_to_queue(project: Path) -> None:
     revision(project)
     assert queued_revisions() == []
     with pytest.raises(InputError, match="dvc exp run --queue -S"):
-        ppl.tools.queue.main(2)
+        ppl.tools.queue.run_queued(2)
 
 
 def start(monkeypatch: pytest.MonkeyPatch, *, jobs: int, gpus: int) -> list[dict[str, str]]:
@@ -192,7 +192,7 @@ def test_two_workers_use_code_and_data_as_they_were_queued(tmp_path: Path) -> No
         assert queued.returncode == 0, queued.stderr
     (workspace / "ppl" / "ranking.py").write_text("raise SystemExit('edited')", encoding="utf-8")
     subprocess.run(
-        [sys.executable, "-m", "ppl.tools.queue", "2"],
+        [sys.executable, "-m", "ppl", "queue", "--jobs", "2"],
         cwd=workspace,
         env=environment(),
         stdout=(tmp_path / "log").open("w"),
@@ -213,7 +213,7 @@ def test_two_workers_use_code_and_data_as_they_were_queued(tmp_path: Path) -> No
         assert "Running stage 'import_encoder'" not in log
         assert ("Running stage 'prepare'" in log) == (name == "outside")
     compared = subprocess.run(
-        [sys.executable, "-m", "ppl.tools.compare", str(tmp_path / "compare")],
+        [sys.executable, "-m", "ppl", "compare", "--out", str(tmp_path / "compare")],
         cwd=workspace,
         env=os.environ | environment(),
         capture_output=True,

@@ -8,7 +8,7 @@ import pytest
 
 from ppl.tools.compare import Run
 from ppl.tools.repeat import fold_variants, folds_report, seed_variants, seeds_report
-from tests.pipeline.project import ROOT, copy_project, dvc, module
+from tests.pipeline.project import copy_project, dvc, module
 
 
 def run(seed: int, teacher: float, final: float) -> Run:
@@ -60,29 +60,21 @@ def test_seeds_have_a_mean_a_spread_and_a_verdict() -> None:
 
 
 def repeat(folder: Path, *arguments: str) -> str:
-    done = module(folder, "ppl.tools.repeat", *arguments)
+    done = module(folder, "ppl", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-@pytest.mark.parametrize("arguments", [("seeds",), ("seeds", "0"), ("folds", "x"), ("folds", "1")])
-def test_wrong_numbers_are_refused(arguments: tuple[str, ...]) -> None:
-    done = module(ROOT, "ppl.tools.repeat", *arguments)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "or more" in done.stderr
 
 
 @pytest.mark.long
 def test_folds_pool_every_annotated_image_and_run_once(tmp_path: Path) -> None:
     folder = copy_project(tmp_path / "project")
-    printed = repeat(folder, "folds", "2")
+    printed = repeat(folder, "folds", "--count", "2")
     assert "2 of 2 experiments are to be run" in printed
     assert "All folds pooled:" in printed
     final = json.loads((folder / "compare/folds/final.json").read_text(encoding="utf-8"))
     # every one of the 40 images is tested once
     assert final["parts"]["background"] == 40
-    again = repeat(folder, "folds", "2")
+    again = repeat(folder, "folds", "--count", "2")
     assert "are to be run" not in again
     assert again.split("All folds pooled:")[1] == printed.split("All folds pooled:")[1]
     shown = json.loads(dvc(folder, "exp", "show", "--json").stdout)

@@ -14,7 +14,8 @@ from PIL import Image
 
 from ppl.core.errors import InputError
 from ppl.tools.interval_plot import interval_plot
-from ppl.tools.report import drawing, next_rows, picture, stale_stages, used_settings
+from ppl.tools.report import drawing, next_rows, picture, stale_stages
+from ppl.tools.used_settings import used_settings
 from tests.pipeline.project import copy_project, edit_params, module, repro
 
 SECTIONS = ["scores", "audit", "training", "confusion", "confidence", "images", "next", "settings"]
@@ -56,7 +57,7 @@ class Page(HTMLParser):
 
 
 def report(workspace: Path) -> tuple[str, Page]:
-    done = module(workspace, "ppl.tools.report", "report.html")
+    done = module(workspace, "ppl", "report")
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"report\.html \(\d+\.\d MB\): open it in a browser\n", done.stdout)
     text = (workspace / "report.html").read_text(encoding="utf-8")
@@ -154,19 +155,17 @@ def test_names_of_classes_are_text_not_markup(workspace: Path) -> None:
 
 def test_without_results_it_says_what_to_run(tmp_path: Path) -> None:
     project = copy_project(tmp_path)
-    done = module(project, "ppl.tools.report", "report.html")
+    done = module(project, "ppl", "report")
     assert done.returncode != 0
     assert "run `dvc repro` first" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (project / "report.html").exists()
 
 
-def test_a_lock_without_an_evaluation_is_not_enough(tmp_path: Path) -> None:
-    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages:\n  prepare:\n    cmd: x\n")
-    with pytest.raises(InputError, match="run `dvc repro` first"):
-        used_settings(tmp_path / "dvc.lock")
-    with pytest.raises(InputError, match="run `dvc repro` first"):
-        used_settings(tmp_path / "none.lock")
+def test_a_lock_without_an_evaluation_is_not_enough() -> None:
+    for lock in ("schema: '2.0'\nstages:\n  prepare:\n    cmd: x\n", ""):
+        with pytest.raises(InputError, match="run `dvc repro` first"):
+            used_settings(lock)
 
 
 def test_a_large_picture_becomes_smaller_and_stays_the_same_size(tmp_path: Path) -> None:

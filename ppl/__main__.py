@@ -1,0 +1,229 @@
+"""python -m ppl COMMAND: what a person starts by hand; `python -m ppl --help` lists it.
+
+This file names commands, arguments and their defaults. What a command does stands in `ppl/tools/`
+and is imported inside of it, so that help comes at once.
+"""
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ppl.core.errors import InputError
+
+SCORES = [Path("metrics", f"{name}.json") for name in ("copycat", "teacher", "student_1", "final")]
+
+NOT_WRITTEN = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+"""What the system says where a file may not, or cannot, be written."""
+
+
+class Commands(click.Group):
+    """Lists commands as they stand here, and prints what a user can mend without a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno not in NOT_WRITTEN:
+                raise
+            raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+
+
+def example(words: str) -> str:
+    """The end of a command's help."""
+    return f"\b\nExample:\n  python -m ppl {words}"
+
+
+def jobs(command: Any) -> Any:
+    """The option that `queue`, `seeds` and `folds` share."""
+    about = "How many experiments run at a time, each with its share of the cores or its GPU."
+    return click.option("--jobs", type=click.IntRange(min=1), metavar="N", default=1, help=about)(
+        command
+    )
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    epilog="Each command has a --help with an example. The pipeline itself runs by `make repro` or "
+    "`dvc repro`; `make help` lists the short names.",
+)
+def main() -> None:
+    """Segment surface defects when few images are annotated: what is started by hand."""
+
+
+@main.command(epilog=example("check"))
+def check() -> None:
+    """Check all settings and the data folder.
+
+    Every wrong key of params.yaml is named with what came and what is allowed. `make repro` does it
+    before anything runs.
+    """
+    from ppl.all_settings import check_project
+
+    check_project()
+    click.echo("params.yaml and the data folder are in order")
+
+
+@main.command(epilog=example("scores"))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+def scores(files: tuple[Path, ...]) -> None:
+    """Print the scores on the test set as tables, in percent.
+
+    FILES are metrics files, a row each; without any, those of the workspace: metrics/copycat.json,
+    teacher.json, student_1.json and final.json.
+    """
+    from ppl.judge.table import read_scores, score_table
+
+    table = score_table(read_scores(files or SCORES))
+    click.echo(f"Scores on the test set, in percent:\n{table}")
+
+
+@main.command(epilog=example("diff HEAD~1"))
+@click.argument("rev", default="HEAD")
+def diff(rev: str) -> None:
+    """Compare the workspace's scores with those of a commit.
+
+    Shows mIoU with its interval, IoU by class, image recall and image false alarms, old, new and
+    their difference, and which settings changed. REV is a commit, a branch or a tag (default: HEAD,
+    the last commit). `dvc metrics diff` lists all numbers.
+    """
+    from ppl.tools.diff import difference
+
+    click.echo(difference(rev))
+
+
+@main.command(epilog=example("compare --since 3"))
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("compare"),
+    help="Folder for miou.png and scores.csv.",
+)
+@click.option(
+    "--since",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1,
+    help="Experiments that began from the last N commits.",
+)
+def compare(out: Path, since: int) -> None:
+    """Print tables of all experiments, and draw them.
+
+    A row a label fraction and seed: mIoU with its interval, and the gain over the teacher.
+    Experiments that differ in other settings get tables of their own.
+    """
+    from ppl.tools.compare import compare
+
+    compare(out, since=since)
+
+
+@main.command(epilog=example("queue --jobs 2"))
+@jobs
+def queue(jobs: int) -> None:
+    """Run the queued experiments in the background.
+
+    What several of them have in common is computed first, once. Queue some by
+    `dvc exp run --queue -S 'split.labeled_fraction=1/8,1/4'`; `dvc queue status` shows them.
+    """
+    from ppl.tools.queue import run_queued
+
+    run_queued(jobs)
+
+
+@main.command(epilog=example("seeds --count 5 --jobs 2"))
+@click.option("--count", type=click.IntRange(min=1), metavar="K", default=5, help="How many seeds.")
+@jobs
+def seeds(count: int, jobs: int) -> None:
+    """Train with several seeds: how far do scores move?
+
+    The seed of params.yaml and those that follow it, an experiment each. What has been run before
+    with the same settings is not run again; after a failure the same command goes on.
+    """
+    from ppl.tools.repeat import judge_by_seeds
+
+    judge_by_seeds(count, jobs=jobs)
+
+
+@main.command(epilog=example("folds --count 5 --jobs 2"))
+@click.option(
+    "--count", type=click.IntRange(min=2), metavar="K", default=5, help="How many test sets."
+)
+@jobs
+def folds(count: int, jobs: int) -> None:
+    """Test every annotated part once, pooled over folds.
+
+    Each fold is an experiment with a test set of its own; compare/folds/*.json has the scores over
+    all of them. What has been run before with the same settings is not run again; after a failure
+    the same command goes on.
+    """
+    from ppl.tools.repeat import judge_by_folds
+
+    judge_by_folds(count, jobs=jobs)
+
+
+@main.command(epilog=example("report --out report.html"))
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("report.html"),
+    help="The file to write.",
+)
+def report(out: Path) -> None:
+    """Write one HTML file of scores, audit, plots and pictures.
+
+    It needs no network and holds no script, so it can be mailed.
+    """
+    from ppl.tools.report import write_report
+
+    write_report(out)
+
+
+@main.command(epilog=example("fetch-data magnetic_tile --from /mnt/usb/tiles"))
+@click.argument("name")
+@click.option(
+    "--from",
+    "source",
+    metavar="PLACE",
+    help="A Git repository or a folder in place of the published address, as offline.",
+)
+def fetch_data(name: str, source: str | None) -> None:
+    """Fetch a published data set into data/raw/NAME.
+
+    NAME is that of a pin, data/published/NAME.dvc: magnetic_tile or neu_seg. Files other than
+    those pinned are not kept.
+    """
+    from ppl.tools.fetch_data import fetch
+
+    folder = fetch(name, source)
+    click.echo(f"To use it, set in params.yaml:\n  data:\n    name: {name}\n    root: {folder}")
+
+
+@main.command(epilog=example("unlock"))
+def unlock() -> None:
+    """Remove the empty list of locks that a kill -9 may leave.
+
+    For when DVC calls its RWLock-file corrupted. Lists that are not empty stay.
+    """
+    from ppl.tools.unlock import unlock
+
+    removed = unlock()
+    click.echo("\n".join(f"removed {file}" for file in removed) or "no empty list of locks")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m ppl")

@@ -1,0 +1,209 @@
+"""What the workspace's scores differ in from those of a commit, on a page.
+
+`dvc metrics diff` lists every number of every metrics file. These are the ones that people compare
+by, beside the settings that changed between both.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppl.core.errors import InputError
+from ppl.core.settings import read_params
+from ppl.judge.table import few_parts, percent, read_scores, stand_ins, text_table
+from ppl.tools.commands import ask_git
+from ppl.tools.used_settings import flat, outdated_sections, used_settings
+
+LOCK = Path("dvc.lock")
+METRICS = Path("metrics")
+MODELS = ("teacher", "student_1", "final")
+COPYCAT = "copycat"
+
+LISTED = 10
+"""Changed settings that are listed one by one."""
+
+Scores = Mapping[str, dict[str, Any]]
+"""Model -> its metrics file."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a commit holds, or the workspace: scores and the settings that they come from."""
+
+    name: str
+    scores: dict[str, dict[str, Any]]
+    lock: str
+    """The text of dvc.lock, empty where there is none."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the scores were computed with, by dotted key; empty where that is not known."""
+        try:
+            return dict(flat(used_settings(self.lock)))
+        except InputError:
+            return {}
+
+
+def difference(revision: str) -> str:
+    """The workspace against commit `revision`: a table in percent, and what else sets them apart.
+
+    Raises:
+        InputError: there is no such commit, or scores are missing in it or in the workspace.
+    """
+    old, new = at_commit(revision), in_workspace()
+    outdated = outdated_sections(new.lock, read_params())
+    lines = [*_scores(old, new), *_notes(old, new)]
+    if outdated:
+        lines.append(
+            "params.yaml has been edited since these scores were computed "
+            f"({', '.join(outdated)}): run `dvc repro` first"
+        )
+    return "\n".join(lines)
+
+
+def at_commit(revision: str) -> State:
+    """The state that `revision` holds.
+
+    Raises:
+        InputError: Git knows no such commit, or it holds no scores.
+    """
+    try:
+        commit = ask_git("rev-parse", "--verify", "--short", f"{revision}^{{commit}}").strip()
+    except InputError:
+        raise InputError(
+            f"Git finds no commit `{revision}` here: `git log --oneline` lists them"
+        ) from None
+    name = commit if revision.startswith(commit) else f"{revision} ({commit})"
+    found = {model: _shown(commit, METRICS / f"{model}.json") for model in (COPYCAT, *MODELS)}
+    missing = [f"{METRICS}/{model}.json" for model in MODELS if not found[model]]
+    if missing:
+        raise InputError(
+            f"{name} holds no {', '.join(missing)}: name a commit with scores, "
+            f"`git log --oneline -- {METRICS}` lists them"
+        )
+    scores = {model: json.loads(text) for model, text in found.items() if text}
+    return State(name, scores, _shown(commit, LOCK))
+
+
+def in_workspace() -> State:
+    """The state of the working directory.
+
+    Raises:
+        InputError: scores are missing.
+    """
+    files = {model: METRICS / f"{model}.json" for model in (COPYCAT, *MODELS)}
+    wanted = [file for model, file in files.items() if model != COPYCAT or file.is_file()]
+    lock = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
+    return State("workspace", read_scores(wanted), lock)
+
+
+def _shown(commit: str, file: Path) -> str:
+    """The text of `file`, below the working directory, at `commit`; empty where it is missing."""
+    try:
+        return ask_git("show", f"{commit}:./{file.as_posix()}")
+    except InputError:
+        return ""
+
+
+def _scores(old: State, new: State) -> list[str]:
+    """The table of both, or that they are the same."""
+    pairs = {
+        model: (_numbers(old.scores[model]), _numbers(new.scores[model]))
+        for model in (COPYCAT, *MODELS)
+        if model in old.scores and model in new.scores
+    }
+    if all(before == now for before, now in pairs.values()):
+        return [
+            f"no difference to {old.name} in mIoU, IoU by class, image recall, image false alarms"
+        ]
+    if COPYCAT in pairs and pairs[COPYCAT][0] == pairs[COPYCAT][1]:
+        del pairs[COPYCAT]
+    final = new.scores["final"]
+    lines = [
+        f"{old.name} -> workspace, in percent, differences in points",
+        difference_table(pairs, few_parts(final)),
+    ]
+    if few_parts(final):
+        lines.append(f"* fewer than {final['few_parts']} test parts show it")
+    return lines
+
+
+def _numbers(found: Mapping[str, Any]) -> dict[str, float | None]:
+    """What people compare by of one model's metrics, 0-1, by the name of its row."""
+    return {
+        "mIoU": found["miou"],
+        LOW: found.get("miou_low"),
+        HIGH: found.get("miou_high"),
+        **found["iou"],
+        "image recall": found.get("image_recall"),
+        "image false alarms": found.get("image_false_alarm_rate"),
+    }
+
+
+LOW, HIGH = "mIoU, lower bound", "mIoU, upper bound"
+
+
+def difference_table(
+    pairs: Mapping[str, tuple[Mapping[str, float | None], Mapping[str, float | None]]],
+    few: Sequence[str],
+) -> str:
+    """A row a score that both have, and for each model the old value, the new one, new - old.
+
+    Args:
+        pairs: model -> its scores, 0-1, before and now.
+        few: names of rows to mark by a star.
+    """
+    before, now = next(iter(pairs.values()))
+    rows = [
+        ["", *(model.center(len(_cell("", "", ""))) for model in pairs)],
+        ["", *(_cell("old", "new", "diff") for _ in pairs)],
+    ]
+    for name in [name for name in now if name in before]:
+        cells = []
+        for old, new in pairs.values():
+            one, other = old[name], new[name]
+            change = None if one is None or other is None else other - one
+            points = "" if name in (LOW, HIGH) else percent(change, "+.1f")
+            cells.append(_cell(percent(one), percent(other), points))
+        rows.append([f"{name}*" if name in few else name, *cells])
+    return text_table(rows)
+
+
+def _cell(old: str, new: str, change: str) -> str:
+    return f"  {old:>5}  {new:>5}  {change:>6}"
+
+
+def _notes(old: State, new: State) -> Iterator[str]:
+    """What else sets both apart: data, models that gave way, settings."""
+    before, now = old.scores["final"], new.scores["final"]
+    yield from (
+        f"{name}: {other} in its place (fall_back)" for name, other in stand_ins(new.scores)
+    )
+    gone = [name for name in before["iou"] if name not in now["iou"]]
+    come = [name for name in now["iou"] if name not in before["iou"]]
+    if gone or come:
+        yield (
+            f"the data sets differ: {old.name} has {', '.join(gone) or 'no other class'}, "
+            f"the workspace {', '.join(come) or 'no other class'}"
+        )
+    elif before["parts"] != now["parts"]:
+        yield "the test sets differ: other parts are tested"
+    yield from _changed_settings(old, new)
+
+
+def _changed_settings(old: State, new: State) -> Iterator[str]:
+    """The settings of both that differ, a line each."""
+    before, now = old.settings, new.settings
+    if not before or not now:
+        without = [state.name for state in (old, new) if not state.settings]
+        yield f"with which settings is not known: no evaluation in {LOCK} of {', '.join(without)}"
+        return
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if keys:
+        yield f"computed with other settings, {old.name} -> workspace:"
+    for key in keys[:LISTED]:
+        yield f"  {key}: {before.get(key, 'not there')} -> {now.get(key, 'not there')}"
+    if len(keys) > LISTED:
+        yield f"  and {len(keys) - LISTED} more: `git diff {old.name.split()[0]} -- {LOCK}`"

@@ -1,0 +1,229 @@
+"""The command line: help comes at once and is true, and what is mistyped does nothing."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from ppl.__main__ import main
+
+ROOT = Path(__file__).parent.parent
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory without a file."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(*words: str) -> Result:
+    """What the command line says to these words."""
+    return CliRunner().invoke(main, list(words), prog_name="python -m ppl")
+
+
+def parse(line: str) -> click.Context:
+    """The arguments of a command line, read and not run."""
+    start, name, *words = shlex.split(line.removeprefix("python -m "))
+    assert start == "ppl"
+    return main.commands[name].make_context(name, words)
+
+
+def test_help_lists_every_command_with_a_whole_sentence() -> None:
+    said = call("--help").stdout
+    listed = re.findall(r"^  ([a-z-]+) {2,}\S.*[.?]$", said, flags=re.MULTILINE)
+    assert listed == [
+        "check",
+        "scores",
+        "diff",
+        "compare",
+        "queue",
+        "seeds",
+        "folds",
+        "report",
+        "fetch-data",
+        "unlock",
+    ]
+    assert "..." not in said.split("Commands:")[1]
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_each_command_has_help_with_defaults_and_an_example_that_it_takes(name: str) -> None:
+    done = call(name, "--help")
+    assert done.exit_code == 0
+    [example] = re.findall(r"Example:\n    (python -m ppl .*)", done.stdout)
+    assert parse(example).info_name == name
+    required = [f"{part.name}".upper() for part in main.commands[name].params if part.required]
+    for default in parse(f"python -m ppl {name} {' '.join(required)}").params.values():
+        assert not default or str(default) in done.stdout, default
+
+
+def test_help_needs_no_heavy_library() -> None:
+    script = "import sys; from ppl.__main__ import main; main(['--help'], standalone_mode=False)"
+    heavy = "print({'torch', 'numpy', 'yaml', 'pydantic', 'dvc'} & sys.modules.keys())"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}; {heavy}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.endswith("set()\n")
+
+
+WRONG = [
+    "nope",
+    "compare --sinc 3",
+    "compare --since 0",
+    "compare folder",
+    "diff HEAD HEAD~1",
+    "fetch-data",
+    "fetch-data tiles /mnt/usb",
+    "folds --count 1",
+    "queue 2",
+    "queue --jobs two",
+    "report --out .",
+    "report other.html",
+    "scores --all",
+    "seeds --count 0",
+    "unlock all",
+]
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_wrong_words_end_with_usage_and_leave_no_file(empty: Path, words: str) -> None:
+    done = call(*words.split())
+    assert done.exit_code == 2
+    assert "Usage: python -m ppl" in done.output
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"), [("compar", "compare"), ("fetch_data", "fetch-data"), ("seed", "seeds")]
+)
+def test_a_mistyped_command_names_the_one_that_was_meant(words: str, meant: str) -> None:
+    assert f"Did you mean '{meant}'?" in call(words).output
+
+
+@pytest.mark.parametrize("words", ["check", "scores", "diff", "report", "fetch-data tiles"])
+def test_what_a_user_can_mend_is_said_in_a_line(empty: Path, words: str) -> None:
+    done = call(*words.split())
+    assert done.exit_code == 1
+    assert re.fullmatch(r"Error: [^\n]+\n", done.output), done.output
+    assert list(empty.iterdir()) == []
+
+
+def test_a_place_where_nothing_can_be_written_is_said_in_a_line(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppl.tools.report.page", lambda project: "page")
+    (empty / "file").touch()
+    done = call("report", "--out", "file/report.html")
+    assert done.exit_code == 1
+    assert done.output == "Error: file: File exists\n"
+
+
+def test_scores_may_be_those_of_other_files(empty: Path) -> None:
+    for name in ("copycat", "final"):
+        shutil.copy(ROOT / "metrics" / f"{name}.json", empty)
+    done = call("scores", "final.json", "copycat.json")
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Scores on the test set, in percent:"
+    assert [line.split()[0] for line in lines[1:4]] == ["model", "final", "copycat"]
+
+
+@pytest.mark.parametrize("command", ["python -m ppl unlock", "make -s unlock"])
+def test_unlock_removes_empty_lists_of_locks_alone(empty: Path, command: str) -> None:
+    for place, content in [(".", ""), ("exps/copy/.dvc/tmp", ""), ("exps/other", "{}")]:
+        folder = empty / ".dvc" / "tmp" / place
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "rwlock").write_text(content, encoding="utf-8")
+    (empty / ".dvc" / "tmp" / "lock").touch()
+    if command.startswith("make"):
+        subprocess.run([*command.split(), "-f", ROOT / "Makefile"], check=True)
+    else:
+        assert call("unlock").stdout == (
+            "removed .dvc/tmp/exps/copy/.dvc/tmp/rwlock\nremoved .dvc/tmp/rwlock\n"
+        )
+        assert call("unlock").stdout == "no empty list of locks\n"
+    left = {file.relative_to(empty / ".dvc" / "tmp") for file in empty.rglob("*lock")}
+    assert left == {Path("lock"), Path("exps/other/rwlock")}
+
+
+def test_no_other_module_reads_the_command_line() -> None:
+    """Such a one took `--help` for the name of a folder."""
+    for file in [*(ROOT / "ppl").rglob("*.py")]:
+        if file.parent.name != "run" and file.name != "__main__.py":
+            text = file.read_text(encoding="utf-8")
+            assert "sys.argv" not in text, file
+            assert "__main__" not in text, file
+
+
+def make(*words: str) -> str:
+    """What `make` prints in a folder without an environment."""
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-f", ROOT / "Makefile", *words],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
+
+
+def test_make_help_has_a_line_for_every_target_and_needs_no_environment(empty: Path) -> None:
+    [phony] = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.MULTILINE)
+    listed = re.findall(r"^  make (\S+) +\S", make("help"), flags=re.MULTILINE)
+    assert sorted(listed) == sorted([*phony.split(), "data-NAME"])
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "command", "arguments"),
+    [
+        ("scores", "scores", {"files": ()}),
+        ("diff", "diff", {"rev": "HEAD"}),
+        ("diff REV=HEAD~2", "diff", {"rev": "HEAD~2"}),
+        ("compare", "compare", {"out": Path("compare"), "since": 1}),
+        ("compare SINCE=3", "compare", {"out": Path("compare"), "since": 3}),
+        ("queue", "queue", {"jobs": 1}),
+        ("queue JOBS=2", "queue", {"jobs": 2}),
+        ("seeds", "seeds", {"count": 5, "jobs": 1}),
+        ("folds K=3 JOBS=2", "folds", {"count": 3, "jobs": 2}),
+        ("report", "report", {"out": Path("report.html")}),
+        ("data-tiles", "fetch-data", {"name": "tiles", "source": None}),
+        ("data-tiles FROM=/my/tiles", "fetch-data", {"name": "tiles", "source": "/my/tiles"}),
+    ],
+)
+def test_make_starts_the_command_with_its_arguments(
+    empty: Path, words: str, command: str, arguments: dict[str, object]
+) -> None:
+    (empty / "requirements.txt").touch()
+    printed = make("-n", *words.split()).splitlines()
+    [line] = [line for line in printed if line.startswith("python -m ppl")]
+    parsed = parse(line)
+    assert parsed.info_name == command
+    assert parsed.params == arguments
+
+
+def test_make_says_what_is_wrong_with_its_arguments(empty: Path) -> None:
+    for name in (".venv/bin/ready", "requirements.txt"):
+        (empty / name).parent.mkdir(parents=True, exist_ok=True)
+        (empty / name).touch()
+    done = subprocess.run(
+        ["make", "-f", ROOT / "Makefile", "queue", "JOBS=two"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Invalid value for '--jobs': 'two' is not a valid integer" in done.stderr
