@@ -251,7 +251,7 @@ def test_a_setting_reruns_what_the_docs_say(workspace: Path, section: str) -> No
         ("ppl/students/def_up.py", "retrain_reliable"),
         ("ppl/students/fall_back.py", "retrain_reliable"),
         ("ppl/students/mean_teacher.py", "retrain_reliable"),
-                ("ppl/judge/evaluation.py", "audit"),
+        ("ppl/judge/evaluation.py", "audit"),
         ("ppl/annotate/next.py", "annotate_next"),
     ],
 )
