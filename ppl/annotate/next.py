@@ -15,7 +15,6 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from scipy.stats import rankdata
 
 from ppl.core import processes
 from ppl.core.settings import Settings
@@ -118,6 +117,9 @@ def doubts(
         images, parts: the images and, in the same order, the part that each shows.
         reliability, disagreement: in 0-1, by id.
     """
+    # it takes half a second to import, which a stage that only reads the settings need not spend
+    from scipy.stats import rankdata
+
     if not images:
         return []
     unreliable = rankdata([-reliability[entry.id] for entry in images])

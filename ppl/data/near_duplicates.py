@@ -29,10 +29,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.fft import dct
-from scipy.ndimage import gaussian_filter
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from ppl.core.progress import bar
@@ -102,6 +98,9 @@ def oriented(image: Tensor, orientation: int) -> Tensor:
 
 def thumbnail(image: Tensor) -> Tensor:
     """(3, H, W) uint8 -> (48, 48) float32 of mean 0 and norm 1; all 0 for a uniform image."""
+    # scipy takes a quarter of a second to import, which a stage without thumbnails need not spend
+    from scipy.ndimage import gaussian_filter
+
     grey = image.float().mean(dim=0, keepdim=True)[None]
     small = F.interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True)[0, 0].numpy()
     flat = small - gaussian_filter(small, _SIGMA)
@@ -250,6 +249,10 @@ def components(count: int, links: Iterable[tuple[Tensor, Tensor]]) -> list[int]:
     Args:
         links: portions of (P,) int64 numbers of two images each; no more than one is kept.
     """
+    # as in `thumbnail`
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     first = np.arange(count)
     for ones, others in links:
         ends = (
@@ -270,6 +273,9 @@ def _undone(orientation: int) -> int:
 
 def _codes(thumbnails: Tensor) -> Tensor:
     """(..., 48, 48) -> (..., D): low frequencies, and the norm of what they leave out."""
+    # as in `thumbnail`
+    from scipy.fft import dct
+
     basis = torch.from_numpy(dct(np.eye(SIDE), norm="ortho", axis=0)[:_FREQUENCIES]).to(thumbnails)
     low = (basis @ thumbnails @ basis.T).flatten(-2)
     rest = thumbnails.flatten(-2).square().sum(-1) - low.square().sum(-1)

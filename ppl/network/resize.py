@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
-from torchvision.transforms.v2 import functional as TF
 
 from ppl.core.settings import Settings
 
@@ -55,6 +54,9 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 def resize_image(image_CHW: Tensor, size: tuple[int, int]) -> Tensor:
     """(3, H, W) uint8 or float -> (3, *size) of the same type, bilinear with antialiasing."""
+    # it takes a second to import, which a stage that only reads these settings need not spend
+    from torchvision.transforms.v2 import functional as TF
+
     resized: Tensor = TF.resize(image_CHW, list(size), antialias=True)
     return resized
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from ppl.images.files import IGNORE
@@ -108,6 +107,9 @@ def defect_scores(
 
 def _overlaps(inside: Mask, marked: Mask) -> npt.NDArray[np.float64]:
     """Of each connected part of `inside`, the share of its pixels that is `marked`: (parts,)."""
+    # it takes a tenth of a second to import, which a stage that counts no defects need not spend
+    from scipy import ndimage
+
     if not inside.any():
         return np.zeros(0)
     labels, parts = ndimage.label(inside, structure=_EIGHT_NEIGHBOURS)

@@ -7,11 +7,6 @@ import math
 from dataclasses import dataclass
 
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    binary_auroc,
-    binary_average_precision,
-    binary_roc,
-)
 
 from ppl.images.files import IGNORE
 from ppl.images.miou import BACKGROUND, rounded
@@ -71,6 +66,13 @@ def detection_scores(
         evidence: (N,) float in 0-1; float64 keeps what `evidence` gave. NaN leaves an image out.
         defective: (N,) bool, True where the truth shows a defect.
     """
+    # it takes seconds to import, which a stage that scores no image by its evidence need not spend
+    from torchmetrics.functional.classification import (
+        binary_auroc,
+        binary_average_precision,
+        binary_roc,
+    )
+
     assert evidence.shape == defective.shape, f"{evidence.shape} against {defective.shape}"
     assert 0 <= false_alarm_rate <= 1, f"{false_alarm_rate}"
     judged = ~evidence.isnan()

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
-from torchvision.transforms.v2 import functional as TF
 
 from ppl.core.settings import Settings
 
@@ -127,7 +126,7 @@ def strong_augment(image_BCHW: Tensor, draws: Sequence[StrongDraws]) -> Tensor:
                 image = _changed(image, chosen, change, factors)
     if colour:
         gray = [k for k, d in enumerate(draws) if d.gray]
-        image = _changed(image, gray, lambda x, _: TF.rgb_to_grayscale(x, 3), [0.0] * len(gray))
+        image = _changed(image, gray, lambda x, _: _gray(x).expand_as(x), [0.0] * len(gray))
     blurred = [k for k, d in enumerate(draws) if d.sigma > 0]
     image = _changed(image, blurred, gaussian_blur, [draws[k].sigma for k in blurred])
     return image.clamp(0, 1)
@@ -220,5 +219,8 @@ def _kernel(sigma_B: Tensor, side: int) -> Tensor:
 
 def _gray(image_BCHW: Tensor) -> Tensor:
     """(B, 1, H, W) grey level."""
+    # it takes a second to import, which a stage that only reads these settings need not spend
+    from torchvision.transforms.v2 import functional as TF
+
     gray: Tensor = TF.rgb_to_grayscale(image_BCHW, 1)
     return gray
