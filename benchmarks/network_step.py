@@ -156,7 +156,7 @@ def main() -> None:
         )
         return
     clean = {name: value for name, value in os.environ.items() if name not in MEMORY}
-    kinds = {"malloc_as_it_comes": clean, "malloc_of_ppl_launch": clean | memory_settings(clean)}
+    kinds = {"malloc_as_it_comes": clean, "malloc_of_ppl_run": clean | memory_settings(clean)}
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
     for _ in range(given.rounds):
         for kind, environment in kinds.items():

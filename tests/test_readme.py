@@ -80,3 +80,14 @@ def test_settings_that_a_page_shows_exist_and_are_valid(name: str) -> None:
             assert settings.keys() <= params[section].keys(), section
             params[section] |= settings
         check_all(params)
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+def test_functions_that_a_page_names_exist(page: Path) -> None:
+    """As `ppl/students/def_up.py: Perturbation`; and each test file by its path."""
+    text = page.read_text(encoding="utf-8")
+    for file, name in re.findall(r"`((?:ppl|stages)/[\w/]+\.py): (\w+)`", text):
+        source = (ROOT / file).read_text(encoding="utf-8")
+        assert re.search(rf"^(?:def|class) {name}\b", source, flags=re.MULTILINE), (file, name)
+    for file in re.findall(r"\b(?:tests|stages|ppl|benchmarks)/[\w/]+\.py\b", text):
+        assert "NAME" in file or (ROOT / file).exists(), file

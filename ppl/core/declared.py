@@ -25,11 +25,24 @@ class Declared:
     """The dependencies of a stage, relative to the project's root."""
 
     code: list[Path]
-    """Python files, those of a listed folder one by one."""
+    """Folders of Python files, and single ones."""
     inputs: list[Path]
     """Files and folders of data."""
     params: dict[str, Any]
     """Sections of params.yaml, plain."""
+
+    @property
+    def code_files(self) -> list[Path]:
+        """Every Python file that is code or lies below a folder of it, as the disk has it now.
+
+        As .dvcignore has it: a hidden file is an editor's, not the project's.
+        """
+        return [
+            file
+            for path in self.code
+            for file in (files_below(path) if path.is_dir() else [path])
+            if file.suffix == ".py" and not any(part.startswith(".") for part in file.parts)
+        ]
 
     @property
     def input_files(self) -> list[Path]:
@@ -50,7 +63,7 @@ def dependencies(described: dict[str, Any], params: dict[str, Any]) -> Declared:
     """What a stage depends on, from its entry in dvc.yaml and all of params.yaml."""
     deps = [Path(_filled_in(dep, params)) for dep in described.get("deps", [])]
     return Declared(
-        code=[file for dep in deps if _is_code(dep) for file in _python_files(dep)],
+        code=[dep for dep in deps if _is_code(dep)],
         inputs=[dep for dep in deps if not _is_code(dep)],
         params={name: params.get(name) for name in described.get("params", [])},
     )
@@ -58,11 +71,6 @@ def dependencies(described: dict[str, Any], params: dict[str, Any]) -> Declared:
 
 def _is_code(dep: Path) -> bool:
     return dep.parts[0] in CODE_FOLDERS
-
-
-def _python_files(dep: Path) -> list[Path]:
-    """`dep` itself, or what .dvcignore leaves of a folder: its Python files."""
-    return [file for file in files_below(dep) if file.suffix == ".py"] if dep.is_dir() else [dep]
 
 
 def _filled_in(path: str, params: dict[str, Any]) -> str:

@@ -52,6 +52,13 @@ def bar(
     return _Lines(items or (), desc, unit, total, initial)
 
 
+def _seconds() -> float:
+    try:
+        return float(os.environ.get("TQDM_MININTERVAL") or EVERY)
+    except ValueError:
+        return EVERY
+
+
 class _Lines:
     """A bar as whole lines, for what cannot go back to the beginning of one."""
 
@@ -60,7 +67,7 @@ class _Lines:
     ) -> None:
         self._items = items
         self._desc, self._unit, self._total, self._initial = desc, unit, total, initial
-        self._every = float(os.environ.get("TQDM_MININTERVAL") or EVERY)
+        self._every = _seconds()
         self._done, self._postfix = initial, ""
         self._shown = -1
         self._began = self._last = time.monotonic()

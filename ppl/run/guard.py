@@ -30,7 +30,11 @@ class Guard:
         parts = declared(stage)
         self._before = _state(parts)
         started = psutil.Process().create_time() + START_MARGIN
-        _stop(str(file) for file in parts.code if file.exists() and file.stat().st_mtime > started)
+        _stop(
+            str(file)
+            for file in parts.code_files
+            if file.exists() and file.stat().st_mtime > started
+        )
 
     def stop_if_changed(self) -> None:
         """Call after the last output is written.
@@ -49,7 +53,7 @@ def _state(parts: Declared) -> dict[str, Any]:
     state: dict[str, Any] = {
         f"section `{name}` of params.yaml": value for name, value in parts.params.items()
     }
-    state |= {str(file): digest(file) for file in parts.code if file.exists()}
+    state |= {str(file): digest(file) for file in parts.code_files if file.exists()}
     for file in parts.input_files:
         stat = file.stat()
         state[str(file)] = (stat.st_size, stat.st_mtime_ns)

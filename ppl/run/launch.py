@@ -111,6 +111,8 @@ def _elsewhere(command: Sequence[str], given: Mapping[str, str]) -> str:
 
 def main() -> None:
     """Run the stage that the first argument names, with the rest as its options."""
+    if len(sys.argv) < 2:
+        sys.exit(f"{__doc__}\nwhich stage? they are those of {PIPELINE}")
     stage, *options = sys.argv[1:]
     try:
         here, elsewhere = commands(stage, options, os.environ)

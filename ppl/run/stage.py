@@ -119,6 +119,6 @@ def _stop_unless_code_is_local() -> None:
     if code.parent != here:
         raise InputError(
             f"the code was imported from {code}, but this run belongs to {here}. "
-            "Run stages with `python -m stages.NAME` from the project's root and uninstall any "
+            "Run stages with `python -m ppl.run NAME` from the project's root and uninstall any "
             "installed copy of ppl."
         )

@@ -124,7 +124,8 @@ def train_student(
         network.to(device),
         StudentImages(
             read_image_set(files.labeled),
-            [pseudo_labeled(unlabeled, folder) for folder in masks],
+            # without unlabeled images in a batch nobody looks for masks
+            [pseudo_labeled(unlabeled, folder) for folder in masks if budget.unlabeled_batch],
             validation,
         ),
         recipe,
@@ -169,7 +170,6 @@ def retrain(
     """
     name, classes = draws.owner, network.classes
     given = labeled_images(images.labeled, recipe.image, recipe.weak_augment, classes)
-    # without unlabeled images in a batch none is read
     teaching = images.pseudo_labeled if budget.unlabeled_batch else []
     taught = TrainingImages(teaching, recipe.image, recipe.weak_augment, classes)
     _stop_without_images(name, len(given), len(taught), budget)

@@ -42,7 +42,7 @@ def read_pin(name: str) -> Pin:
         known = ", ".join(sorted(pin.stem for pin in PINS.glob("*.dvc")))
         raise InputError(
             f"no published data set `{name}` is pinned; there are: {known}. Any other goes into a "
-            "folder of its own, see data/raw/README.md"
+            "folder of its own, see docs/your_data.md"
         )
     meta = yaml.safe_load(file.read_text(encoding="utf-8"))["meta"]
     [out] = _read_outs(file)

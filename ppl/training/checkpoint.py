@@ -114,7 +114,7 @@ def fingerprint(stage: str) -> str:
     parts = declared(stage)
     facts = {
         "settings": parts.params,
-        "files": {str(file): digest(file) for file in [*parts.code, *parts.input_files]},
+        "files": {str(file): digest(file) for file in [*parts.code_files, *parts.input_files]},
         "libraries": {name: version(name) for name in LIBRARIES},
         "python": platform.python_version(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_model(),

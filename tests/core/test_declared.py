@@ -13,8 +13,9 @@ stages:
     cmd: python -m stages.prepare --raw "${data.root}"
     deps:
       - ${data.root}
-      - ppl/data/adapters/${data.name}.py
-      - ppl/data/prepare.py
+      - ppl/data
+      - ppl/judge/overlays.py
+      - stages/prepare.py
     params:
       - data
 """
@@ -30,8 +31,27 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_settings_fill_in_paths_and_only_listed_sections_come(project: Path) -> None:
     found = declared("prepare")
     assert found.inputs == [Path("data/my parts")]
-    assert found.code == [Path("ppl/data/adapters/folder.py"), Path("ppl/data/prepare.py")]
+    listed = ["ppl/data", "ppl/judge/overlays.py", "stages/prepare.py"]
+    assert found.code == [Path(name) for name in listed]
     assert found.params == {"data": {"name": "folder", "root": "data/my parts"}}
+
+
+def test_a_folder_of_code_is_all_python_files_below_it_and_nothing_else(project: Path) -> None:
+    code = ["ppl/data/prepare.py", "ppl/data/adapters/folder.py", "ppl/data/adapters/zebra.py"]
+    other = [
+        "ppl/data/notes.md",
+        "ppl/data/.hidden.py",
+        "ppl/data/.ipynb_checkpoints/prepare-checkpoint.py",
+        "ppl/data/__pycache__/prepare.cpython-311.pyc",
+        "ppl/judge/table.py",
+    ]
+    for name in [*code, *other, "ppl/judge/overlays.py", "stages/prepare.py"]:
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(name, encoding="utf-8")
+    found = {file.as_posix() for file in declared("prepare").code_files}
+    assert found == {*code, "ppl/judge/overlays.py", "stages/prepare.py"}
+    (project / code[2]).unlink()
+    assert Path(code[2]) not in declared("prepare").code_files
 
 
 def test_an_unknown_stage_depends_on_nothing(project: Path) -> None:
@@ -41,8 +61,8 @@ def test_an_unknown_stage_depends_on_nothing(project: Path) -> None:
 
 def test_the_projects_own_stages_exist_as_declared() -> None:
     found = declared("train_supervised")
-    assert Path("ppl/training/loop.py") in found.code
-    assert all(file.is_file() for file in found.code)
+    assert Path("ppl/training/loop.py") in found.code_files
+    assert all(path.exists() for path in found.code)
     assert Path("data/prepared/labeled") in found.inputs
     assert found.params["optimizer"]["momentum"] == 0.9
 

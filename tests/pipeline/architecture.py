@@ -98,11 +98,24 @@ def _covers(dep: str, file: Path) -> bool:
     return file.as_posix() == dep or file.as_posix().startswith(f"{dep}/")
 
 
+ADAPTERS = Path("ppl/data/adapters")
+"""Imported by their file names: whoever reaches the module that does so may reach them all."""
+
+
+def reached(name: str, root: Path) -> set[Path]:
+    """The modules that a stage may come to import."""
+    found = import_closure(Path("stages", f"{name}.py"), root)
+    if ADAPTERS / "base.py" in found and name == "prepare":
+        for file in sorted((root / ADAPTERS).glob("*.py")):
+            found |= import_closure(file.relative_to(root), root)
+    return found
+
+
 def unlisted_code(name: str, stage: Mapping[str, Any], root: Path) -> list[str]:
     """Modules that a stage reaches and that no dependency of it covers."""
     return [
         f"{name} reaches {file}, which dvc.yaml does not list for it"
-        for file in sorted(import_closure(Path("stages", f"{name}.py"), root))
+        for file in sorted(reached(name, root))
         if file.parts[1] not in UNLISTED
         and not any(_covers(dep, file) for dep in listed_code(stage))
     ]
@@ -110,12 +123,12 @@ def unlisted_code(name: str, stage: Mapping[str, Any], root: Path) -> list[str]:
 
 def idle_code(name: str, stage: Mapping[str, Any], root: Path) -> list[str]:
     """Dependencies on code of which a stage reaches nothing, or that another one covers."""
-    reached = import_closure(Path("stages", f"{name}.py"), root)
+    known = reached(name, root)
     listed = listed_code(stage)
     return [
         f"{name} lists {dep}, but reaches nothing of it"
         for dep in sorted(listed)
-        if not any(_covers(dep, file) for file in reached)
+        if not any(_covers(dep, file) for file in known)
     ] + [
         f"{name} lists {dep} and {other}, which holds it"
         for dep in sorted(listed)

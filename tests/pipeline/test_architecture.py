@@ -102,6 +102,17 @@ def test_what_breaks_a_rule_is_named(house: Path, file: str, content: str, said:
     assert any(found.startswith(said) for found in broken(house)), broken(house)
 
 
+def test_what_an_adapter_reaches_counts_for_the_stage_that_reads_raw_data(house: Path) -> None:
+    write(house / "ppl/data/adapters/base.py", "")
+    write(house / "ppl/data/adapters/tiles.py", "from ppl.network.resize import size\n")
+    write(house / "ppl/network/resize.py", "size = 3\n")
+    write(house / "stages/prepare.py", "from ppl.data.adapters import base\n")
+    stage = {"deps": ["ppl/data", "stages/prepare.py"]}
+    assert architecture.unlisted_code("prepare", stage, house) == [
+        "prepare reaches ppl/network/resize.py, which dvc.yaml does not list for it"
+    ]
+
+
 def test_a_file_listed_beside_its_folder_is_named(house: Path) -> None:
     twice = {"deps": ["ppl/core", "ppl/core/errors.py", "ppl/images", "stages/count.py"]}
     assert architecture.idle_code("count", twice, house) == [
@@ -128,7 +139,20 @@ def test_dvc_sees_python_files_of_the_code_and_nothing_else(house: Path) -> None
             "ppl/core/__pycache__/errors.cpython-311.pyc",
             "ppl/core/.errors.py.swp",
             "ppl/core/notes.md",
+            "ppl/core/.hidden.py",
+            "ppl/core/.ipynb_checkpoints/errors-checkpoint.py",
             "ppl/tools/report.html.jinja",
         ]
     }
     assert [file for file, hidden in ignored.items() if not hidden] == ["ppl/core/errors.py"]
+
+
+def test_an_editors_link_to_nowhere_does_not_stop_dvc(house: Path) -> None:
+    """Emacs marks an unsaved buffer so."""
+    pipeline = "stages: {count: {cmd: 'true', deps: [ppl/core], outs: [counted]}}"
+    write(house / "dvc.yaml", pipeline)
+    assert dvc(house, "init", "-q").returncode == 0
+    before = dvc(house, "status", "--json").stdout
+    (house / "ppl/core/.#errors.py").symlink_to("me@machine.4711")
+    done = dvc(house, "status", "--json")
+    assert (done.returncode, done.stdout) == (0, before), done.stderr

@@ -74,7 +74,7 @@ def undeclared(workspace: Path, record: Path, stage: str) -> list[str]:
         if file not in {"params.yaml", "dvc.yaml"}
         and not any(file == path or file.startswith(f"{path}/") for path in known)
     ]
-    code = {str(path) for path in parts.code}
+    code = {str(path) for path in parts.code_files}
     modules = {file for file in found["modules"] if not file.startswith("ppl/run/")}
     idle = [
         f"in vain: {dep}"

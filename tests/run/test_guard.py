@@ -1,6 +1,7 @@
 """A stage whose code, settings or inputs changed while it ran is found out."""
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ stages:
     deps:
       - images
       - ppl/rank.py
+      - ppl/labeling
     params:
       - ranking
 """
@@ -24,7 +26,14 @@ stages:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    files = ["ppl/rank.py", "ppl/other.py", "images/a.png", "images/b.png"]
+    files = [
+        "ppl/rank.py",
+        "ppl/other.py",
+        "ppl/labeling/masks.py",
+        "ppl/labeling/deep/votes.py",
+        "images/a.png",
+        "images/b.png",
+    ]
     params = "ranking: {share: 0.5}\nother: 1\n"
     write_project(tmp_path, pipeline=PIPELINE, params=params, files=files)
     for name in files:
@@ -45,6 +54,9 @@ def test_nothing_changed_says_nothing(project: Path) -> None:
         ("params.yaml", "ranking: {share: 0.4}\nother: 1\n", "section `ranking`"),
         ("images/a.png", "corrected", "images/a.png"),
         ("images/new.png", "added", "images/new.png"),
+        ("ppl/labeling/masks.py", "# edited", "ppl/labeling/masks.py"),
+        ("ppl/labeling/deep/votes.py", "# edited", "ppl/labeling/deep/votes.py"),
+        ("ppl/labeling/new.py", "# added", "ppl/labeling/new.py"),
     ],
 )
 def test_a_changed_dependency_is_named(project: Path, file: str, content: str, named: str) -> None:
@@ -55,16 +67,18 @@ def test_a_changed_dependency_is_named(project: Path, file: str, content: str, n
     assert named in str(caught.value)
 
 
-def test_a_removed_dependency_is_named(project: Path) -> None:
+@pytest.mark.parametrize("file", ["images/b.png", "ppl/labeling/masks.py"])
+def test_a_removed_dependency_is_named(project: Path, file: str) -> None:
     guard = Guard("rank")
-    (project / "images" / "b.png").unlink()
-    with pytest.raises(InputError, match=r"images/b\.png"):
+    (project / file).unlink()
+    with pytest.raises(InputError, match=re.escape(file)):
         guard.stop_if_changed()
 
 
 def test_what_the_stage_does_not_depend_on_may_change(project: Path) -> None:
     guard = Guard("rank")
-    (project / "ppl" / "other.py").write_text("# edited", encoding="utf-8")
+    for name in ("ppl/other.py", "ppl/labeling/notes.md", "ppl/labeling/.hidden.py"):
+        (project / name).write_text("# edited", encoding="utf-8")
     text = "# a comment\nother: 2\nranking: {share: 0.50}\n"
     (project / "params.yaml").write_text(text, encoding="utf-8")
     guard.stop_if_changed()

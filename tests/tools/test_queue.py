@@ -45,7 +45,7 @@ stages:
     outs: [labeled]
   train:
     cmd: train
-    deps: [labeled, train.py]
+    deps: [labeled, ppl/training, stages/train.py]
     outs: [model]
     plots:
       - curve.json:
@@ -57,7 +57,11 @@ stages:
     outs: [ranks]
 """
 PARAMS = {"seed": 0, "data": {"root": "drawn"}, "split": {"f": 1}, "ranking": {"k": 1}}
-FILES = [f"{name}.py" for name in ("check", "draw", "split", "train", "rank")]
+FILES = [
+    *(f"{name}.py" for name in ("check", "draw", "split", "rank")),
+    "stages/train.py",
+    "ppl/training/loop.py",
+]
 
 
 @pytest.fixture
@@ -76,6 +80,18 @@ def revision(project: Path, files: dict[str, str] | None = None, **params: objec
     git(project, "add", "-A")
     git(project, "commit", "-q", "--allow-empty", "-m", "queued")
     return git(project, "rev-parse", "HEAD").strip()
+
+
+def test_code_counts_as_the_revision_has_it_not_the_workspace(project: Path) -> None:
+    """A module of a listed folder that the workspace no longer has, say."""
+    first = revision(project)
+    second = revision(project, {"ppl/training/new.py": "1"})
+    third = revision(project, {"ppl/training/new.py": "2"})
+    (project / "ppl/training/new.py").unlink()
+    origins = [stage_origins(of) for of in (first, second, third)]
+    assert len({found["train"] for found in origins}) == 3
+    assert len({found["rank"] for found in origins}) == 3
+    assert len({found["prepare"] for found in origins}) == 1
 
 
 def test_over_label_fractions_all_before_the_split_is_shared(project: Path) -> None:
@@ -100,7 +116,8 @@ def test_in_a_grid_each_shared_result_is_computed_at_its_first_revision(project:
     ("file", "shared"),
     [
         ("draw.py", []),
-        ("train.py", ["synthesize", "prepare"]),
+        ("stages/train.py", ["synthesize", "prepare"]),
+        ("ppl/training/loop.py", ["synthesize", "prepare"]),
         ("rank.py", ["synthesize", "prepare", "train"]),
     ],
 )

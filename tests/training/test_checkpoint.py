@@ -17,6 +17,7 @@ stages:
     deps:
       - labeled
       - ppl/train.py
+      - ppl/training
     params:
       - optimizer
 """
@@ -30,7 +31,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tmp_path,
         pipeline=PIPELINE,
         params="optimizer: {rate: 0.5}\nother: 1\n",
-        files=["ppl/train.py", "ppl/other.py", "labeled/a.png"],
+        files=["ppl/train.py", "ppl/other.py", "ppl/training/deep/loop.py", "labeled/a.png"],
     )
 
 
@@ -132,6 +133,10 @@ def test_it_lies_in_the_project_that_started_the_run(
         ("labeled/b.png", "added", False),
         ("params.yaml", "other: 2\noptimizer:\n  rate: 0.50\n", True),
         ("ppl/other.py", "# edited", True),
+        ("ppl/training/deep/loop.py", "# edited", False),
+        ("ppl/training/new.py", "# added", False),
+        ("ppl/training/notes.md", "added", True),
+        ("ppl/training/.hidden.py", "# added", True),
     ],
 )
 def test_the_fingerprint_follows_what_the_stage_depends_on(

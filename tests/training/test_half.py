@@ -1,5 +1,7 @@
 """A half of a batch: what its stream gives, labeled anew where asked, then defects pasted in."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from ppl.training.paste import PAPER as NOTHING_PASTED
 from ppl.training.paste import Defect, Pasting
 from ppl.training.stream import BatchStream
 from ppl.training.weak_augment import WeakAugmentSettings
-from tests.training.test_stream import numbered
+from tests.training.test_stream import STILL, numbered
 
 CPU = torch.device("cpu")
 WEAK = WeakAugmentSettings(
@@ -58,6 +60,18 @@ def test_a_process_sees_its_own_images_and_draws_for_all(positions: list[int]) -
     for _ in range(3):
         for all_of, own in zip(whole.next(), part.next(), strict=True):
             assert torch.equal(all_of[positions], own)
+
+
+def test_images_are_shown_as_often_and_kept_as_far_as_asked() -> None:
+    def asked(**options: Any) -> Half:
+        draws = Draws(0, "s")
+        pasting = Pasting(NOTHING_PASTED, {}, draws("paste"))
+        data = numbered(2, 0, STILL, classes=3)
+        return Half(data, 8, pasting, draws, positions=range(8), device=CPU, **options)
+
+    masks = asked(repeats=[3.0, 1.0]).next()[1]
+    assert sorted(torch.unique(masks[:, 0, 0], return_counts=True)[1].tolist()) == [2, 6]
+    assert asked().bytes_kept > asked(memory=1).bytes_kept == 0
 
 
 def test_a_half_goes_on_where_another_stood_with_its_owners_draws() -> None:
