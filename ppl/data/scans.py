@@ -15,7 +15,6 @@ from ppl.images.files import (
     UPRIGHT,
     Colour,
     class_pixels,
-    class_values,
     palette_of,
     read_orientation,
     read_palette,
@@ -76,12 +75,13 @@ def scan_one(sample: Sample, adapter: Adapter, settings: DataSettings, info: Dat
             f"mask {sample.mask} has {mask.shape[1]} x {mask.shape[0]}: they must agree"
         )
     file = sample.mask
+    pixels = class_pixels(mask, len(info.classes), str(file))
     return Scan(
         entry,
-        class_values(mask, len(info.classes), str(file)),
-        tuple(class_pixels(mask)),
+        frozenset(value for value, count in enumerate(pixels) if count),
+        tuple(pixels),
         read_palette(file) if file else None,
-        file is not None and orientation not in (UPRIGHT, read_orientation(file)),
+        file is not None and orientation != UPRIGHT and orientation != read_orientation(file),
     )
 
 

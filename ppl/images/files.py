@@ -134,33 +134,41 @@ def read_grey(file: Path) -> Tensor:
     return torch.from_numpy(np.array(mask.convert("L")))
 
 
-def class_values(mask: Tensor, classes: int, what: str) -> frozenset[int]:
-    """The values that occur in a mask, uint8 of any shape; 255 (ignore) may be among them.
+def class_pixels(mask: Tensor, classes: int, what: str) -> list[int]:
+    """How many pixels of a mask, uint8 of any shape, hold each of the values 0-255.
 
     Raises:
-        InputError: one is neither a class, 0 .. `classes` - 1, nor 255; `what` names the mask.
+        InputError: one is neither a class, 0 .. `classes` - 1, nor 255 (ignore); `what` names the
+            mask.
     """
-    values = _values(mask)
-    strangers = sorted(values - set(range(classes)) - {IGNORE})
+    counts = _counts(mask)
+    strangers = [value for value in range(classes, IGNORE) if counts[value]]
     if strangers:
         raise InputError(
             f"mask {what} holds class {', '.join(map(str, strangers[:5]))}, but there are "
             f"{classes} classes (0-{classes - 1}): correct the mask or data.classes"
         )
-    return values
+    return counts
+
+
+def class_values(mask: Tensor, classes: int, what: str) -> frozenset[int]:
+    """The values that occur in a mask, uint8 of any shape; 255 (ignore) may be among them.
+
+    Raises:
+        InputError: as `class_pixels`.
+    """
+    counts = class_pixels(mask, classes, what)
+    return frozenset(value for value, count in enumerate(counts) if count)
 
 
 def defect_classes(mask: Tensor) -> list[int]:
     """The classes but background (0) and 255 (ignore) that occur in a mask, ascending."""
-    return sorted(_values(mask) - {0, IGNORE})
+    return [
+        value for value, count in enumerate(_counts(mask)) if count and value not in (0, IGNORE)
+    ]
 
 
-def _values(mask: Tensor) -> frozenset[int]:
-    return frozenset(torch.bincount(mask.flatten(), minlength=256).nonzero().flatten().tolist())
-
-
-def class_pixels(mask: Tensor) -> list[int]:
-    """How many pixels of a mask, uint8 of any shape, hold each of the values 0-255."""
+def _counts(mask: Tensor) -> list[int]:
     counts: list[int] = torch.bincount(mask.flatten(), minlength=256).tolist()
     return counts
 
