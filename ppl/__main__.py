@@ -75,8 +75,10 @@ def check() -> None:
     """
     from ppl.all_settings import check_project
 
-    check_project()
+    note = check_project()
     click.echo("params.yaml and the data folder are in order")
+    if note:
+        click.echo(note, err=True)
 
 
 @main.command(epilog=example("scores"))
@@ -85,12 +87,16 @@ def scores(files: tuple[Path, ...]) -> None:
     """Print the scores on the test set as tables, in percent.
 
     FILES are metrics files, a row each; without any, those of the workspace: metrics/copycat.json,
-    teacher.json, student_1.json and final.json.
+    teacher.json, student_1.json and final.json, with the data set that they are of.
     """
     from ppl.judge.table import read_scores, score_table
+    from ppl.tools.used_settings import scored_here
 
     table = score_table(read_scores(files or SCORES))
-    click.echo(f"Scores on the test set, in percent:\n{table}")
+    data, edited = ("", "") if files else scored_here(Path())
+    click.echo(f"Scores on the test set{data}, in percent:\n{table}")
+    if edited:
+        click.echo(edited, err=True)
 
 
 @main.command(epilog=example("diff HEAD~1"))

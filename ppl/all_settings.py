@@ -1,5 +1,6 @@
 """Every section of params.yaml with the settings class that owns it: checked as one, before all."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,12 @@ from typing import Any
 from ppl.annotate.next import AnnotateSettings
 from ppl.core.errors import InputError
 from ppl.core.settings import PARAMS_FILE, check, read_params, section
-from ppl.data.adapters.base import DataSettings, dataset_info, stop_unless_there
+from ppl.data.adapters.base import (
+    DataSettings,
+    dataset_info,
+    stop_at_odd_names,
+    stop_unless_there,
+)
 from ppl.data.splits import SplitSettings
 from ppl.data.synthetic import SyntheticSettings
 from ppl.judge.evaluation import EvaluateSettings
@@ -115,11 +121,18 @@ def stop_without_data(data: DataSettings, split: SplitSettings) -> None:
     Data that the pipeline makes itself, or that a .dvc file can fetch, need not be there yet.
 
     Raises:
-        InputError: the folder of the data set or of the split lists is missing.
+        InputError: the folder of the data set or of the split lists is missing, or DVC cannot
+            record the name of one of its files.
     """
     root = Path(data.root)
-    if data.name != "synthetic" and not root.with_name(f"{root.name}.dvc").exists():
+    if data.name != "synthetic" and not _tracked(root):
+        if not root.exists() and not root.is_absolute() and _COPIES in Path.cwd().as_posix():
+            raise InputError(
+                f"the folder {root} (data.root) is not in this copy of the project, in which DVC "
+                f"runs experiments by --temp and --queue: Git ignores it. {_remedy(root)}"
+            )
         stop_unless_there(root, data)
+    stop_at_odd_names(root)
     if not Path(split.lists).is_dir():
         raise InputError(
             f"the folder {split.lists} (split.lists) does not exist: it holds labeled.txt, "
@@ -127,8 +140,40 @@ def stop_without_data(data: DataSettings, split: SplitSettings) -> None:
         )
 
 
-def check_project() -> None:
+_COPIES = "/.dvc/tmp/exps/"
+"""Stands in the path of every copy of a project in which DVC runs an experiment."""
+
+
+def data_note(data: DataSettings) -> str:
+    """That experiments in copies of the project will not find the data; "" where they will."""
+    root = Path(data.root)
+    if data.name == "synthetic" or root.is_absolute() or _tracked(root) or not root.exists():
+        return ""
+    asked = ["git", "check-ignore", "--quiet", str(root)]
+    if subprocess.run(asked, check=False, capture_output=True).returncode != 0:
+        return ""
+    return (
+        f"note: Git ignores {root} (data.root), so experiments by --temp and --queue, which run in "
+        f"copies of the project, will not find it. {_remedy(root)}"
+    )
+
+
+def _tracked(root: Path) -> bool:
+    """Whether a .dvc file tells where the data come from."""
+    return root.with_name(f"{root.name}.dvc").exists()
+
+
+def _remedy(root: Path) -> str:
+    return (
+        f"Give data.root an absolute path, or run `dvc add {root}` and `git add {root}.dvc`, then "
+        "commit"
+    )
+
+
+def check_project() -> str:
     """Check params.yaml and the data folder; DVC itself stops at some mistakes with less to say.
+
+    Returns what a person should know all the same: `data_note`.
 
     Raises:
         InputError: as `check_all` and `stop_without_data`; classes that do not fit the data set.
@@ -138,3 +183,4 @@ def check_project() -> None:
     # the adapter's code is no dependency of the stage that checks, so only here
     dataset_info(data)
     stop_without_data(data, section("split", SplitSettings))
+    return data_note(data)

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from ppl.all_settings import check_all, stop_without_data
+from ppl.all_settings import check_all, data_note, stop_without_data
 from ppl.core.errors import InputError
 from ppl.data.adapters.base import DataSettings
 from ppl.data.splits import SplitSettings
+from tests.pipeline.project import git
 
 PARAMS: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parent.parent / "params.yaml").read_text(encoding="utf-8")
@@ -79,6 +80,46 @@ def test_data_that_dvc_can_fetch_need_not_be_there(tmp_path: Path) -> None:
     split = SplitSettings(**{**PARAMS["split"], "lists": str(tmp_path)})
     (tmp_path / "tiles.dvc").touch()
     stop_without_data(data(name="magnetic_tile", root=str(tmp_path / "tiles")), split)
+
+
+def test_a_copy_of_the_project_says_why_it_lacks_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_of_project = tmp_path / ".dvc/tmp/exps/standalone/tmpx"
+    (copy_of_project / "lists").mkdir(parents=True)
+    monkeypatch.chdir(copy_of_project)
+    split = SplitSettings(**{**PARAMS["split"], "lists": "lists"})
+    own = data(name="folder", root="data/raw/mine", classes=["background", "dent"])
+    with pytest.raises(InputError, match=r"not in this copy .*absolute path, or run `dvc add data"):
+        stop_without_data(own, split)
+
+
+def test_data_that_git_ignores_are_named_before_an_experiment_misses_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = Path("data/raw/mine")
+    root.mkdir(parents=True)
+    own = {"name": "folder", "classes": ["background", "dent"]}
+    assert data_note(data(root=str(root), **own)) == "", "no repository"
+    git(tmp_path, "init", "-q")
+    assert data_note(data(root=str(root), **own)) == ""
+    Path(".gitignore").write_text("/data/raw/*\n", encoding="utf-8")
+    said = data_note(data(root=str(root), **own))
+    assert said.startswith("note: Git ignores data/raw/mine (data.root)")
+    assert "`dvc add data/raw/mine` and `git add data/raw/mine.dvc`" in said
+    assert data_note(data(root=str(root.resolve()), **own)) == ""
+    assert data_note(data(root=str(root))) == "", "the pipeline draws synthetic data"
+    Path("data/raw/mine.dvc").touch()
+    assert data_note(data(root=str(root), **own)) == ""
+
+
+def test_a_name_that_dvc_cannot_record_is_named_before_dvc_starts(tmp_path: Path) -> None:
+    split = SplitSettings(**{**PARAMS["split"], "lists": str(tmp_path)})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / os.fsdecode(b"mine/\xff.png")).touch()
+    with pytest.raises(InputError, match=r"no UTF-8 text.*rename '.*mine/\\+xff\.png'"):
+        stop_without_data(data(root=str(tmp_path / "mine")), split)
 
 
 def test_missing_lists_are_named(tmp_path: Path) -> None:

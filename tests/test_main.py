@@ -141,6 +141,40 @@ def test_scores_may_be_those_of_other_files(empty: Path) -> None:
     assert [line.split()[0] for line in lines[1:4]] == ["model", "final", "copycat"]
 
 
+def test_scores_say_of_which_data_they_are_and_whether_settings_changed(empty: Path) -> None:
+    for name in ("params.yaml", "dvc.lock"):
+        shutil.copy(ROOT / name, empty)
+    shutil.copytree(ROOT / "metrics", empty / "metrics")
+    said = call("scores")
+    first = said.stdout.splitlines()[0]
+    assert first == "Scores on the test set of synthetic, 1/8 labeled, in percent:"
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(
+        text.replace("name: synthetic ", "name: folder "), encoding="utf-8"
+    )
+    said = call("scores")
+    assert said.stdout.splitlines()[0] == first
+    edited = re.search(r"edited since these scores were computed \((.*)\): run", said.stderr)
+    assert edited is not None
+    assert "data" in edited[1].split(", ")
+
+
+def test_a_section_that_stands_twice_is_said_without_a_traceback(empty: Path) -> None:
+    for name in ("params.yaml", "dvc.lock"):
+        shutil.copy(ROOT / name, empty)
+    shutil.copytree(ROOT / "metrics", empty / "metrics")
+    with Path("params.yaml").open("a", encoding="utf-8") as stream:
+        stream.write("data:\n  name: folder\n")
+    for words in ("report", "scores", "check"):
+        done = call(words)
+        assert done.exit_code == 1
+        assert re.fullmatch(
+            r"Error: params\.yaml is not valid YAML: `data` stands there twice, in the lines \d+ "
+            r"and \d+: keep one of the two\n",
+            done.output,
+        ), done.output
+
+
 @pytest.mark.parametrize("command", ["python -m ppl unlock", "make -s unlock"])
 def test_unlock_removes_empty_lists_of_locks_alone(empty: Path, command: str) -> None:
     for place, content in [(".", ""), ("exps/copy/.dvc/tmp", ""), ("exps/other", "{}")]:

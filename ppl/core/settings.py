@@ -8,9 +8,10 @@ import contextlib
 import difflib
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -32,16 +33,36 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
+    LINES: ClassVar[Mapping[str, str]] = {}
+    """For sections that users write themselves: by key, the line of YAML to add if it is missing.
+    An error shows it; no result comes from it before it stands in params.yaml."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one section, of which YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in first:
+                raise yaml.YAMLError(
+                    f"`{key.value}` stands there twice, in the lines {first[key.value]} and "
+                    f"{key.start_mark.line + 1}: keep one of the two"
+                )
+            if isinstance(key, yaml.ScalarNode):
+                first[key.value] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep)
+
 
 def read_params(file: Path = PARAMS_FILE) -> dict[str, Any]:
     """The whole of params.yaml as plain values.
 
     Raises:
-        InputError: the file is missing, is not YAML, or holds no sections.
+        InputError: the file is missing, is not YAML, names a key twice, or holds no sections.
     """
     try:
         with file.open(encoding="utf-8") as stream:
-            params = yaml.safe_load(stream)
+            params = yaml.load(stream, _Loader)
     except FileNotFoundError:
         raise InputError(
             f"{file} is missing in {Path.cwd()}: run from the project's root"
@@ -87,8 +108,25 @@ def check(name: str, value: Any, kind: type[T], *, file: Path = PARAMS_FILE) -> 
     try:
         return TypeAdapter(kind).validate_python(value, strict=True)
     except ValidationError as error:
-        lines = [_describe(name, kind, detail) for detail in error.errors()]
+        known: Mapping[str, str] = getattr(kind, "LINES", {})
+        details = [(detail, _lacks(detail, known)) for detail in error.errors()]
+        lines = [_describe(name, kind, detail) for detail, key in details if key is None]
+        missing = [known[key] for _, key in details if key is not None]
+        if missing:
+            plural = "s" if len(missing) > 1 else ""
+            lines.append(
+                f"{name}: {len(missing)} key{plural} missing; add to the section, with your values:"
+            )
+            lines += [f"  {line}" for line in missing]
         raise InputError(f"{file}: " + "\n".join(lines)) from None
+
+
+def _lacks(detail: ErrorDetails, known: Mapping[str, str]) -> str | None:
+    """The key of a section that is missing, where `known` has a line for it."""
+    if detail["type"] != "missing" or len(detail["loc"]) != 1:
+        return None
+    key = str(detail["loc"][0])
+    return key if key in known else None
 
 
 def _describe(name: str, kind: type, detail: ErrorDetails) -> str:

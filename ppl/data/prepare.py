@@ -11,7 +11,6 @@ from typing import TypeVar
 from ppl.core.errors import InputError
 from ppl.core.progress import bar
 from ppl.data.adapters.base import (
-    Adapter,
     DataSettings,
     Sample,
     dataset_info,
@@ -19,34 +18,33 @@ from ppl.data.adapters.base import (
     load_samples,
 )
 from ppl.data.groups import find_groups, parts_of
+from ppl.data.scans import (
+    SHOWN,
+    Scan,
+    mask_warnings,
+    scan_one,
+    shares,
+    stop_at_senseless_masks,
+)
 from ppl.data.split_lists import read_lists
 from ppl.data.splits import Images, Split, SplitSettings, make_split
-from ppl.images.files import IGNORE, class_values, read_image, write_mask
+from ppl.images.files import IGNORE, write_mask
 from ppl.images.record import SplitRecord, write_split_record
-from ppl.images.sets import DatasetInfo, Entry, mask_file, write_dataset_info, write_index
+from ppl.images.sets import DatasetInfo, mask_file, write_dataset_info, write_index
 
 # decoding releases the interpreter, so threads share it; the number changes no result
 _THREADS = 8
-
-_SHOWN_ERRORS = 10
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Scan:
-    """What one look at a sample's files showed."""
-
-    entry: Entry
-    values: frozenset[int]
-    """The values of its mask, 255 among them; empty without annotation."""
-
-
-@dataclass(frozen=True)
 class SetsPlan:
     """Which image goes into which set, decided before anything is written."""
 
+    raw: Path
+    """The data set in its published layout."""
     settings: DataSettings
     info: DatasetInfo
     samples: Mapping[str, Sample]
@@ -107,7 +105,8 @@ def plan_sets(
     list_files = read_lists(lists, split.labeled_fraction, optional=split.lists_optional)
     samples = load_samples(raw, data)
     scans = scan(samples, data, info)
-    _stop_without_defects(scans, info)
+    by_id = {sample.id: sample for sample in samples}
+    stop_at_senseless_masks(raw, by_id, scans, info, data)
     groups = find_groups(raw, samples, data)
     parts = parts_of(groups, samples, data)
     images = Images(
@@ -122,9 +121,7 @@ def plan_sets(
     )
     found = make_split(images, list_files, split, info.classes, seed)
     _stop_at_empty_set(found)
-    return SetsPlan(
-        data, info, {sample.id: sample for sample in samples}, scans, found, groups, parts
-    )
+    return SetsPlan(raw, data, info, by_id, scans, found, groups, parts)
 
 
 def write_sets(plan: SetsPlan, paths: SetPaths) -> None:
@@ -159,7 +156,7 @@ def report(plan: SetsPlan) -> None:
     """Print what came of it: the counts, and to standard error what a person should look at."""
     for line in _remarks(plan):
         print(f"prepare: {line}", file=sys.stderr)
-    print(_summary(plan))
+    print("\n".join(filter(None, [_summary(plan), shares(plan.scans, plan.info)])))
 
 
 def scan(samples: Sequence[Sample], settings: DataSettings, info: DatasetInfo) -> dict[str, Scan]:
@@ -173,7 +170,7 @@ def scan(samples: Sequence[Sample], settings: DataSettings, info: DatasetInfo) -
 
     def look(sample: Sample) -> Scan | InputError:
         try:
-            return _scan_one(sample, adapter, settings, info)
+            return scan_one(sample, adapter, settings, info)
         except InputError as error:
             return error
 
@@ -186,24 +183,10 @@ def scan(samples: Sequence[Sample], settings: DataSettings, info: DatasetInfo) -
         else:
             errors.append(str(result))
     if errors:
-        more = len(errors) - _SHOWN_ERRORS
+        more = len(errors) - SHOWN
         tail = [f"... and {more} more"] if more > 0 else []
-        raise InputError("\n".join(errors[:_SHOWN_ERRORS] + tail))
+        raise InputError("\n".join(errors[:SHOWN] + tail))
     return scans
-
-
-def _scan_one(sample: Sample, adapter: Adapter, settings: DataSettings, info: DatasetInfo) -> Scan:
-    _, height, width = read_image(sample.image).shape
-    entry = Entry(sample.id, sample.id + sample.image.suffix.lower(), height, width)
-    if not sample.annotated:
-        return Scan(entry, frozenset())
-    mask = adapter.read_mask(sample, settings)
-    if mask.shape != (height, width):
-        raise InputError(
-            f"image {sample.image} has {width} x {height} pixels (width x height), but its mask "
-            f"{sample.mask} has {mask.shape[1]} x {mask.shape[0]}: they must agree"
-        )
-    return Scan(entry, class_values(mask, len(info.classes), str(sample.mask)))
 
 
 def _copy_images(plan: SetsPlan, sets: Mapping[Path, Iterable[str]]) -> None:
@@ -237,18 +220,6 @@ def _tasks(sets: Mapping[Path, Iterable[str]]) -> list[tuple[Path, str]]:
     return [(folder, id) for folder, ids in sets.items() for id in ids]
 
 
-def _stop_without_defects(scans: Mapping[str, Scan], info: DatasetInfo) -> None:
-    """Masks of 0 and 255 would pass as background and ignore, and train nothing."""
-    annotated = [scan.values for scan in scans.values() if scan.values]
-    values = frozenset[int]().union(*annotated)
-    if annotated and not values - {0, IGNORE}:
-        found = "0 and 255 (ignored) alone" if IGNORE in values else "background alone"
-        raise InputError(
-            f"the {len(annotated)} masks hold {found}, no pixel of {', '.join(info.classes[1:])}: "
-            "a mask holds class indices, so a defect of the first class is 1, not 255"
-        )
-
-
 def _stop_at_empty_set(split: Split) -> None:
     if not split.unlabeled:
         raise InputError(
@@ -276,17 +247,22 @@ def _remove_earlier_sets(folders: Sequence[Path]) -> None:
 
 
 def _remarks(plan: SetsPlan) -> list[str]:
-    """Notes on the split, and a warning for each class that the labeled or test images lack."""
+    """Notes on the split, warnings: each class that labeled or test images lack, odd masks."""
     checked = (
         (plan.split.labeled, "labeled", "no model can learn it", "labeled_fraction"),
         (plan.split.test, "test", "its scores are undefined", "test_fraction"),
     )
-    return [f"note: {note}" for note in plan.split.notes] + [
-        f"warning: no {part} image shows {name}, so {consequence}: raise split.{setting}, change "
-        f"the seed, or list the {part} images"
-        for ids, part, consequence, setting in checked
-        for name, count in zip(plan.info.classes, _showing(plan, ids), strict=True)
-        if count == 0
+    of_masks = mask_warnings(plan.raw, plan.samples, plan.scans, plan.info)
+    return [
+        *(f"note: {note}" for note in plan.split.notes),
+        *(
+            f"warning: no {part} image shows {name}, so {consequence}: raise split.{setting}, "
+            f"change the seed, or list the {part} images"
+            for ids, part, consequence, setting in checked
+            for name, count in zip(plan.info.classes, _showing(plan, ids), strict=True)
+            if count == 0
+        ),
+        *(f"warning: {warning}" for warning in of_masks),
     ]
 
 

@@ -14,7 +14,7 @@ from ppl.core.errors import InputError
 from ppl.core.settings import read_params
 from ppl.judge.table import few_parts, percent, read_scores, stand_ins, text_table
 from ppl.tools.commands import ask_git
-from ppl.tools.used_settings import flat, outdated_sections, used_settings
+from ppl.tools.used_settings import edited_since, flat, used_settings
 
 LOCK = Path("dvc.lock")
 METRICS = Path("metrics")
@@ -53,14 +53,8 @@ def difference(revision: str) -> str:
         InputError: there is no such commit, or scores are missing in it or in the workspace.
     """
     old, new = at_commit(revision), in_workspace()
-    outdated = outdated_sections(new.lock, read_params())
-    lines = [*_scores(old, new), *_notes(old, new)]
-    if outdated:
-        lines.append(
-            "params.yaml has been edited since these scores were computed "
-            f"({', '.join(outdated)}): run `dvc repro` first"
-        )
-    return "\n".join(lines)
+    edited = edited_since(new.lock, read_params())
+    return "\n".join([*_scores(old, new), *_notes(old, new), *filter(None, [edited])])
 
 
 def at_commit(revision: str) -> State:

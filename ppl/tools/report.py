@@ -20,11 +20,12 @@ import yaml
 from PIL import Image
 
 from ppl.core.errors import InputError
+from ppl.core.settings import PARAMS_FILE, read_params
 from ppl.judge.table import factory_rows, few_parts, pixel_rows, read_scores, reasons
 from ppl.tools.commands import ask_dvc, ask_git
 from ppl.tools.findings import findings
 from ppl.tools.interval_plot import interval_plot
-from ppl.tools.used_settings import used_settings
+from ppl.tools.used_settings import lock_text, title, used_settings
 
 MODELS = ("copycat", "teacher", "student_1", "final")
 PLOTS = {
@@ -68,12 +69,12 @@ def page(project: Path) -> str:
     Pictures that are not there, as in a clone without `dvc pull`, are left out; the page says so.
 
     Raises:
-        InputError: there are no scores, or `dvc` does not answer.
+        InputError: there are no scores, params.yaml cannot be read, or `dvc` does not answer.
     """
     scores_of = read_scores([project / "metrics" / f"{name}.json" for name in (*MODELS, "leakage")])
     leakage = scores_of.pop("leakage")
-    lock = project / "dvc.lock"
-    used = used_settings(lock.read_text(encoding="utf-8") if lock.is_file() else "")
+    used = used_settings(lock_text(project))
+    read_params(project / PARAMS_FILE)
     drawn = plots(project, json.loads(ask_dvc("plots", "show", "--json", *PLOTS.values())))
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -122,11 +123,6 @@ def page(project: Path) -> str:
         settings=yaml.safe_dump(used, sort_keys=False, allow_unicode=True),
         **drawn,
     )
-
-
-def title(used: Mapping[str, Any]) -> str:
-    """What was learned from, in a line."""
-    return f"{used['data']['name']}, {used['split']['labeled_fraction']} labeled"
 
 
 def commit() -> str:

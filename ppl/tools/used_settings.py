@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ppl.core.errors import InputError
+from ppl.core.settings import PARAMS_FILE, read_params
 
 
 class _Loader(yaml.SafeLoader):
@@ -42,6 +44,45 @@ def outdated_sections(lock: str, params: Mapping[str, Any]) -> list[str]:
             if params.get(name) != content
         }
     )
+
+
+def edited_since(lock: str, params: Mapping[str, Any]) -> str:
+    """That params.yaml says other than what scores were computed with; "" where it does not."""
+    outdated = outdated_sections(lock, params)
+    if not outdated:
+        return ""
+    return (
+        "params.yaml has been edited since these scores were computed "
+        f"({', '.join(outdated)}): run `dvc repro` first"
+    )
+
+
+def title(used: Mapping[str, Any]) -> str:
+    """What was learned from, in a line."""
+    return f"{used['data']['name']}, {used['split']['labeled_fraction']} labeled"
+
+
+def scored_here(project: Path) -> tuple[str, str]:
+    """Of which data the scores in `project` are, as " of ...", and `edited_since`.
+
+    Both are empty where dvc.lock does not tell.
+
+    Raises:
+        InputError: params.yaml cannot be read.
+    """
+    text = lock_text(project)
+    try:
+        used = used_settings(text)
+    except InputError:
+        return "", ""
+    of = f" of {title(used)}" if {"data", "split"} <= used.keys() else ""
+    return of, edited_since(text, read_params(project / PARAMS_FILE))
+
+
+def lock_text(project: Path) -> str:
+    """The text of dvc.lock; "" without one."""
+    lock = project / "dvc.lock"
+    return lock.read_text(encoding="utf-8") if lock.is_file() else ""
 
 
 def _recorded(lock: str) -> Iterator[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Phase 1: train the teacher on the labeled images alone, keeping snapshots for the ranking."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +33,7 @@ from ppl.training.sampling import labeled_repeats
 from ppl.training.shared_layers import part_of_batch
 from ppl.training.strong_augment import draw_strong, strong_augment
 from ppl.training.validation import validation_score
+from ppl.training.vanishing import vanishing
 
 TEACHER = "teacher"
 """Its name; it owns the random draws and marks the curve."""
@@ -67,18 +69,19 @@ def train_teacher(files: TeacherFiles, checkpoint: Checkpoint) -> None:
     Raises:
         InputError: wrong settings, or as `train_supervised`.
     """
-    seed = section("seed", int)
+    seed, recipe = section("seed", int), sections(Recipe)
+    classes, labeled = read_dataset_info(files.dataset).classes, read_image_set(files.labeled)
+    if processes.is_first():
+        for warning in vanishing(labeled, recipe.image, classes):
+            print(f"train_supervised: warning: {warning}", file=sys.stderr)
     network = network_from_encoder(
-        section("model", NetworkSettings),
-        len(read_dataset_info(files.dataset).classes),
-        files.encoder,
-        Draws(seed, TEACHER),
+        section("model", NetworkSettings), len(classes), files.encoder, Draws(seed, TEACHER)
     )
     training = train_supervised(
         network.to(pick_device()),
-        read_image_set(files.labeled),
+        labeled,
         read_image_set(files.validation),
-        sections(Recipe),
+        recipe,
         section("train_supervised", SupervisedSettings),
         Draws(seed, TEACHER),
         checkpoint,

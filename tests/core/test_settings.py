@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+import yaml
 from pydantic import Field, ValidationError
 
 from ppl.core.errors import InputError
 from ppl.core.settings import Settings, check, read_params, section, sections
+from ppl.data.adapters.base import DataSettings
 from ppl.training.weak_augment import WeakAugmentSettings
 
 
@@ -159,6 +161,46 @@ def test_a_file_that_is_no_yaml_says_so(tmp_path: Path, content: bytes) -> None:
 def test_a_file_without_sections_says_so(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InputError, match="holds no sections"):
         read_params(write(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("data:\n  a: 1\nseed: 3\ndata:\n  a: 2\n", "`data` stands there twice, .* lines 1 and 4:"),
+        ("data:\n  a: 1\n  b: 2\n  a: 1\n", "`a` stands there twice, in the lines 2 and 4: keep"),
+        ("data: {x: {c: 1, c: 2}}\n", "`c` stands there twice, in the lines 1 and 1"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_both_lines(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=rf"params\.yaml is not valid YAML: {said}"):
+        read_params(write(tmp_path, content.encode()))
+
+
+def test_one_key_in_two_sections_is_no_repetition(tmp_path: Path) -> None:
+    file = write(tmp_path, b"a: &a {x: 1}\nb: {x: 2}\nc:\n  <<: *a\n  x: 3\n")
+    assert read_params(file) == {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 3}}
+
+
+def test_missing_keys_of_a_section_of_the_users_own_are_given_to_be_pasted() -> None:
+    given = {"name": "folder", "root": "data/raw/mine", "clases": ["background", "dent"]}
+    with pytest.raises(InputError) as caught:
+        check("data", given, DataSettings)
+    lines = str(caught.value).splitlines()
+    assert "data.clases: unknown key (did you mean classes?)" in lines[0]
+    assert lines[1] == "data: 5 keys missing; add to the section, with your values:"
+    pasted = yaml.safe_load("\n".join(lines[2:]))
+    assert pasted.keys() == DataSettings.model_fields.keys() - given.keys()
+    del given["clases"]
+    check("data", given | pasted, DataSettings)
+    assert all("  # " in line or " # " in line for line in lines[2:])
+
+
+def test_the_lines_to_paste_are_one_valid_section() -> None:
+    pasted = yaml.safe_load("\n".join(DataSettings.LINES.values()))
+    assert list(pasted) == list(DataSettings.LINES) == list(DataSettings.model_fields)
+    check("data", pasted, DataSettings)
 
 
 @dataclass(frozen=True)

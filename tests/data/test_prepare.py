@@ -15,6 +15,7 @@ from ppl.core.errors import InputError
 from ppl.core.settings import check
 from ppl.data.adapters.base import DataSettings, load_adapter, load_samples
 from ppl.data.prepare import SetPaths, plan_sets
+from ppl.data.scans import shares
 from ppl.data.splits import SplitSettings
 from ppl.images.files import read_image, read_mask
 from ppl.images.record import read_split_record
@@ -221,11 +222,19 @@ def test_summary_counts_the_sets_and_the_labeled_images_of_each_class(
         for index in (1, 2)
     ]
     sizes = {name: len(workspace.ids(name)) for name in SETS}
+    plan = plan_sets(
+        workspace.raw,
+        workspace.folder / "data/lists",
+        check("data", workspace.params["data"], DataSettings),
+        check("split", workspace.params["split"], SplitSettings),
+        seed=0,
+    )
     assert lines == [
         f"folder, split by image: labeled {sizes['labeled']} "
         f"(images with scratch {counts[0]}, dent {counts[1]}), "
         f"validation {sizes['validation']}, unlabeled {sizes['unlabeled']} "
-        f"(masks hidden: {sizes['hidden']}), test {sizes['test']}"
+        f"(masks hidden: {sizes['hidden']}), test {sizes['test']}",
+        shares(plan.scans, plan.info),
     ]
 
 

@@ -11,9 +11,35 @@ import torch
 from PIL import Image
 
 from ppl.core.errors import InputError
-from ppl.images.files import IGNORE, read_grey, read_image, read_mask, write_mask
+from ppl.images.files import (
+    IGNORE,
+    palette_of,
+    read_grey,
+    read_image,
+    read_mask,
+    read_orientation,
+    read_palette,
+    read_turned_image,
+    write_mask,
+)
 
 COLOURS = [(0, 0, 0), (200, 10, 10), (10, 200, 10)]
+
+
+def png(header: bytes, rows: bytes) -> bytes:
+    """A PNG file of the content of its IHDR and of rows, a filter byte before each."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 def pixels(*shape: int, seed: int = 0) -> np.ndarray:
@@ -145,16 +171,163 @@ def test_a_colour_mask_is_refused(tmp_path: Path, mode: str) -> None:
         read_mask(tmp_path / "x.png")
 
 
-@pytest.mark.parametrize("orientation", [3, 6])
-def test_an_image_that_viewers_turn_is_refused(tmp_path: Path, orientation: int) -> None:
+TURNS = {
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: stored.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda stored: np.rot90(stored),
+    9: lambda stored: stored,
+}
+"""What a viewer makes of the stored pixels, by EXIF orientation; 9 means nothing."""
+
+
+def tagged(file: Path, stored: Image.Image, orientation: int) -> Path:
+    """The picture with an EXIF orientation, in the format that the suffix names."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(pixels(4, 6, 3)).save(tmp_path / "x.jpg", exif=exif)
-    with pytest.raises(InputError, match=rf"x\.jpg is stored turned .*orientation {orientation}"):
-        read_image(tmp_path / "x.jpg")
-    exif[0x0112] = 1
-    Image.fromarray(pixels(4, 6, 3)).save(tmp_path / "upright.jpg", exif=exif)
-    assert read_image(tmp_path / "upright.jpg").shape == (3, 4, 6)
+    if file.suffix == ".tif":
+        stored.save(file, tiffinfo={0x0112: orientation})
+    else:
+        stored.save(file, exif=exif, **({"lossless": True} if file.suffix == ".webp" else {}))
+    return file
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("grey", [True, False])
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_an_image_is_turned_once_as_viewers_show_it(
+    tmp_path: Path, suffix: str, orientation: int, grey: bool
+) -> None:
+    stored = pixels(4, 6) if grey else pixels(4, 6, 3)
+    file = tagged(tmp_path / f"x.{suffix}", Image.fromarray(stored), orientation)
+    shown = torch.from_numpy(np.atleast_3d(TURNS[orientation](stored)).copy())
+    shown = shown.permute(2, 0, 1).expand(3, -1, -1)
+    image, turned_by = read_turned_image(file)
+    assert torch.equal(image, shown)
+    assert image.is_contiguous()
+    assert turned_by == (orientation if orientation in range(2, 9) else 1)
+    assert torch.equal(read_image(file), shown)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_a_mask_is_turned_by_its_own_tag(tmp_path: Path, mode: str, suffix: str) -> None:
+    stored = Image.fromarray(pixels(4, 6), mode=mode)
+    if mode == "P":
+        stored.putpalette(bytes(768))
+    file = tagged(tmp_path / f"x.{suffix}", stored, 6)
+    assert torch.equal(read_mask(file), torch.from_numpy(np.rot90(pixels(4, 6), -1).copy()))
+    assert read_orientation(file) == 6
+
+
+def test_a_photo_of_a_phone_is_read_as_it_is_shown(tmp_path: Path) -> None:
+    photo = Image.fromarray(np.full((8, 12, 3), 90, dtype=np.uint8))
+    photo.paste((250, 250, 250), (0, 0, 6, 8))
+    assert read_image(tagged(tmp_path / "x.jpg", photo, 6)).shape == (3, 12, 8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.save(tmp_path / "two.jpg", "MPO", save_all=True, append_images=[photo], exif=exif)
+    with Image.open(tmp_path / "two.jpg") as opened:
+        assert opened.format == "MPO"
+        assert opened.n_frames == 2
+    shown = read_image(tmp_path / "two.jpg")
+    assert shown.shape == (3, 12, 8)
+    assert shown[:, :5].min() > 200 > shown[:, 7:].max()
+
+
+def deep_png(kind: int, channels: int) -> bytes:
+    """A PNG of 16 bits a channel: kind 2 is RGB, 4 grey with alpha, 6 RGBA."""
+    header = struct.pack(">IIBBBBB", 3, 2, 16, kind, 0, 0, 0)
+    row = b"\0" + struct.pack(f">{3 * channels}H", *[4095] * 3 * channels)
+    return png(header, row * 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "mode"), [(2, 3, "RGB"), (4, 2, "LA"), (6, 4, "RGBA")]
+)
+def test_deep_colour_is_refused_rather_than_darkened(
+    tmp_path: Path, kind: int, channels: int, mode: str
+) -> None:
+    (tmp_path / "x.png").write_bytes(deep_png(kind, channels))
+    assert np.array(Image.open(tmp_path / "x.png")).max() == 15, "Pillow keeps the upper 8 bits"
+    with pytest.raises(InputError, match=rf"x\.png has pixel format {mode};16B; expected 8 bits"):
+        read_image(tmp_path / "x.png")
+
+
+def test_deep_colour_in_a_tiff_is_refused(tmp_path: Path) -> None:
+    """Baseline TIFF by hand: Pillow writes none of 16 bits a channel."""
+    tags = [(256, 1, 2), (257, 1, 1), (258, 3, 134), (259, 1, 1), (262, 1, 2), (273, 1, 140)]
+    tags += [(277, 1, 3), (278, 1, 1), (279, 1, 12), (284, 1, 1)]
+    directory = struct.pack("<H", len(tags)) + b"".join(
+        struct.pack("<HHII", tag, 3, count, value) for tag, count, value in tags
+    )
+    content = b"II*\0" + struct.pack("<I", 8) + directory + bytes(4)
+    content += struct.pack("<3H", 16, 16, 16) + struct.pack("<6H", *[4095] * 6)
+    (tmp_path / "x.tif").write_bytes(content)
+    assert np.array(Image.open(tmp_path / "x.tif")).shape == (1, 2, 3)
+    with pytest.raises(InputError, match=r"x\.tif has pixel format RGB;16L; expected 8 bits"):
+        read_image(tmp_path / "x.tif")
+
+
+def test_a_bitmap_of_five_bits_a_channel_is_no_deep_one(tmp_path: Path) -> None:
+    header = b"BM" + struct.pack("<IHHI", 58, 0, 0, 54)
+    header += struct.pack("<IiiHHIIiiII", 40, 2, 1, 1, 16, 0, 4, 0, 0, 0, 0)
+    (tmp_path / "x.bmp").write_bytes(header + struct.pack("<2H", 0x7FFF, 0))
+    assert read_image(tmp_path / "x.bmp").tolist() == [[[255, 0]]] * 3
+
+
+@pytest.mark.parametrize(
+    ("suffix", "format", "options", "named"),
+    [
+        ("png", "JPEG", {}, "JPEG"),
+        ("bmp", "WEBP", {"lossless": True}, "WEBP"),
+        ("tif", "TIFF", {"compression": "jpeg"}, r"TIFF \(jpeg\)"),
+    ],
+)
+def test_the_content_of_a_mask_decides_not_its_name(
+    tmp_path: Path, suffix: str, format: str, options: dict[str, object], named: str
+) -> None:
+    Image.new("L", (16, 16), 1).save(tmp_path / f"x.{suffix}", format, **options)
+    with pytest.raises(InputError, match=rf"x\.{suffix} holds {named}, .*save masks as PNG"):
+        read_mask(tmp_path / f"x.{suffix}")
+    assert read_image(tmp_path / f"x.{suffix}").shape == (3, 16, 16)
+
+
+@pytest.mark.parametrize("format", ["GIF", "PPM", "TGA", "ICNS"])
+def test_other_formats_are_not_decoded_whatever_their_name(tmp_path: Path, format: str) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "x.png", format)
+    with pytest.raises(InputError, match=r"x\.png cannot be read: .*none of PNG, JPEG"):
+        read_image(tmp_path / "x.png")
+
+
+def test_pillow_does_not_stop_at_a_large_scan_and_we_do_at_what_no_memory_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.new("L", (40, 30), 7).save(tmp_path / "x.png")
+    assert read_image(tmp_path / "x.png").shape == (3, 30, 40)
+    claims = png(struct.pack(">IIBBBBB", 16_385, 16_384, 8, 0, 0, 0, 0), b"")
+    (tmp_path / "claims.png").write_bytes(claims)
+    with pytest.raises(InputError, match=r"has 16385 x 16384 pixels, more than 268,435,456: cut"):
+        read_image(tmp_path / "claims.png")
+
+
+def test_a_palette_is_what_the_file_says(tmp_path: Path) -> None:
+    for suffix in ("png", "bmp", "tif"):
+        mask = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), mode="P")
+        mask.putpalette([9, 8, 7, 200, 100, 50])
+        mask.save(tmp_path / f"x.{suffix}")
+        found = read_palette(tmp_path / f"x.{suffix}")
+        assert found is not None
+        assert found[:2] == ((9, 8, 7), (200, 100, 50))
+    Image.new("L", (3, 2)).save(tmp_path / "grey.png")
+    assert read_palette(tmp_path / "grey.png") is None
+    write_mask(tmp_path / "ours.png", torch.zeros(2, 3), COLOURS)
+    assert read_palette(tmp_path / "ours.png") == palette_of(COLOURS)
 
 
 def test_several_pictures_in_one_file_are_refused(tmp_path: Path) -> None:
@@ -167,17 +340,8 @@ def test_several_pictures_in_one_file_are_refused(tmp_path: Path) -> None:
 def grey_png(values: list[int], bits: int) -> bytes:
     """One row of grey values in so few bits that Pillow cannot write it."""
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
     row = int("".join(f"{value:0{bits}b}" for value in values).ljust(8, "0"), 2)
-    header = struct.pack(">IIBBBBB", len(values), 1, bits, 0, 0, 0, 0)
-    data = zlib.compress(bytes([0, row]))
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-    )
+    return png(struct.pack(">IIBBBBB", len(values), 1, bits, 0, 0, 0, 0), bytes([0, row]))
 
 
 @pytest.mark.parametrize(("values", "bits"), [([0, 1, 2, 3], 2), ([1, 5], 4)])

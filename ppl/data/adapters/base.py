@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, Protocol, cast
+from typing import Annotated, ClassVar, Literal, Protocol, cast
 
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
@@ -28,6 +28,12 @@ Part = Literal["train", "test"]
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 """Formats that keep class indices; JPEG blurs one class into others that were never drawn."""
+
+_THUMBNAILS = {"@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN"}
+"""Folders that storage devices and archives leave beside pictures; hidden ones are like them."""
+_STRAYS = {"thumbs.db", "desktop.ini"}
+
+_SHOWN_NAMES = 10
 
 
 def adapter_names() -> list[str]:
@@ -56,12 +62,29 @@ class DataSettings(Settings):
     """Similarity from which two images show one part, by content; and from which two groups that
     file names tell are one part, photographed again, where null leaves them as they are."""
 
+    LINES: ClassVar[Mapping[str, str]] = {
+        "name": "name: folder                 # your own images; or the name of a published set",
+        "root": "root: data/raw/my_parts      # folder of the data set",
+        "mask_threshold": "mask_threshold: 128          # not read by `folder`",
+        "classes": "classes: [background, defect] # by index; [] where a set has its own classes",
+        "groups": "groups: own                  # which photos show one part: by groups.csv",
+        "group_pattern": 'group_pattern: ""            # for `groups: pattern`',
+        "same_part": "same_part: 0.9               # for `groups: content`",
+    }
+
     @field_validator("name")
     @classmethod
     def _is_an_adapter(cls, name: str) -> str:
         if name not in adapter_names():
             raise ValueError(f"expected one of {', '.join(adapter_names())}")
         return name
+
+    @field_validator("root")
+    @classmethod
+    def _is_a_path(cls, root: str) -> str:
+        if root.startswith("~"):
+            raise ValueError("only a shell knows what ~ means: write the whole path")
+        return root
 
     @field_validator("classes")
     @classmethod
@@ -164,6 +187,40 @@ def stop_unless_there(root: Path, settings: DataSettings) -> None:
         raise InputError(f"the folder {root} (data.root) does not exist. {_expected(settings)}")
 
 
+def stop_at_odd_names(root: Path) -> None:
+    """DVC stops at a name that is no UTF-8 without naming it, and no list can name two lines.
+
+    Raises:
+        InputError: files or folders below `root` with such names, up to ten of them.
+    """
+    odd = [
+        os.fsencode(Path(parent, name)).decode("utf-8", "backslashreplace")
+        for parent, folders, names in os.walk(root)
+        for name in (*folders, *names)
+        if not _is_plain(name)
+    ]
+    if odd:
+        named = ", ".join(repr(name) for name in sorted(odd)[:_SHOWN_NAMES])
+        raise InputError(
+            f"{len(odd)} names below {root} hold bytes that are no UTF-8 text, or a line break or "
+            f"another control character: rename {named}"
+        )
+
+
+def _is_plain(name: str) -> bool:
+    """No byte that was no UTF-8, which Python reads as a surrogate, and no control character."""
+    return not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name)
+
+
+def unread_files(folder: Path, samples: Sequence[Sample]) -> list[Path]:
+    """Files below `folder` that are neither image nor mask of a sample, sorted.
+
+    Hidden files, and what storage devices leave, are not among them.
+    """
+    read = {file for sample in samples for file in (sample.image, sample.mask)}
+    return [file for file in _files_below(folder) if file not in read]
+
+
 def _expected(settings: DataSettings) -> str:
     return (
         f"Expected the layout of {settings.name}: {load_adapter(settings.name).LAYOUT}. Put or "
@@ -176,9 +233,11 @@ def load_samples(root: Path, settings: DataSettings) -> list[Sample]:
     """All images of the data set below `root`, sorted by id.
 
     Raises:
-        InputError: no such folder, no image in the expected layout, or one id for two images.
+        InputError: no such folder, no image in the expected layout, one id for two images, or a
+            name that DVC cannot record.
     """
     stop_unless_there(root, settings)
+    stop_at_odd_names(root)
     adapter = load_adapter(settings.name)
     samples = sorted(
         adapter.find_samples(root, settings), key=lambda sample: (sample.id, sample.image)
@@ -246,14 +305,18 @@ def paired_samples(
         parts: the published part by the first folder of an id; {} where there are none.
 
     Raises:
-        InputError: a mask without an image, a mask as JPEG, or one id for two files.
+        InputError: a mask without an image, a mask as JPEG or WebP, one id for two files, or
+            another folder where one of the two is missing.
     """
+    _stop_at_other_name(root, images)
+    _stop_at_other_name(root, masks)
     image_by_id = by_id(_pictures_with_ids(root / images), "image")
     mask_by_id = by_id(_pictures_with_ids(root / masks), "mask")
     for id, mask in mask_by_id.items():
         if mask.suffix.lower() not in MASK_SUFFIXES:
             raise InputError(
-                f"mask {mask} is a JPEG, which alters class indices: save masks as PNG"
+                f"mask {mask} is a {mask.suffix.lower()} file, which alters class indices or holds "
+                "none: save masks as PNG"
             )
         if id not in image_by_id:
             raise InputError(
@@ -264,6 +327,21 @@ def paired_samples(
         Sample(id, image, mask_by_id.get(id), id in mask_by_id, parts.get(id.split("/")[0]))
         for id, image in image_by_id.items()
     ]
+
+
+def _stop_at_other_name(root: Path, wanted: str) -> None:
+    """labels/ in place of masks/ would make every image unlabeled."""
+    others = sorted(
+        folder.name
+        for folder in root.iterdir()
+        if folder.is_dir() and folder.name not in ("images", "masks", "annotations")
+    )
+    holding = [name for name in others if any(True for _ in _files_below(root / name))]
+    if holding and not (root / wanted).is_dir():
+        raise InputError(
+            f"{root} holds no folder {wanted}/, but {', '.join(f'{name}/' for name in holding)}: "
+            f"rename the one that is meant to {wanted}/, in small letters"
+        )
 
 
 def no_groups(root: Path, samples: Sequence[Sample], settings: DataSettings) -> dict[str, str]:
@@ -295,15 +373,26 @@ def _pictures_with_ids(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _pictures_below(folder: Path) -> Iterator[Path]:
-    """Files with the suffix of an image, in any case; hidden files and folders are left alone.
+    """Files with the suffix of an image, in any case.
+
+    Raises:
+        InputError: a folder below is a link.
+    """
+    return (file for file in _files_below(folder) if file.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files; hidden files and folders, and folders of thumbnails, are left alone.
 
     Raises:
         InputError: a folder below is a link.
     """
     for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name not in _THUMBNAILS
+        )
         for name in folders:
             _stop_at_link(Path(parent) / name)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+            if not name.startswith(".") and name.lower() not in _STRAYS:
                 yield Path(parent) / name

@@ -15,8 +15,8 @@ from ppl.images.files import Colour
 CLASSES: tuple[str, ...] = ()
 COLOURS: tuple[Colour, ...] = ()
 LAYOUT = (
-    "images/**/NAME.jpg (or .png, .bmp, .tif) and, for the annotated images, masks/**/NAME.png "
-    "with the same relative path, holding class indices"
+    "images/**/NAME.jpg (or .png, .bmp, .tif, .webp) and, for the annotated images, "
+    "masks/**/NAME.png with the same relative path, holding class indices"
 )
 
 

@@ -1,0 +1,254 @@
+"""What one look at the files of a data set showed, and which masks cannot mean what they say.
+
+Each mask may be in order by itself and wrong beside the others: numbered by another palette, with
+255 for a defect, inverted.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppl.core.errors import InputError
+from ppl.data.adapters.base import Adapter, DataSettings, Sample, unread_files, without_suffix
+from ppl.images.files import (
+    IGNORE,
+    UPRIGHT,
+    Colour,
+    class_pixels,
+    palette_of,
+    read_orientation,
+    read_palette,
+    read_turned_image,
+)
+from ppl.images.sets import DatasetInfo, Entry
+
+SHOWN = 10
+"""How many files a message names at most."""
+
+IGNORED_FILE = "ignored.txt"
+"""Beside images/: the images whose masks hold 255 and no defect, and mean it; * means all."""
+
+_HARDLY = 0.1
+"""Share of background from which on, downwards, a mask looks inverted."""
+
+_GREYS = tuple((level, level, level) for level in range(256))
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one look at a sample's files showed."""
+
+    entry: Entry
+    values: frozenset[int] = frozenset()
+    """The values of its mask, 255 among them; empty without annotation."""
+    pixels: tuple[int, ...] = ()
+    """How many pixels of the mask hold each value 0-255; empty without annotation."""
+    colours: tuple[Colour, ...] | None = None
+    """The palette of the mask, where it has one."""
+    alone: bool = False
+    """The image was turned as viewers show it, and its mask has no such tag."""
+
+    @property
+    def background(self) -> float:
+        """The share of class 0 in the pixels that are not ignored; 1 where there are none."""
+        counted = sum(self.pixels[:IGNORE])
+        return self.pixels[0] / counted if counted else 1.0
+
+
+def scan_one(sample: Sample, adapter: Adapter, settings: DataSettings, info: DatasetInfo) -> Scan:
+    """Decode and check one image and its mask.
+
+    Raises:
+        InputError: an unreadable file, an image and a mask of different sizes, a mask value that
+            is no class.
+    """
+    image, orientation = read_turned_image(sample.image)
+    _, height, width = image.shape
+    entry = Entry(sample.id, sample.id + sample.image.suffix.lower(), height, width)
+    if not sample.annotated:
+        return Scan(entry)
+    mask = adapter.read_mask(sample, settings)
+    if mask.shape != (height, width):
+        turned = "" if orientation == UPRIGHT else ", turned by its EXIF orientation"
+        raise InputError(
+            f"image {sample.image} has {width} x {height} pixels (width x height{turned}), but its "
+            f"mask {sample.mask} has {mask.shape[1]} x {mask.shape[0]}: they must agree"
+        )
+    file = sample.mask
+    pixels = class_pixels(mask, len(info.classes), str(file))
+    return Scan(
+        entry,
+        frozenset(value for value, count in enumerate(pixels) if count),
+        tuple(pixels),
+        read_palette(file) if file else None,
+        file is not None and orientation != UPRIGHT and orientation != read_orientation(file),
+    )
+
+
+def stop_at_senseless_masks(
+    raw: Path,
+    samples: Mapping[str, Sample],
+    scans: Mapping[str, Scan],
+    info: DatasetInfo,
+    settings: DataSettings,
+) -> None:
+    """Stop at masks that would train something else than was drawn.
+
+    Raises:
+        InputError: no mask holds a defect; palettes number colours otherwise from mask to mask;
+            255 where a defect is meant, in a data set of the user's own: a published one, which
+            has classes of its own, is taken at its word.
+    """
+    _stop_without_defects(scans, info)
+    _stop_at_renumbered_palettes(samples, scans, info)
+    if settings.classes:
+        _stop_at_ignored_alone(raw, samples, scans, info)
+
+
+def _stop_without_defects(scans: Mapping[str, Scan], info: DatasetInfo) -> None:
+    """Masks of 0 and 255 would pass as background and ignore, and train nothing."""
+    annotated = [scan.values for scan in scans.values() if scan.values]
+    values = frozenset[int]().union(*annotated)
+    if annotated and not values - {0, IGNORE}:
+        found = "0 and 255 (ignored) alone" if IGNORE in values else "background alone"
+        raise InputError(
+            f"the {len(annotated)} masks hold {found}, no pixel of {', '.join(info.classes[1:])}: "
+            "a mask holds class indices, so a defect of the first class is 1, not 255"
+        )
+
+
+def _stop_at_renumbered_palettes(
+    samples: Mapping[str, Sample], scans: Mapping[str, Scan], info: DatasetInfo
+) -> None:
+    """A palette made for each mask by itself gives a class another index in each.
+
+    The colours of `write_mask`, in which `annotate_next` leaves masks, and a ramp of all greys are
+    made for no single mask: they may stand beside those of a tool.
+    """
+    fixed = (palette_of(info.colours), _GREYS)
+    first: dict[int, tuple[Colour, str]] = {}
+    for id, scan in sorted(scans.items()):
+        if scan.colours is None or scan.colours in fixed:
+            continue
+        for value in sorted(value for value in scan.values if value < len(scan.colours)):
+            colour, other = first.setdefault(value, (scan.colours[value], id))
+            if colour != scan.colours[value]:
+                raise InputError(
+                    f"palettes number colours otherwise: index {value} is {colour} (RGB) in mask "
+                    f"{samples[other].mask} and {scan.colours[value]} in {samples[id].mask}. Of a "
+                    "palette the index counts: write all masks with one palette, not with one made "
+                    "for each (`quantize`, adaptive), or as grey class indices"
+                )
+
+
+def _stop_at_ignored_alone(
+    raw: Path, samples: Mapping[str, Sample], scans: Mapping[str, Scan], info: DatasetInfo
+) -> None:
+    """A defect drawn as 255 would be ignored, and its image count as sound."""
+    meant = _meant_ignored(raw / IGNORED_FILE, samples)
+    found = [
+        str(samples[id].mask)
+        for id, scan in sorted(scans.items())
+        if IGNORE in scan.values and not scan.values - {0, IGNORE} and id not in meant
+    ]
+    if found:
+        raise InputError(
+            f"{len(found)} masks hold 255 (ignored) and no defect, so their images would count as "
+            f"sound: {_named(found, SHOWN)}. Draw defects by their class index "
+            f"({_indices(info)}); where 255 does mean ignored, name the images in "
+            f"{raw / IGNORED_FILE}, one a line, or * for all"
+        )
+
+
+def _meant_ignored(file: Path, samples: Mapping[str, Sample]) -> set[str]:
+    """The ids of the images that `file` names; none without that file.
+
+    Raises:
+        InputError: it is no UTF-8 text, or names an image that is not there.
+    """
+    if not file.is_file():
+        return set()
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{file} is no UTF-8 text: save it as UTF-8") from None
+    named = {line.strip().replace("\\", "/") for line in lines} - {""}
+    if "*" in named:
+        return set(samples)
+    ids = {without_suffix(name.removeprefix("images/")): name for name in named}
+    for id, name in sorted(ids.items()):
+        if id not in samples:
+            raise InputError(f"{file}: the data set holds no image {name}: correct or remove it")
+    return set(ids)
+
+
+def shares(scans: Mapping[str, Scan], info: DatasetInfo) -> str:
+    """The share of each class in the pixels of all masks, in percent, in a line; "" without any."""
+    total = _totals(scans)
+    if not sum(total):
+        return ""
+    names = [*zip(info.classes, total, strict=False), ("ignored", total[IGNORE])]
+    parts = [f"{name} {100 * count / sum(total):.3g}" for name, count in names]
+    return f"pixels of all masks in percent: {', '.join(parts)}"
+
+
+def mask_warnings(
+    raw: Path, samples: Mapping[str, Sample], scans: Mapping[str, Scan], info: DatasetInfo
+) -> Iterator[str]:
+    """What a person should look at, in sentences without a start."""
+    total = _totals(scans)
+    largest = max(range(len(info.classes)), key=lambda index: (total[index], -index))
+    if largest != 0:
+        yield (
+            f"{info.classes[largest]} has more pixels than {info.classes[0]}: are masks inverted, "
+            "or is the background not the first of data.classes?"
+        )
+    inverted = [id for id, scan in scans.items() if scan.values and scan.background < _HARDLY]
+    if inverted:
+        yield (
+            f"in {len(inverted)} masks hardly a pixel is {info.classes[0]}: {_named(inverted)}; "
+            "are they inverted?"
+        )
+    void = [id for id, scan in scans.items() if IGNORE in scan.values]
+    for index, name in enumerate(info.classes):
+        if void and not total[index]:
+            yield (
+                f"no mask holds {name}, but {len(void)} hold 255 (ignored): {_named(void)}; is "
+                f"{name} drawn as 255 instead of {index}?"
+            )
+    alone = [id for id, scan in scans.items() if scan.alone]
+    if alone:
+        yield (
+            f"{len(alone)} images were turned by their EXIF orientation, as viewers show them, and "
+            f"their masks have no such tag: {_named(alone)}; look whether they fit"
+        )
+    yield from _unread(raw, samples)
+
+
+def _unread(raw: Path, samples: Mapping[str, Sample]) -> Iterator[str]:
+    """Files beside images and masks that nothing reads: masks of another tool, more than once."""
+    for folder in ("images", "masks", "annotations"):
+        files = unread_files(raw / folder, list(samples.values()))
+        if not files:
+            continue
+        paths = [file.relative_to(raw).as_posix() for file in files]
+        ids = [file.relative_to(raw / folder).with_suffix("").as_posix() for file in files]
+        bare = {id for id in ids if id in samples and not samples[id].annotated}
+        then = f"; {len(bare)} are named like images that have no mask" if bare else ""
+        yield f"{len(files)} files below {folder}/ are not read: {_named(paths)}{then}"
+
+
+def _totals(scans: Mapping[str, Scan]) -> list[int]:
+    """How many pixels of all masks hold each of the values 0-255."""
+    annotated = [scan.pixels for scan in scans.values() if scan.pixels]
+    return [sum(column) for column in zip(*annotated, strict=True)] or [0] * (IGNORE + 1)
+
+
+def _named(names: Sequence[str], shown: int = 3) -> str:
+    """The first of some names, and how many more there are."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
+
+
+def _indices(info: DatasetInfo) -> str:
+    return ", ".join(f"{index} {name}" for index, name in enumerate(info.classes) if index)
