@@ -60,8 +60,14 @@ class SetsPlan:
 
     @property
     def hidden(self) -> list[str]:
-        """The ids of the unlabeled images that have a mask, which no training may see."""
-        return [id for id in self.split.unlabeled if self.samples[id].annotated]
+        """The ids of the unlabeled images that have a mask, which no training may see.
+
+        Corrected masks are not among them: pseudo-masks are judged by these.
+        """
+        samples = self.samples
+        return [
+            id for id in self.split.unlabeled if samples[id].annotated and not samples[id].corrected
+        ]
 
     @property
     def record(self) -> SplitRecord:
@@ -72,6 +78,13 @@ class SetsPlan:
             split.by,
             groups={id: group for id, group in self.groups.items() if id in used},
             parts={id: part for id, part in self.parts.items() if id in used},
+            defective_validation_parts=len(
+                {
+                    self.parts.get(id, id)
+                    for id in split.validation
+                    if self.scans[id].values - {0, IGNORE}
+                }
+            ),
         )
 
 
@@ -119,8 +132,9 @@ def plan_sets(
         },
         groups=parts,
         published_test=[sample.id for sample in samples if sample.part == "test"],
+        corrected={sample.id for sample in samples if sample.corrected},
     )
-    found = make_split(images, list_files, split, info.classes, seed)
+    found = make_split(images, list_files, split, seed)
     _stop_at_empty_set(found)
     return SetsPlan(
         data, info, {sample.id: sample for sample in samples}, scans, found, groups, parts
