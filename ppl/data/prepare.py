@@ -74,17 +74,14 @@ class SetsPlan:
         """How the split was made, and which of the images in a set show one part."""
         split = self.split
         used = {*split.labeled, *split.validation, *split.unlabeled, *split.test}
+        defective = {
+            self.parts.get(id, id) for id in split.validation if self.scans[id].values - {0, IGNORE}
+        }
         return SplitRecord(
             split.by,
             groups={id: group for id, group in self.groups.items() if id in used},
             parts={id: part for id, part in self.parts.items() if id in used},
-            defective_validation_parts=len(
-                {
-                    self.parts.get(id, id)
-                    for id in split.validation
-                    if self.scans[id].values - {0, IGNORE}
-                }
-            ),
+            defective_validation_parts=len(defective) if split.validation else None,
         )
 
 

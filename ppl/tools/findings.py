@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ppl.judge.table import few_parts, gain_cell, miou_cell, percent, reasons, stand_ins
+from ppl.judge.table import (
+    few_defective,
+    few_parts,
+    gain_cell,
+    miou_cell,
+    percent,
+    reasons,
+    stand_ins,
+)
 
 
 class Verdict(Enum):
@@ -51,6 +59,7 @@ def findings(
         *_copied(final, copycat, sure),
         *_detected(final, false_alarm_rate),
         *_few(final),
+        *(Finding(Verdict.NOTE, f"{line.capitalize()}.") for line in few_defective(final)),
         *(Finding(Verdict.NOTE, f"Undefined: {reason}.") for reason in reasons(scores_of)),
         Finding(
             Verdict.NOTE,
