@@ -14,6 +14,7 @@ from ppl.judge.table import (
     reasons,
     stand_ins,
 )
+from ppl.tools.diff import OtherTests
 
 
 class Verdict(Enum):
@@ -68,6 +69,21 @@ def findings(
             "make folds.",
         ),
     ]
+
+
+def other_tests_finding(former: str, other: OtherTests) -> Finding:
+    """That a former run was tested on other images, and how both do on what they share."""
+    shared = "".join(
+        f" On the {len(other.change.kept)} images of both, {model} had {percent(before['mIoU'])} % "
+        f"mIoU and has {percent(now['mIoU'])} %."
+        for model, (before, now) in other.pairs.items()
+        if model == "final" and other.change
+    )
+    return Finding(
+        Verdict.NOTE,
+        f"{former} was tested on other images, so its scores do not compare with these "
+        f"({other.said}).{shared}",
+    )
 
 
 def _stand_in(name: str, other: str) -> Finding:

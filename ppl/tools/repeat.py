@@ -24,7 +24,8 @@ from ppl.scores.counts import pooled, read_result
 from ppl.scores.metrics import metrics_of_models
 from ppl.scores.tested import read_tested
 from ppl.tools.commands import ask_dvc, ask_git
-from ppl.tools.compare import MODELS, SEED, SUCCESS, Run, read_runs, show_experiments, states
+from ppl.tools.common_part import MODELS
+from ppl.tools.compare import SEED, SUCCESS, Run, read_runs, show_experiments, states
 from ppl.tools.used_settings import flat
 
 FOLDS, FOLD = "split.folds", "split.fold"
@@ -125,8 +126,10 @@ def seeds_report(runs: Sequence[Run]) -> str:
     if min(map(len, columns)) > 1:
         rows.append(["standard deviation", *(percent(statistics.stdev(c)) for c in columns)])
     known = columns[-1]
+    drawn = len({run.test for run in runs})
+    each = "Each seed draws other test images: the spread is that of data and training together.\n"
     return (
-        f"{text_table(rows)}\n\n"
+        f"{text_table(rows)}\n\n{each if drawn > 1 else ''}"
         f"The final student beats the teacher in {sum(gain > 0 for gain in known)} of "
         f"{len(known)} seeds, by {percent(_mean(known), '+.1f')} points on average."
     )
