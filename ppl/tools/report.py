@@ -89,19 +89,7 @@ def page(project: Path) -> str:
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         stale=stale_stages(json.loads(ask_dvc("status", "--json"))),
         set_sizes=set_sizes(project / "data" / "prepared"),
-        findings=[
-            *findings(
-                scores_of,
-                leakage,
-                confidence=used["intervals"]["confidence"],
-                false_alarm_rate=used["evaluate"]["false_alarm_rate"],
-                unlabeled_batch=max(
-                    used[stage]["unlabeled_batch"]
-                    for stage in ("retrain_reliable", "retrain_final")
-                ),
-            ),
-            *since_former_run(),
-        ],
+        findings=all_findings(scores_of, leakage, used),
         confidence=used["intervals"]["confidence"],
         few_parts=scores_of["final"]["few_parts"] if few_parts(scores_of["final"]) else None,
         pixel_rows=pixel_rows(scores_of),
@@ -141,6 +129,27 @@ def commit() -> str:
         return ask_git("rev-parse", "--short", "HEAD").strip() + (" and changes" if changed else "")
     except InputError:
         return ""
+
+
+def all_findings(
+    scores_of: Mapping[str, dict[str, Any]], leakage: Mapping[str, Any], used: Mapping[str, Any]
+) -> list[Finding]:
+    """What the scores say, and what became of a former test set.
+
+    Args:
+        used: the settings that the scores were computed with, by section.
+    """
+    students = ("retrain_reliable", "retrain_final")
+    return [
+        *findings(
+            scores_of,
+            leakage,
+            confidence=used["intervals"]["confidence"],
+            false_alarm_rate=used["evaluate"]["false_alarm_rate"],
+            unlabeled_batch=max(used[stage]["unlabeled_batch"] for stage in students),
+        ),
+        *since_former_run(),
+    ]
 
 
 def since_former_run() -> list[Finding]:
