@@ -357,32 +357,59 @@ def _draw_test(
     Args:
         defect_classes: of the images that may be tested on, by id.
     """
-    share = settings.test_fraction
-    if share == 0 and not settings.folds:
+    if settings.test_fraction == 0 and not settings.folds:
         return set(), []
     closed = {units.of[id] for id in named.to_train}
     free = {id: shown for id, shown in defect_classes.items() if units.of[id] not in closed}
-
-    def drawn(seed: int) -> set[str]:
-        if settings.folds:
-            folds, fold = settings.folds, settings.fold
-            return {id for id in free if fold_of(units.of[id], seed, folds) == fold}
-        return {id for id in free if in_test(units.of[id], seed, share)}
-
-    test = drawn(seed)
+    test = _drawn(free, units, settings, seed)
     # folds are pooled, so that one of them may hold sound parts alone
     if not test or not (settings.folds or any(free[id] for id in test)):
-        tried = range(seed + 1, seed + _TRIED)
-        better = (n for n in tried if any(free[id] for id in drawn(n)) and drawn(n) != free.keys())
-        raise _no_test(free, test, settings, seed, next(better, None))
-    reached = len(test) / len(free)
-    if settings.folds or abs(reached - share) <= _SAID:
+        better = _better_seed(free, units, settings, seed)
+        raise _no_test(free, test, settings, seed, better)
+    if settings.folds or _near(test, free, settings):
         return test, []
+    better = _better_seed(free, units, settings, seed, near=True)
     return test, [
-        f"test holds {len(test)} of {len(free)} images with masks, {100 * reached:.0f} %, where "
-        f"split.test_fraction is {100 * share:g} %: each {'part' if units.apart else 'image'} is "
-        "drawn by itself, so that none moves when others come (another seed draws others)"
+        f"test holds {len(test)} of {len(free)} images with masks, "
+        f"{100 * len(test) / len(free):.0f} %, where split.test_fraction is "
+        f"{100 * settings.test_fraction:g} %: each {'part' if units.apart else 'image'} is drawn "
+        "by itself, so that none moves when others come"
+        + ("" if better is None else f" (before a first run, seed: {better} comes nearer)")
     ]
+
+
+def _drawn(
+    free: Mapping[str, Classes], units: Units, settings: SplitSettings, seed: int
+) -> set[str]:
+    """Those of the images that the seed draws into test, or into the fold."""
+    if settings.folds:
+        return {id for id in free if fold_of(units.of[id], seed, settings.folds) == settings.fold}
+    return {id for id in free if in_test(units.of[id], seed, settings.test_fraction)}
+
+
+def _near(test: Collection[str], free: Collection[str], settings: SplitSettings) -> bool:
+    return abs(len(test) / len(free) - settings.test_fraction) <= _SAID
+
+
+def _better_seed(
+    free: Mapping[str, Classes],
+    units: Units,
+    settings: SplitSettings,
+    seed: int,
+    *,
+    near: bool = False,
+) -> int | None:
+    """The next seed that draws a defect into test and leaves images to train on, if there is one.
+
+    Args:
+        near: whether its share has to be near `test_fraction`, too.
+    """
+    for other in range(seed + 1, seed + _TRIED):
+        test = _drawn(free, units, settings, other)
+        shows = any(free[id] for id in test) and len(test) < len(free)
+        if shows and (not near or _near(test, free, settings)):
+            return other
+    return None
 
 
 def _no_test(
@@ -390,9 +417,9 @@ def _no_test(
     test: Collection[str],
     settings: SplitSettings,
     seed: int,
-    other: int | None,
+    better: int | None,
 ) -> InputError:
-    """What to say where nothing was drawn, or nothing with a defect; `other` is a better seed."""
+    """What to say where nothing was drawn, or nothing with a defect."""
     draws = (
         f"fold {settings.fold} of {settings.folds} (split.folds) holds"
         if settings.folds
@@ -403,7 +430,7 @@ def _no_test(
     return InputError(
         f"{draws} no {missing} at seed {seed}; {len(free)} images may be tested on, "
         f"{sum(map(bool, free.values()))} of them with a defect: "
-        + ("" if other is None else f"set seed: {other}, which draws one, or ")
+        + ("" if better is None else f"set seed: {better}, which draws one, or ")
         + f"{lower}, name test images in val.txt of split.lists, or annotate more images"
     )
 
