@@ -217,7 +217,7 @@ def choose_test(
         notes += of_share
         fixed = False
     for listed in (named.labeled, named.unlabeled):
-        _stop_at_leak(listed, test, units)
+        _stop_at_leak(listed, named.test.line_of if named.test else test, units)
     closed = {units.of[id] for id in test} if units.apart or not fixed else set()
     return test, closed, notes
 
@@ -479,7 +479,11 @@ def _stop_at_missing_mask(listed: Named | None, annotated: Collection[str]) -> N
 
 
 def _stop_at_leak(listed: Named | None, test: Collection[str], units: Units) -> None:
-    """No listed image is tested and, by group, none shows the part of a test image."""
+    """No listed image is tested and, by group, none shows the part of a test image.
+
+    Args:
+        test: the test images, or those that name the parts to test.
+    """
     if listed is None:
         return
     tested = {units.of[id] if units.apart else id: id for id in sorted(test, reverse=True)}

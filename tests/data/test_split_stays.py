@@ -280,7 +280,8 @@ def test_published_lists_are_taken_as_they_are_unless_parts_are_asked_for() -> N
     assert (found.by, found.test) == ("lists", ("im004",))
     assert (found.labeled, found.unlabeled) == (("im001", "im003"), ("im005", "im040"))
     with pytest.raises(
-        InputError, match=r"labeled\.txt, line 2: image im003 is a test image as well"
+        InputError,
+        match=r"labeled\.txt, line 2: image im003 shows part part1, as test image im004 does",
     ):
         data.split(leaking, by="group")
     bare = listed(val=["im004"], labeled=["im001"], unlabeled=["im040", "im031"])
@@ -289,7 +290,7 @@ def test_published_lists_are_taken_as_they_are_unless_parts_are_asked_for() -> N
     leaking = replace(bare, unlabeled=listed(unlabeled=["im040", "im005"]).unlabeled)
     with pytest.raises(
         InputError,
-        match=r"unlabeled\.txt, line 2: image im005 shows part part1, as test image im003 does",
+        match=r"unlabeled\.txt, line 2: image im005 shows part part1, as test image im004 does",
     ):
         data.split(leaking, by="group")
 
