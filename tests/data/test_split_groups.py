@@ -131,6 +131,13 @@ def test_input_order_does_not_matter() -> None:
     assert backwards == split()
 
 
+def test_masks_of_drawn_test_images_decide_nothing() -> None:
+    for by in ("group", "image"):
+        found = split(by=by)
+        other = {id: frozenset({1, 2, 3}) if id in found.test else DEFECTS[id] for id in DEFECTS}
+        assert split(by=by, defect_classes=other) == found
+
+
 def test_masks_of_test_decide_nothing_once_test_is_listed() -> None:
     test = split().test
     listed = Lists(None, None, ListFile("val.txt", tuple(enumerate(test, start=1))))

@@ -23,6 +23,7 @@ from ppl.tools.common_part import (
     parts_on,
 )
 from ppl.tools.diff import difference
+from ppl.tools.report import since_former_run
 from tests.pipeline.project import dvc, git
 from tests.tools.test_diff import PARAMS, SCORES, models, write
 
@@ -117,6 +118,22 @@ def test_the_workspace_is_compared_with_a_commit_on_what_both_tested(project: Pa
     assert re.match(r"HEAD \(\w+\) ", at_head)
     assert here.startswith("workspace ")
     assert "+0.0" not in "\n".join([at_head, here])
+
+
+def test_a_report_tells_of_the_newest_run_with_other_scores(project: Path) -> None:
+    for _ in range(2):
+        [finding] = since_former_run()
+        assert "was tested on other images" in finding.text
+        assert "(test: 2 of 3 kept, 1 with another mask, 1 new)" in finding.text
+        assert "On the 2 images of both, final had " in finding.text
+        # once the run is committed, it is compared with the one before
+        assert dvc(project, "add", "-q", "data/evaluation").returncode == 0
+        git(project, "add", "-A")
+        git(project, "commit", "-q", "--allow-empty", "-m", "another run")
+    # a third run, on the same test images
+    same = {"test_set": NEW.record, "miou": 0.6}
+    write(models(**dict.fromkeys(models(), same)), PARAMS)
+    assert since_former_run() == []
 
 
 def test_what_cannot_be_read_is_said(project: Path) -> None:
