@@ -51,7 +51,7 @@ from ppl.network.resize import ImageSettings, resize_mask
 from ppl.scores.bootstrap import IntervalSettings, sum_by_group
 from ppl.scores.metrics import pixel_metrics
 from ppl.tools.commands import DVC, ask_git
-from ppl.tools.compare import MODELS
+from ppl.tools.common_part import MODELS
 from ppl.tools.fraction_plot import Point, fraction_plot, write_png
 
 ROOT = Path(__file__).parent.parent

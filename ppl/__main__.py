@@ -105,8 +105,9 @@ def diff(rev: str) -> None:
     """Compare the workspace's scores with those of a commit.
 
     Shows mIoU with its interval, IoU by class, image recall and image false alarms, old, new and
-    their difference, and which settings changed. REV is a commit, a branch or a tag (default: HEAD,
-    the last commit). `dvc metrics diff` lists all numbers.
+    their difference, and which settings changed. Where the test sets differ, the images of both are
+    scored instead. REV is a commit, a branch or a tag (default: HEAD, the last commit).
+    `dvc metrics diff` lists all numbers.
     """
     from ppl.tools.diff import difference
 

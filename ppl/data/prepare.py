@@ -58,18 +58,28 @@ class SetsPlan:
 
     @property
     def hidden(self) -> list[str]:
-        """The ids of the unlabeled images that have a mask, which no training may see."""
-        return [id for id in self.split.unlabeled if self.samples[id].annotated]
+        """The ids of the unlabeled images that have a mask, which no training may see.
+
+        Corrected masks are not among them: pseudo-masks are judged by these.
+        """
+        samples = self.samples
+        return [
+            id for id in self.split.unlabeled if samples[id].annotated and not samples[id].corrected
+        ]
 
     @property
     def record(self) -> SplitRecord:
         """How the split was made, and which of the images in a set show one part."""
         split = self.split
         used = {*split.labeled, *split.validation, *split.unlabeled, *split.test}
+        defective = {
+            self.parts.get(id, id) for id in split.validation if self.scans[id].values - {0, IGNORE}
+        }
         return SplitRecord(
             split.by,
             groups={id: group for id, group in self.groups.items() if id in used},
             parts={id: part for id, part in self.parts.items() if id in used},
+            defective_validation_parts=len(defective) if split.validation else None,
         )
 
 
@@ -118,8 +128,9 @@ def plan_sets(
         },
         groups=parts,
         published_test=[sample.id for sample in samples if sample.part == "test"],
+        corrected={sample.id for sample in samples if sample.corrected},
     )
-    found = make_split(images, list_files, split, info.classes, seed)
+    found = make_split(images, list_files, split, seed)
     _stop_at_empty_set(found)
     return SetsPlan(raw, data, info, by_id, scans, found, groups, parts)
 

@@ -1,24 +1,32 @@
-"""The order in which a split draws, and the stretches of it that become sets.
+"""Where a split puts what it draws: in test or not, and the order in which the rest is labeled.
 
-What is drawn is a unit: one image, or all photos of one part. The order is stratified by the set of
-defect classes that a unit shows; its prefixes nest.
+What is drawn is a unit: one image, or all photos of one part. Whether it is tested on follows from
+its name and the seed alone, so nothing that is added, corrected or removed moves another unit. The
+rest has an order, stratified by the set of defect classes that a unit shows; its prefixes nest.
 """
 
+import itertools
 import math
-from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
 
-from ppl.core.errors import InputError
-from ppl.core.seeds import generator
+from ppl.core.seeds import derived_seed, generator
 
 GOLDEN_RATIO = 0.6180339887498949
 """Multiples of it, modulo 1, spread evenly however many there are."""
 
+_PLACES = 1 << 63
+"""How many places there are: `derived_seed` gives one of them."""
+
 Classes = frozenset[int]
+
+Sequencer = Callable[[Sequence[str], Classes], Sequence[str]]
+"""Puts the units of one stratum, sorted by name, into the sequence in which they are drawn."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +63,35 @@ def classes_of(
     }
 
 
+def place(unit: str, seed: int, purpose: str) -> int:
+    """Where a unit lies in 0 to 2**63 - 1, evenly: by its name, the seed and the purpose alone.
+
+    The same name in other bytes (macOS writes accents as characters of their own) is the same unit.
+    """
+    return derived_seed(seed, "split", purpose, unicodedata.normalize("NFC", unit))
+
+
+def in_test(unit: str, seed: int, share: float) -> bool:
+    """Whether a unit is tested on at `split.test_fraction` `share`.
+
+    A unit that is tested on at one share is so at every larger one.
+    """
+    return Fraction(place(unit, seed, "test"), _PLACES) < Fraction(str(share))
+
+
+def fold_of(unit: str, seed: int, folds: int) -> int:
+    """Which of the folds, from 1, tests a unit."""
+    return place(unit, seed, "test") * folds // _PLACES + 1
+
+
 def stratified_order(
-    defect_classes: Mapping[str, Classes], seed: int, purpose: str, *, cover: bool = False
+    defect_classes: Mapping[str, Classes],
+    seed: int,
+    sequencer: Sequencer,
+    *,
+    cover: bool = False,
 ) -> list[str]:
-    """The units in a random order whose prefixes hold every stratum about in proportion.
+    """The units in an order whose prefixes hold every stratum about in proportion.
 
     A stratum is the units with the same defect classes. Prefixes of one order are what makes
     splits nested. The units of a stratum stand at equal distances from an offset of its own; the
@@ -67,29 +100,56 @@ def stratified_order(
     before all others, so that short prefixes show every class.
     """
     strata: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
-    for id in sorted(defect_classes):
-        strata[tuple(sorted(defect_classes[id]))].append(id)
-    start = torch.rand((), generator=generator(seed, "split", purpose), dtype=torch.float64).item()
+    for unit in sorted(defect_classes):
+        strata[tuple(sorted(defect_classes[unit]))].append(unit)
+    draw = generator(seed, "split", "labeled")
+    start = torch.rand((), generator=draw, dtype=torch.float64).item()
     places = []
-    for number, (stratum, ids) in enumerate(sorted(strata.items())):
+    for number, (stratum, units) in enumerate(sorted(strata.items())):
         offset = (start + number * GOLDEN_RATIO) % 1
-        # a generator each: one more image with a crack reorders no image without
-        draw = generator(seed, "split", purpose, *map(str, stratum))
-        shuffled = torch.randperm(len(ids), generator=draw).tolist()
-        ties = torch.rand(len(ids), generator=draw, dtype=torch.float64).tolist()
-        for rank, (position, tie) in enumerate(zip(shuffled, ties, strict=True)):
-            places.append(((rank + offset) / len(ids), tie, ids[position]))
-    order = [id for _, _, id in sorted(places)]
+        for rank, unit in enumerate(sequencer(units, frozenset(stratum))):
+            places.append(((rank + offset) / len(units), unit))
+    order = [unit for _, unit in sorted(places)]
     if not cover:
         return order
     first: list[str] = []
     seen: set[int] = set()
-    for id in order:
-        if not defect_classes[id] <= seen:
-            first.append(id)
-            seen |= defect_classes[id]
+    for unit in order:
+        if not defect_classes[unit] <= seen:
+            first.append(unit)
+            seen |= defect_classes[unit]
     leading = set(first)
-    return first + [id for id in order if id not in leading]
+    return first + [unit for unit in order if unit not in leading]
+
+
+def by_place(seed: int, validation_fraction: float) -> Sequencer:
+    """The sequence by place, which one more unit hardly changes: it shifts those behind it by one.
+
+    The first by place take the ranks that validate (see `take_validation`), so that one more unit
+    replaces at most one of the units that validate.
+    """
+
+    def sequence(units: Sequence[str], _: Classes) -> list[str]:
+        ranked = sorted(units, key=lambda unit: (place(unit, seed, "labeled"), unit))
+        validates = [role for role, _ in zip(_roles(validation_fraction), units, strict=False)]
+        validating, training = iter(ranked[: sum(validates)]), iter(ranked[sum(validates) :])
+        return [next(validating if role else training) for role in validates]
+
+    return sequence
+
+
+def shuffled(seed: int) -> Sequencer:
+    """The sequence of a shuffle of the whole stratum: of lists, which do not grow by themselves.
+
+    One more unit shuffles anew. It is as published figures on lists were made.
+    """
+
+    def sequence(units: Sequence[str], stratum: Classes) -> list[str]:
+        # a generator each: one more image with a crack reorders no image without
+        draw = generator(seed, "split", "labeled", *map(str, sorted(stratum)))
+        return [units[position] for position in torch.randperm(len(units), generator=draw).tolist()]
+
+    return sequence
 
 
 def prefix(order: list[str], units: Mapping[str, Sequence[str]], count: int) -> list[str]:
@@ -101,30 +161,6 @@ def prefix(order: list[str], units: Mapping[str, Sequence[str]], count: int) -> 
     return order[: best[1]]
 
 
-def stretch(
-    order: Sequence[str], units: Mapping[str, Sequence[str]], fold: int, folds: int
-) -> list[str]:
-    """The units of one of `folds` stretches of the order, equally long in images.
-
-    Any stretch of a stratified order holds every stratum in proportion.
-    """
-    images = sum(len(units[unit]) for unit in order)
-    before = 0
-    members: list[list[str]] = [[] for _ in range(folds)]
-    for unit in order:
-        middle = before + len(units[unit]) / 2
-        members[int(middle * folds / images)].append(unit)
-        before += len(units[unit])
-    if [] in members:
-        largest = max(len(units[unit]) for unit in order)
-        raise InputError(
-            f"split.folds: test set {members.index([]) + 1} of {folds} would be empty, since the "
-            f"{images} annotated images are of {len(order)} parts, the largest of {largest} "
-            "images: lower split.folds"
-        )
-    return members[fold - 1]
-
-
 def take_validation(
     order: Sequence[str], defect_classes: Mapping[str, Classes], fraction: float
 ) -> set[str]:
@@ -133,17 +169,18 @@ def take_validation(
     Each stratum is rounded on its own: where most images are sound, a common count would leave the
     validation images without defects, and a model could not be chosen by them.
     """
+    roles: defaultdict[Classes, Iterator[bool]] = defaultdict(lambda: _roles(fraction))
+    return {unit for unit in order if next(roles[defect_classes[unit]])}
+
+
+def _roles(fraction: float) -> Iterator[bool]:
+    """Whether each unit of a stratum validates, by its rank; without end."""
     share = Fraction(str(fraction))
-    validation: set[str] = set()
-    seen: Counter[Classes] = Counter()
-    taken: Counter[Classes] = Counter()
-    for id in order:
-        stratum = defect_classes[id]
-        seen[stratum] += 1
-        if seen[stratum] > 1 and seen[stratum] * share - taken[stratum] >= Fraction(1, 2):
-            validation.add(id)
-            taken[stratum] += 1
-    return validation
+    taken = 0
+    for seen in itertools.count(1):
+        validates = seen > 1 and seen * share - taken >= Fraction(1, 2)
+        taken += validates
+        yield validates
 
 
 def share_of(total: int, share: Fraction) -> int:

@@ -1,14 +1,15 @@
 """Who is labeled, who is not, who is tested: a split of image ids, drawn by fraction or by lists.
 
-Drawing is stratified by the set of defect classes that an image holds, and nested: with one seed,
-the images labeled at 1/8 are among those labeled at 1/4, and the test images stay the same.
-
 What is drawn is a unit: one image, or all photos of one part, whose group the data set knows. A
 score on photos of parts that were trained on tells little of new parts.
+
+A unit is in test, or not, by its name and the seed alone: what is annotated, corrected, added or
+removed later moves no other one, so scores of before and after can be compared on what both test.
+The rest is drawn stratified by the set of defect classes that an image holds, and nested: with one
+seed, the images labeled at 1/8 are among those labeled at 1/4.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -21,16 +22,25 @@ from ppl.core.settings import Settings
 from ppl.data.split_draws import (
     Classes,
     Units,
+    by_place,
     classes_of,
+    fold_of,
+    in_test,
     prefix,
     share_of,
+    shuffled,
     stratified_order,
-    stretch,
     take_validation,
 )
 from ppl.data.split_lists import DEFAULT_LISTS, Lists, Named, NamedLists, match_lists
 
 By = Literal["group", "image", "lists"]
+
+_SAID = 0.05
+"""How far the share of test may be off `test_fraction` before a person is told."""
+
+_TRIED = 100
+"""Seeds that are tried to name one with test images."""
 
 
 class SplitSettings(Settings):
@@ -38,15 +48,17 @@ class SplitSettings(Settings):
 
     by: Literal["auto", "group", "image", "lists"]
     """What stays together: all photos of a part, or each image alone; or what the lists say.
-    auto: lists where there are some, else group where the data set has groups, else image."""
+    auto: lists where there are some, else group where the data set has groups, else image; val.txt
+    alone and groups: group, with the listed parts in test."""
     labeled_fraction: Fraction
     """Share of the annotated images outside test that keep their masks: "1/8" or 0.125."""
     test_fraction: Annotated[float, Field(ge=0, lt=1)]
-    """Share of the annotated images to test on, where neither a list nor the data set says."""
+    """Share of the annotated images to test on, where neither a list nor the data set says: each
+    is drawn by itself, so the share comes out near it."""
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
     """Share of the labeled images taken out to validate on."""
     folds: Annotated[int, Field(ge=0, le=100)]
-    """Cut the annotated images into so many test sets of equal size; 0: one of test_fraction."""
+    """Draw each annotated image into one of so many test sets; 0: one of test_fraction."""
     fold: Annotated[int, Field(ge=1)]
     """Which of them is tested on, from 1."""
     use_published_test: bool
@@ -94,6 +106,13 @@ class Images:
     """The part that each image shows, by id; {} where the data set does not know."""
     published_test: Collection[str]
     """Ids of the published test part."""
+    corrected: Collection[str] = frozenset()
+    """Ids of annotated images whose mask began as a model's: neither tested nor validated on."""
+
+    @property
+    def may_test(self) -> dict[str, Classes]:
+        """The defect classes of every image that may be tested on, by id."""
+        return {id: shown for id, shown in self.defect_classes.items() if id not in self.corrected}
 
 
 @dataclass(frozen=True)
@@ -113,45 +132,48 @@ class Split:
     """What a person should know: images listed twice, images in no list."""
 
 
-def make_split(
-    images: Images,
-    lists: Lists | None,
-    settings: SplitSettings,
-    class_names: Sequence[str],
-    seed: int,
-) -> Split:
+def make_split(images: Images, lists: Lists | None, settings: SplitSettings, seed: int) -> Split:
     """Split a data set; the order in which images are given does not matter.
 
     Test comes first. What is left of the annotated images is the pool, from which the labeled
     images come, and from these the validation images. See `choose_test`, `choose_labeled` and
     `choose_unlabeled`.
 
-    By group, all photos of a part are in one set: photos without annotation are left out where
-    their part is labeled or tested, and so is a published test part that shows trained parts. Each
-    class has a group in test and in labeled, if the fractions leave room for as many groups.
+    By group, all photos of a part are in one set: other photos are left out where their part is
+    labeled or tested, and so is a published test part that shows trained parts. Each class has a
+    group in labeled, if the fraction leaves room for as many groups.
 
     Args:
         lists: as `read_lists` gives them.
-        class_names: by index, for messages.
         seed: the project's seed.
 
     Raises:
         InputError: no annotated image; a list names an unknown or ambiguous image, or, for
-            labeled.txt and val.txt, one without a mask; an image is both tested and trained on;
-            too few groups show a class; nothing is left for training.
+            labeled.txt and val.txt, one without a mask; an image or, by group, a part is both
+            tested and trained on; no test image comes out, or none with a defect; nothing is left
+            for training.
     """
     _stop_without_masks(images)
     by, unused = _what_decides(images, lists, settings)
-    named, twice = match_lists(lists if by == "lists" else None, images.paths)
+    named, twice = match_lists(None if by == "image" else lists, images.paths)
     for listed in (named.labeled, named.test):
         _stop_at_missing_mask(listed, images.defect_classes)
     units = _units(images, by)
-    test, of_test = choose_test(images, named, units, settings, class_names, seed)
-    pool = {id: shown for id, shown in images.defect_classes.items() if id not in test}
+    test, closed, of_test = choose_test(images, named, units, settings, seed)
+    pool = {
+        id: shown
+        for id, shown in images.defect_classes.items()
+        if id not in test and units.of[id] not in closed
+    }
     _stop_at_empty_pool(pool, test)
-    labeled, validation = choose_labeled(pool, named.labeled, units, settings, seed)
+    labeled, validation = choose_labeled(
+        pool, named.labeled, units, images.corrected, settings, seed
+    )
+    taken = test | labeled | validation
+    if units.apart:
+        closed = {units.of[id] for id in taken}
     unlabeled, of_unlabeled = choose_unlabeled(
-        images.paths.keys(), test | labeled | validation, named.unlabeled, units
+        images.paths.keys() - taken, labeled | validation, named.unlabeled, units, closed
     )
     return Split(
         labeled=tuple(sorted(labeled)),
@@ -164,99 +186,118 @@ def make_split(
 
 
 def choose_test(
-    images: Images,
-    named: NamedLists,
-    units: Units,
-    settings: SplitSettings,
-    class_names: Sequence[str],
-    seed: int,
-) -> tuple[set[str], list[str]]:
-    """The ids to test on, always of annotated images, and what a person should know of them.
+    images: Images, named: NamedLists, units: Units, settings: SplitSettings, seed: int
+) -> tuple[set[str], set[str], list[str]]:
+    """The ids to test on, the units that are closed to training, what a person should know of both.
 
-    val.txt, else a fold, else the published part, else `test_fraction`.
+    All test images are annotated. Closed are tested units, but for those of fixed lists and parts,
+    which are taken as they are unless units are to be kept apart: no other photo of them, say a
+    corrected one, is trained on.
+
+    val.txt, by group all photos of its parts; else a fold, else the published part, else what
+    `test_fraction` draws.
 
     Raises:
-        InputError: folds beside val.txt; too few groups show a class; more test images than the
-            lists leave; an image is both tested and in a list to train on.
+        InputError: folds beside val.txt, or a corrected mask in it; an image or part is both
+            tested and in a list to train on; nothing is drawn, or nothing with a defect.
     """
     published, notes = _published_test(images, units, settings)
+    fixed = True
     if named.test is not None:
         _stop_at_folds(named.test, settings)
+        _stop_at_corrected(named.test, images.corrected)
         test = set(named.test.line_of)
+        if units.apart:
+            parts = {units.of[id] for id in test}
+            test = {id for id in images.may_test if units.of[id] in parts}
     elif published and not settings.folds:
         test = published
     else:
-        if units.apart:
-            _stop_at_few_groups(images.defect_classes, units, settings, class_names)
-        test = _draw_test(images.defect_classes, named, units, settings, seed)
+        test, of_share = _draw_test(images.may_test, named, units, settings, seed)
+        notes += of_share
+        fixed = False
     for listed in (named.labeled, named.unlabeled):
-        _stop_at_leak(listed, test)
-    return test, notes
+        _stop_at_leak(listed, named.test.line_of if named.test else test, units)
+    closed = {units.of[id] for id in test} if units.apart or not fixed else set()
+    return test, closed, notes
 
 
 def choose_labeled(
     pool: Mapping[str, Classes],
     listed: Named | None,
     units: Units,
+    corrected: Collection[str],
     settings: SplitSettings,
     seed: int,
 ) -> tuple[set[str], set[str]]:
     """The ids whose masks are trained on, and those whose masks are validated on.
 
-    Both are what labeled.txt names, else `labeled_fraction` of the pool; `validation_fraction` of
-    them is to validate on.
+    Both are what labeled.txt names, else the corrected units and `labeled_fraction` of the others;
+    `validation_fraction` of those others that are labeled is to validate on.
 
     Args:
         pool: the defect classes of each annotated image that is not tested.
         listed: labeled.txt, all of it in the pool.
+        corrected: ids of images whose mask began as a model's.
     """
     if listed is not None:
         pool = {id: pool[id] for id in listed.line_of}
     members = units.members(pool)
-    shown = classes_of(members, pool)
-    order = stratified_order(shown, seed, "labeled", cover=units.apart)
+    began_drawn = {
+        unit: ids for unit, ids in members.items() if not any(id in corrected for id in ids)
+    }
+    shown = classes_of(began_drawn, pool)
+    sequencer = shuffled(seed) if listed else by_place(seed, settings.validation_fraction)
+    order = stratified_order(shown, seed, sequencer, cover=units.apart)
     if listed is None:
-        order = prefix(order, members, share_of(len(pool), settings.labeled_fraction))
+        count = sum(map(len, began_drawn.values()))
+        order = prefix(order, members, share_of(count, settings.labeled_fraction))
     taken = take_validation(order, shown, settings.validation_fraction)
-    labeled = {id for unit in order if unit not in taken for id in members[unit]}
-    return labeled, {id for unit in taken for id in members[unit]}
+    trained = (members.keys() - began_drawn.keys()) | (set(order) - taken)
+    return {id for unit in trained for id in members[unit]}, {
+        id for unit in taken for id in members[unit]
+    }
 
 
 def choose_unlabeled(
-    ids: Collection[str], taken: Collection[str], listed: Named | None, units: Units
+    free: Collection[str],
+    labeled: Collection[str],
+    listed: Named | None,
+    units: Units,
+    closed: Collection[str],
 ) -> tuple[set[str], list[str]]:
     """The ids to train on without masks, and what a person should know of them.
 
-    What unlabeled.txt names and is not labeled, else all that is not taken; by group, no photo of
-    a part of which one is taken.
+    What unlabeled.txt names and is not labeled, else all that is free; no photo of a closed unit.
 
     Args:
-        ids: of all images.
-        taken: those that are tested, trained on with their masks or validated on.
+        free: ids of all images that are neither tested nor labeled.
+        labeled: those that are trained on with their masks or validated on.
         listed: unlabeled.txt, none of it tested.
+        closed: units of which no photo may be unlabeled.
     """
-    free = set(ids) - set(taken)
-    if listed is None:
-        closed = {units.of[id] for id in taken} if units.apart else set()
-        others = {id for id in free if units.of[id] in closed}
-        if not others:
-            return free, []
-        return free - others, [
-            f"{len(others)} images without masks are left out, e.g. {min(others)}: other "
-            "photos of their parts are labeled or tested"
-        ]
     notes = []
-    both = listed.line_of.keys() & set(taken)
-    if both:
+    unlabeled = set(free)
+    if listed is not None:
+        both = listed.line_of.keys() & set(labeled)
+        if both:
+            notes.append(
+                f"{listed.file} names {len(both)} images that are labeled already, "
+                f"e.g. {min(both)}: they count as labeled only"
+            )
+        unlabeled = listed.line_of.keys() - both
+        left_out = set(free) - unlabeled
+        if left_out:
+            notes.append(
+                f"{len(left_out)} images are in no list and left out, e.g. {min(left_out)}"
+            )
+    others = {id for id in unlabeled if units.of[id] in closed}
+    if others:
         notes.append(
-            f"{listed.file} names {len(both)} images that are labeled already, "
-            f"e.g. {min(both)}: they count as labeled only"
+            f"{len(others)} images are left out, e.g. {min(others)}: other photos of their parts "
+            "are labeled or tested"
         )
-    unlabeled = listed.line_of.keys() - both
-    left_out = free - unlabeled
-    if left_out:
-        notes.append(f"{len(left_out)} images are in no list and left out, e.g. {min(left_out)}")
-    return unlabeled, notes
+    return unlabeled - others, notes
 
 
 def _what_decides(
@@ -266,7 +307,7 @@ def _what_decides(
     if settings.by == "lists" and lists is None:
         raise InputError(
             f"split.by is lists, but the folder {settings.lists} (split.lists) holds none: put "
-            "labeled.txt, unlabeled.txt and val.txt there, or set split.by to group or image"
+            "labeled.txt, unlabeled.txt and val.txt there, or set split.by to auto"
         )
     if settings.by == "group" and not images.groups:
         raise InputError(
@@ -275,10 +316,13 @@ def _what_decides(
             "beside images/"
         )
     if settings.by == "auto":
-        return "lists" if lists is not None else "group" if images.groups else "image", []
-    if lists is None or settings.by == "lists":
+        tested_alone = lists is not None and not (lists.labeled or lists.unlabeled)
+        if images.groups and (lists is None or tested_alone):
+            return "group", []
+        return "lists" if lists is not None else "image", []
+    if lists is None or settings.by != "image":
         return settings.by, []
-    return settings.by, [f"split.by is {settings.by}: the lists in {settings.lists} are not used"]
+    return "image", [f"split.by is image: the lists in {settings.lists} are not used"]
 
 
 def _units(images: Images, by: By) -> Units:
@@ -291,7 +335,7 @@ def _published_test(
     images: Images, units: Units, settings: SplitSettings
 ) -> tuple[set[str], list[str]]:
     """The annotated images of the published test part, if it may be used, else why not."""
-    annotated = images.defect_classes.keys()
+    annotated = images.may_test.keys()
     published = annotated & set(images.published_test) if settings.use_published_test else set()
     if units.apart and units.torn_by(published, annotated):
         return set(), [
@@ -307,34 +351,88 @@ def _draw_test(
     units: Units,
     settings: SplitSettings,
     seed: int,
-) -> set[str]:
-    """A fold or `test_fraction` of the annotated images, of units that no list names."""
+) -> tuple[set[str], list[str]]:
+    """A fold or `test_fraction` of the images, of units that no list names, and a note on its size.
+
+    Args:
+        defect_classes: of the images that may be tested on, by id.
+    """
     if settings.test_fraction == 0 and not settings.folds:
-        return set()
+        return set(), []
     closed = {units.of[id] for id in named.to_train}
-    members = units.members(defect_classes)
-    free = {unit: ids for unit, ids in members.items() if unit not in closed}
-    shown = classes_of(free, defect_classes)
-    if settings.folds and not free:
-        raise InputError(
-            f"split.folds asks for {settings.folds} test sets, but the lists leave no annotated "
-            "image out: shorten the lists, or set split.folds to 0 and add a val.txt"
-        )
+    free = {id: shown for id, shown in defect_classes.items() if units.of[id] not in closed}
+    test = _drawn(free, units, settings, seed)
+    # folds are pooled, so that one of them may hold sound parts alone
+    if not test or not (settings.folds or any(free[id] for id in test)):
+        better = _better_seed(free, units, settings, seed)
+        raise _no_test(free, test, settings, seed, better)
+    if settings.folds or _near(test, free, settings):
+        return test, []
+    better = _better_seed(free, units, settings, seed, near=True)
+    return test, [
+        f"test holds {len(test)} of {len(free)} images with masks, "
+        f"{100 * len(test) / len(free):.0f} %, where split.test_fraction is "
+        f"{100 * settings.test_fraction:g} %: each {'part' if units.apart else 'image'} is drawn "
+        "by itself, so that none moves when others come"
+        + ("" if better is None else f" (before a first run, seed: {better} comes nearer)")
+    ]
+
+
+def _drawn(
+    free: Mapping[str, Classes], units: Units, settings: SplitSettings, seed: int
+) -> set[str]:
+    """Those of the images that the seed draws into test, or into the fold."""
     if settings.folds:
-        order = stratified_order(shown, seed, "test")
-        chosen = stretch(order, free, settings.fold, settings.folds)
-    else:
-        count = share_of(len(defect_classes), Fraction(str(settings.test_fraction)))
-        left = sum(map(len, free.values()))
-        if count > left:
-            raise InputError(
-                f"split.test_fraction asks for {count} test images, but the lists leave only "
-                f"{left} annotated images out: add a val.txt, or shorten the lists"
-            )
-        grouped = len(free) < left
-        order = stratified_order(shown, seed, "test", cover=grouped)
-        chosen = prefix(order, free, count)
-    return {id for unit in chosen for id in free[unit]}
+        return {id for id in free if fold_of(units.of[id], seed, settings.folds) == settings.fold}
+    return {id for id in free if in_test(units.of[id], seed, settings.test_fraction)}
+
+
+def _near(test: Collection[str], free: Collection[str], settings: SplitSettings) -> bool:
+    return abs(len(test) / len(free) - settings.test_fraction) <= _SAID
+
+
+def _better_seed(
+    free: Mapping[str, Classes],
+    units: Units,
+    settings: SplitSettings,
+    seed: int,
+    *,
+    near: bool = False,
+) -> int | None:
+    """The next seed that draws a defect into test and leaves images to train on, if there is one.
+
+    Args:
+        near: whether its share has to be near `test_fraction`, too.
+    """
+    for other in range(seed + 1, seed + _TRIED):
+        test = _drawn(free, units, settings, other)
+        shows = any(free[id] for id in test) and len(test) < len(free)
+        if shows and (not near or _near(test, free, settings)):
+            return other
+    return None
+
+
+def _no_test(
+    free: Mapping[str, Classes],
+    test: Collection[str],
+    settings: SplitSettings,
+    seed: int,
+    better: int | None,
+) -> InputError:
+    """What to say where nothing was drawn, or nothing with a defect."""
+    draws = (
+        f"fold {settings.fold} of {settings.folds} (split.folds) holds"
+        if settings.folds
+        else f"split.test_fraction {settings.test_fraction:g} draws"
+    )
+    missing = "test image with a defect" if test else "test image"
+    lower = "lower split.folds" if settings.folds else "raise split.test_fraction"
+    return InputError(
+        f"{draws} no {missing} at seed {seed}; {len(free)} images may be tested on, "
+        f"{sum(map(bool, free.values()))} of them with a defect: "
+        + ("" if better is None else f"set seed: {better}, which draws one, or ")
+        + f"{lower}, name test images in val.txt of split.lists, or annotate more images"
+    )
 
 
 def _stop_without_masks(images: Images) -> None:
@@ -357,31 +455,17 @@ def _stop_at_folds(listed: Named, settings: SplitSettings) -> None:
     if settings.folds:
         raise InputError(
             f"split.folds draws the test images, but {listed.file} names them already: set "
-            "split.folds to 0, or split.by to group or image"
+            "split.folds to 0, or take the list out of split.lists"
         )
 
 
-def _stop_at_few_groups(
-    defect_classes: Mapping[str, Classes],
-    units: Units,
-    settings: SplitSettings,
-    class_names: Sequence[str],
-) -> None:
-    sets = ["labeled", *(["unlabeled"] if settings.labeled_fraction < 1 else []), "test"]
-    groups_with: defaultdict[int, set[str]] = defaultdict(set)
-    for id, classes in defect_classes.items():
-        for index in classes:
-            groups_with[index].add(units.of[id])
-    problems = [
-        f"{class_names[index]} is on photos of {len(found)} group{'s' * (len(found) > 1)} alone "
-        f"({', '.join(sorted(found))}), too few for the {len(sets)} sets {', '.join(sets)}"
-        for index, found in sorted(groups_with.items())
-        if len(found) < len(sets)
-    ]
-    if problems:
+def _stop_at_corrected(listed: Named, corrected: Collection[str]) -> None:
+    found = [id for id in listed.line_of if id in corrected]
+    if found:
         raise InputError(
-            "\n".join(problems) + "\nAnnotate photos of more parts with it, merge the class with "
-            "another, or set split.by: image; scores are then of parts that were trained on"
+            f"{listed.file}, line {listed.line_of[found[0]]}: the mask of image {found[0]} began "
+            f"as a model's ({len(found)} such lines), which would be judged by its own: draw it "
+            "anew into masks/, or take the image out of the list"
         )
 
 
@@ -394,10 +478,25 @@ def _stop_at_missing_mask(listed: Named | None, annotated: Collection[str]) -> N
         )
 
 
-def _stop_at_leak(listed: Named | None, test: Collection[str]) -> None:
-    leaks = [id for id in listed.line_of if id in test] if listed else []
-    if listed and leaks:
-        raise InputError(
-            f"{listed.file}, line {listed.line_of[leaks[0]]}: image {leaks[0]} is a test image as "
-            f"well ({len(leaks)} such lines): keep it in one of the two"
-        )
+def _stop_at_leak(listed: Named | None, test: Collection[str], units: Units) -> None:
+    """No listed image is tested and, by group, none shows the part of a test image.
+
+    Args:
+        test: the test images, or those that name the parts to test.
+    """
+    if listed is None:
+        return
+    tested = {units.of[id] if units.apart else id: id for id in sorted(test, reverse=True)}
+    shows = {id: units.of[id] if units.apart else id for id in listed.line_of}
+    leaks = [id for id in listed.line_of if shows[id] in tested]
+    if not leaks:
+        return
+    first = leaks[0]
+    if first in test:
+        said = f"image {first} is a test image as well"
+    else:
+        said = f"image {first} shows part {shows[first]}, as test image {tested[shows[first]]} does"
+    raise InputError(
+        f"{listed.file}, line {listed.line_of[first]}: {said} ({len(leaks)} such lines): keep it "
+        "in one of the two"
+    )

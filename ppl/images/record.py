@@ -18,6 +18,8 @@ class SplitRecord:
     """What the names say, by the id of each image of the four sets; {} where they say nothing."""
     parts: Mapping[str, str]
     """The same with groups merged that look alike: what a split by group keeps together."""
+    defective_validation_parts: int | None = None
+    """How many parts with a defect the validation images show; None where there are none."""
 
     def group_of(self, ids: Sequence[str]) -> list[str]:
         """The group of each image; without groups each image is its own."""

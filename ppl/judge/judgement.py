@@ -23,8 +23,9 @@ from ppl.labeling.pseudo_masks import PseudoLabelSettings
 from ppl.network.network import Origin, SegmentationNetwork
 from ppl.network.resize import ImageSettings
 from ppl.scores.bootstrap import IntervalSettings
-from ppl.scores.counts import ModelResult, write_image_list, write_result
+from ppl.scores.counts import ModelResult, write_result
 from ppl.scores.metrics import Metrics, metrics_of_models
+from ppl.scores.tested import ScoredImages, fingerprint, write_tested
 
 RELIABLE_BY_TEACHER = "reliable_by_teacher"
 HARD_BY_TEACHER = "hard_by_teacher"
@@ -58,10 +59,8 @@ class PseudoMasks:
 class Judgement:
     """All that is known of the three models; nothing of it may reach a training."""
 
-    ids: Sequence[str]
+    tested: ScoredImages
     """The test images, in the order of the results."""
-    parts: Sequence[str]
-    """The part that each of them shows."""
     results: Mapping[str, ModelResult]
     """What each model did on them."""
     metrics: Mapping[str, Metrics]
@@ -86,7 +85,8 @@ def judge_models(
     Args:
         models: teacher, student_1 and final.
         origins: which training the weights of each come from; another than its own is named in
-            its metrics as `fallen_back_to`.
+            its metrics as `fallen_back_to`. They name the test set, too, and how many parts with a
+            defect test and validation show.
     """
     results = evaluate_models(models, test, len(info.classes), settings.image, settings.evaluate)
     quality = _quality(models[TEACHER], pseudo, split, len(info.classes), settings)
@@ -104,10 +104,23 @@ def judge_models(
         if processes.is_first()
         else {}
     )
+    masks = [fingerprint(test.mask(entry)) for entry in test.entries]
+    tested = ScoredImages(test.ids, parts, masks)
     for name, content in metrics.items():
+        content["defective_parts"] = {
+            "test": _defective_parts(results[name], parts),
+            "validation": split.defective_validation_parts,
+        }
+        content["test_set"] = tested.record
         if origins[name].training != name:
             content["fallen_back_to"] = origins[name].training
-    return Judgement(test.ids, parts, results, metrics, quality)
+    return Judgement(tested, results, metrics, quality)
+
+
+def _defective_parts(result: ModelResult, parts: Sequence[str]) -> int:
+    """How many parts with a defect the test images show."""
+    marked = zip(parts, result.defective.tolist(), strict=True)
+    return len({part for part, defective in marked if defective})
 
 
 def _quality(
@@ -158,7 +171,7 @@ def write_judgement(
         write_json(plots / f"{name}.json", rows)
     for name, result in judged.results.items():
         write_result(evaluation / f"{name}.safetensors", result)
-    write_image_list(evaluation / "images.json", judged.ids, judged.parts)
+    write_tested(evaluation / "images.json", judged.tested)
 
 
 def _plot_rows(

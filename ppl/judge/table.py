@@ -21,12 +21,14 @@ _COUNTS = {
 def score_table(scores_of: Mapping[str, dict[str, Any]]) -> str:
     """Two tables with a row a model, in percent: pixels with intervals, and what a factory counts.
 
-    A class that few test parts show is marked by a star.
+    A class that few test parts show is marked by a star. Where few parts of test or validation
+    show a defect at all, a line says so.
     """
     tables = [text_table(pixel_rows(scores_of))]
     first = next(iter(scores_of.values()))
     if few_parts(first):
         tables.append(f"* fewer than {first['few_parts']} test parts show it")
+    tables += next(filter(None, map(few_defective, scores_of.values())), [])
     counts = factory_rows(scores_of)
     if len(counts) > 1:
         tables += ["", text_table(counts)]
@@ -62,6 +64,25 @@ def few_parts(found: dict[str, Any]) -> list[str]:
     """The defect classes that too few test parts show for their score to mean much."""
     _background, *parts = found["parts"].items()
     return [name for name, count in parts if count < found["few_parts"]]
+
+
+def few_defective(found: dict[str, Any]) -> list[str]:
+    """A line where test or validation shows too few parts with a defect; [] where not.
+
+    Args:
+        found: one model's metrics; those of a copycat do not count them.
+    """
+    said = {
+        "test": "by which models are judged",
+        "validation": "by which they are chosen",
+    }
+    counts = found.get("defective_parts", {})
+    few = [
+        f"{name} {counts[name]}, {purpose}"
+        for name, purpose in said.items()
+        if counts.get(name) is not None and counts[name] < found["few_parts"]
+    ]
+    return [f"fewer than {found['few_parts']} parts with a defect: {'; '.join(few)}"] if few else []
 
 
 def reasons(scores_of: Mapping[str, dict[str, Any]]) -> list[str]:

@@ -3,7 +3,6 @@
 Axes: N images, C classes.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ppl.images.sets import write_json
 from ppl.scores.calibration import CalibrationBins
 from ppl.scores.defects import DefectCounts
 from ppl.scores.image_detection import DetectionCounts
@@ -99,14 +97,3 @@ def read_result(file: Path) -> ModelResult:
         ),
         CalibrationBins(found["pixels"], found["right"], found["confidence"]),
     )
-
-
-def write_image_list(file: Path, ids: Sequence[str], parts: Sequence[str]) -> None:
-    """Which images the results beside this file are of, in their order, and the part of each."""
-    write_json(file, {"ids": list(ids), "parts": list(parts)})
-
-
-def read_parts(file: Path) -> list[str]:
-    """The part that each image shows, from the list that `write_image_list` wrote."""
-    parts: list[str] = json.loads(file.read_text(encoding="utf-8"))["parts"]
-    return parts

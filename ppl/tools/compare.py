@@ -1,7 +1,8 @@
 """One table and one plot of experiments over the label fraction.
 
 Experiments that differ in nothing but `split.labeled_fraction` and `seed` belong together; others
-get a table of their own, headed by what sets them apart.
+get a table of their own, headed by what sets them apart. So do those of one seed that were tested
+on other images, since data were added: what all of a seed tested is scored for a table more.
 """
 
 import csv
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ppl.core.errors import InputError
-from ppl.judge.table import gain_cell, miou_cell, text_table
+from ppl.judge.table import gain_cell, miou_cell, percent, text_table
 from ppl.tools.commands import ask_dvc
+from ppl.tools.common_part import MODELS, common_ids, evaluation_at, numbers_on, test_record
 from ppl.tools.fraction_plot import Point, fraction_plot, write_png
 from ppl.tools.used_settings import flat
 
-MODELS = ("teacher", "student_1", "final")
 SUCCESS, COMMITTED = "Success", "Committed"
 FRACTION, SEED = "split.labeled_fraction", "seed"
 
@@ -41,6 +42,12 @@ class Run:
         """The share of the annotated training images whose masks are used."""
         text = str(self.settings[FRACTION]).replace(" ", "")
         return Fraction(text).limit_denominator(1_000_000)
+
+    @property
+    def test(self) -> str:
+        """Which images it was tested on: runs of one text compare; empty where not known."""
+        record = test_record(self.scores)
+        return "" if record is None else f"{record['images']} ({str(record['digest'])[:6]})"
 
     @property
     def others(self) -> dict[str, Any]:
@@ -78,7 +85,8 @@ def read_runs(shown: Sequence[dict[str, Any]]) -> tuple[list[Run], list[str]]:
             if state != COMMITTED:
                 without.append(f"{name}: {state.lower()}")
         elif not any(
-            run.settings == one.settings and (state == COMMITTED or run.scores == one.scores)
+            run.settings == one.settings
+            and ((state == COMMITTED and run.test == one.test) or run.scores == one.scores)
             for one in runs
         ):
             runs.append(run)
@@ -120,12 +128,16 @@ def _run(name: str, data: dict[str, Any] | None) -> Run | None:
 def groups(runs: Iterable[Run]) -> list[tuple[str, list[Run]]]:
     """(title, runs by fraction and seed) for each set of other settings, the largest first.
 
-    The title names the settings that are not the same in all groups; it is empty for a single one.
+    Runs of one seed that were tested on other images are of different groups. The title names the
+    settings, and the test images, that are not the same in all groups; it is empty for a single
+    one.
     """
     found: list[list[Run]] = []
     for run in runs:
         for group in found:
-            if group[0].others == run.others:
+            if group[0].others == run.others and all(
+                one.test == run.test for one in group if one.settings[SEED] == run.settings[SEED]
+            ):
                 group.append(run)
                 break
         else:
@@ -137,23 +149,42 @@ def groups(runs: Iterable[Run]) -> list[tuple[str, list[Run]]]:
         for key in keys
         if any(g[0].others.get(key) != found[0][0].others.get(key) for g in found)
     ]
+    alike = [group[0].others for group in found]
+    several_tests = any(alike.count(others) > 1 for others in alike)
     return [
         (
-            ", ".join(f"{key}={group[0].others.get(key)}" for key in differing),
+            ", ".join(
+                [
+                    *(f"{key}={group[0].others.get(key)}" for key in differing),
+                    *([f"test images: {_tested(group)}"] if several_tests else []),
+                ]
+            ),
             sorted(group, key=lambda run: (run.fraction, run.settings[SEED])),
         )
         for group in found
     ]
 
 
+def _tested(runs: Sequence[Run]) -> str:
+    return ", ".join(sorted({run.test or "not known" for run in runs}))
+
+
 def table(runs: Sequence[Run]) -> str:
-    """One row a run, by label fraction: mIoU of each model and the final student's gain."""
+    """One row a run, by label fraction: mIoU of each model and the final student's gain.
+
+    Where seeds drew other test images, a column says which.
+    """
     several = len({run.settings[SEED] for run in runs}) > 1
-    header = ["labeled", *(["seed"] if several else []), *MODELS, "gain of final", "experiment"]
+    tests = len({run.test for run in runs}) > 1
+    header = [
+        *["labeled", *(["seed"] if several else []), *(["test images"] if tests else [])],
+        *[*MODELS, "gain of final", "experiment"],
+    ]
     rows = [
         [
             str(run.fraction),
             *([str(run.settings[SEED])] if several else []),
+            *([run.test or "not known"] if tests else []),
             *(miou_cell(run.scores[model]) for model in MODELS),
             gain_cell(run.scores["final"]),
             run.name,
@@ -161,6 +192,39 @@ def table(runs: Sequence[Run]) -> str:
         for run in runs
     ]
     return text_table([header, *rows])
+
+
+def common_parts(runs: Sequence[Run]) -> Iterator[str]:
+    """For each seed whose runs were tested on different images, the table of what all tested."""
+    if len({run.test for run in runs}) > 1:
+        yield (
+            "Scores on different test images do not compare: these are told by their number and a "
+            "digest."
+        )
+    for seed in sorted({run.settings[SEED] for run in runs}):
+        members = [run for run in runs if run.settings[SEED] == seed]
+        if len({run.test for run in members}) > 1:
+            yield _common_table(f"seed {seed}", members)
+
+
+def _common_table(name: str, runs: Sequence[Run]) -> str:
+    """mIoU of runs of different test sets on the images of all, or why it is not known."""
+    classes = {tuple(run.scores["final"]["iou"]) for run in runs}
+    if len(classes) > 1:
+        return f"{name}: runs with different classes have nothing in common"
+    try:
+        evaluations = [evaluation_at(run.name, run.scores) for run in runs]
+    except InputError as error:
+        return f"{name}: what all runs tested is not known ({error})"
+    ids = common_ids(evaluations)
+    if not ids:
+        return f"{name}: no image was tested by all {len(runs)} runs"
+    rows = [["labeled", *MODELS, "experiment"]]
+    for run, evaluation in zip(runs, evaluations, strict=True):
+        found = numbers_on(evaluation, ids, next(iter(classes)))
+        cells = [percent(found[model]["mIoU"]) for model in MODELS]
+        rows.append([str(run.fraction), *cells, run.name])
+    return f"{name}, on the {len(ids)} test images of all {len(runs)} runs\n{text_table(rows)}"
 
 
 def points(title: str, runs: Sequence[Run]) -> list[Point]:
@@ -185,14 +249,15 @@ def write_csv(file: Path, runs: Iterable[Run]) -> None:
     columns = ["experiment", "labeled_fraction", "seed", "model", "miou", "miou_low", "miou_high"]
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*columns, "gain", "gain_low", "gain_high"])
+        writer.writerow([*columns, "gain", "gain_low", "gain_high", "test_set"])
         for run in runs:
+            digest = (test_record(run.scores) or {}).get("digest", "")
             for model, found in run.scores.items():
                 numbers = [
                     found.get(key) for key in [*columns[4:], "gain", "gain_low", "gain_high"]
                 ]
                 writer.writerow(
-                    [run.name, float(run.fraction), run.settings[SEED], model, *numbers]
+                    [run.name, float(run.fraction), run.settings[SEED], model, *numbers, digest]
                 )
 
 
@@ -214,6 +279,8 @@ def compare(out: Path, *, since: int) -> None:
     print("mIoU on the test set in percent, with intervals over the test images")
     for title, members in found:
         print(f"\n{title}\n{table(members)}" if title else f"\n{table(members)}")
+    for said in common_parts(runs):
+        print(f"\n{said}")
     if without:
         print(f"\nwithout scores: {'; '.join(without)}")
     out.mkdir(parents=True, exist_ok=True)

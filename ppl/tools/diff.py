@@ -1,7 +1,8 @@
 """What the workspace's scores differ in from those of a commit, on a page.
 
 `dvc metrics diff` lists every number of every metrics file. These are the ones that people compare
-by, beside the settings that changed between both.
+by, beside the settings that changed between both. Scores of different test sets are not set side
+by side: what both tested is scored anew for that.
 """
 
 import json
@@ -12,13 +13,24 @@ from typing import Any
 
 from ppl.core.errors import InputError
 from ppl.core.settings import read_params
-from ppl.judge.table import few_parts, percent, read_scores, stand_ins, text_table
+from ppl.judge.table import few_parts, miou_cell, percent, read_scores, stand_ins, text_table
+from ppl.scores.tested import Change, change
 from ppl.tools.commands import ask_git
+from ppl.tools.common_part import (
+    MODELS,
+    Evaluation,
+    Numbers,
+    common_ids,
+    evaluation_at,
+    evaluation_here,
+    numbers_on,
+    parts_on,
+    test_record,
+)
 from ppl.tools.used_settings import edited_since, flat, used_settings
 
 LOCK = Path("dvc.lock")
 METRICS = Path("metrics")
-MODELS = ("teacher", "student_1", "final")
 COPYCAT = "copycat"
 
 LISTED = 10
@@ -36,6 +48,8 @@ class State:
     scores: dict[str, dict[str, Any]]
     lock: str
     """The text of dvc.lock, empty where there is none."""
+    commit: str = ""
+    """Its hash, empty for the workspace."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -53,8 +67,10 @@ def difference(revision: str) -> str:
         InputError: there is no such commit, or scores are missing in it or in the workspace.
     """
     old, new = at_commit(revision), in_workspace()
+    other = other_tests(old, new)
+    shown = _apart(old, new, other) if other else _scores(old, new)
     edited = edited_since(new.lock, read_params())
-    return "\n".join([*_scores(old, new), *_notes(old, new), *filter(None, [edited])])
+    return "\n".join([*shown, *_notes(old, new), *filter(None, [edited])])
 
 
 def at_commit(revision: str) -> State:
@@ -78,7 +94,7 @@ def at_commit(revision: str) -> State:
             f"`git log --oneline -- {METRICS}` lists them"
         )
     scores = {model: json.loads(text) for model, text in found.items() if text}
-    return State(name, scores, _shown(commit, LOCK))
+    return State(name, scores, _shown(commit, LOCK), commit)
 
 
 def in_workspace() -> State:
@@ -99,6 +115,80 @@ def _shown(commit: str, file: Path) -> str:
         return ask_git("show", f"{commit}:./{file.as_posix()}")
     except InputError:
         return ""
+
+
+@dataclass(frozen=True)
+class OtherTests:
+    """What of two test sets that differ can be compared."""
+
+    change: Change | None
+    """What became of the former; None where that is not known."""
+    why: str
+    """Why nothing can be compared; empty where something can."""
+    pairs: Mapping[str, tuple[Numbers, Numbers]]
+    """Model -> its scores on the common part, before and now."""
+    few: Sequence[str]
+    """The defect classes that few parts of the common part show."""
+
+    @property
+    def said(self) -> str:
+        """What became of the former, and what can be compared."""
+        known = [str(self.change)] if self.change else []
+        return "; ".join([*known, *([self.why] if self.why else [])])
+
+
+def other_tests(old: State, new: State) -> OtherTests | None:
+    """None where both were tested on the same images with the same masks."""
+    before, now = (test_record(state.scores) for state in (old, new))
+    classes, others = (list(state.scores["final"]["iou"]) for state in (old, new))
+    if before and now and before["digest"] == now["digest"]:
+        return None
+    same_parts = old.scores["final"]["parts"] == new.scores["final"]["parts"]
+    if not before and not now and same_parts:
+        return None
+    try:
+        one, other = evaluation_at(old.commit, old.scores), evaluation_here(new.scores)
+    except InputError as error:
+        return OtherTests(None, f"which images both tested is not known ({error})", {}, ())
+    found = change(one.images, other.images)
+    # an earlier version wrote no masks: then the images alone say it
+    if not (before and now) and same_parts and not (found.new or found.gone):
+        return None
+    if classes != others:
+        return OtherTests(found, "the classes differ", {}, ())
+    return _on_common_part(found, one, other, classes, new.scores["final"]["few_parts"])
+
+
+def _on_common_part(
+    found: Change, old: Evaluation, new: Evaluation, classes: Sequence[str], few_parts: int
+) -> OtherTests:
+    ids = common_ids([old, new])
+    if not ids:
+        return OtherTests(found, "no image is in both", {}, ())
+    before, now = (numbers_on(one, ids, classes) for one in (old, new))
+    _background, *defects = parts_on(new, ids, classes).items()
+    few = [name for name, count in defects if count < few_parts]
+    return OtherTests(found, "", {model: (before[model], now[model]) for model in MODELS}, few)
+
+
+def _apart(old: State, new: State, other: OtherTests) -> list[str]:
+    """The scores on what both tested, and each state's own, not subtracted."""
+    lines = [
+        f"the test sets differ: scores of {old.name} and of the workspace do not compare",
+        other.said,
+    ]
+    if other.pairs and other.change:
+        lines += [
+            f"on the {len(other.change.kept)} images of both, in percent, differences in points",
+            difference_table(other.pairs, other.few),
+        ]
+        if other.few:
+            few = new.scores["final"]["few_parts"]
+            lines.append(f"* fewer than {few} parts of these images show it")
+    own = [
+        [state.name, *(miou_cell(state.scores[model]) for model in MODELS)] for state in (old, new)
+    ]
+    return [*lines, "each on its own test images, mIoU", text_table([["", *MODELS], *own])]
 
 
 def _scores(old: State, new: State) -> list[str]:
@@ -182,8 +272,6 @@ def _notes(old: State, new: State) -> Iterator[str]:
             f"the data sets differ: {old.name} has {', '.join(gone) or 'no other class'}, "
             f"the workspace {', '.join(come) or 'no other class'}"
         )
-    elif before["parts"] != now["parts"]:
-        yield "the test sets differ: other parts are tested"
     yield from _changed_settings(old, new)
 
 

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ppl.judge.table import few_parts, gain_cell, miou_cell, percent, reasons, stand_ins
+from ppl.judge.table import (
+    few_defective,
+    few_parts,
+    gain_cell,
+    miou_cell,
+    percent,
+    reasons,
+    stand_ins,
+)
+from ppl.tools.diff import OtherTests
 
 
 class Verdict(Enum):
@@ -51,6 +60,7 @@ def findings(
         *_copied(final, copycat, sure),
         *_detected(final, false_alarm_rate),
         *_few(final),
+        *(Finding(Verdict.NOTE, f"{line.capitalize()}.") for line in few_defective(final)),
         *(Finding(Verdict.NOTE, f"Undefined: {reason}.") for reason in reasons(scores_of)),
         Finding(
             Verdict.NOTE,
@@ -59,6 +69,21 @@ def findings(
             "make folds.",
         ),
     ]
+
+
+def other_tests_finding(former: str, other: OtherTests) -> Finding:
+    """That a former run was tested on other images, and how both do on what they share."""
+    shared = "".join(
+        f" On the {len(other.change.kept)} images of both, {model} had {percent(before['mIoU'])} % "
+        f"mIoU and has {percent(now['mIoU'])} %."
+        for model, (before, now) in other.pairs.items()
+        if model == "final" and other.change
+    )
+    return Finding(
+        Verdict.NOTE,
+        f"{former} was tested on other images, so its scores do not compare with these "
+        f"({other.said}).{shared}",
+    )
 
 
 def _stand_in(name: str, other: str) -> Finding:

@@ -20,10 +20,12 @@ from ppl.images.sets import read_dataset_info, write_json
 from ppl.judge.evaluation import TEACHER, EvaluateSettings
 from ppl.judge.table import gain_cell, miou_cell, percent, score_table, text_table
 from ppl.scores.bootstrap import IntervalSettings
-from ppl.scores.counts import pooled, read_parts, read_result
+from ppl.scores.counts import pooled, read_result
 from ppl.scores.metrics import metrics_of_models
+from ppl.scores.tested import read_tested
 from ppl.tools.commands import ask_dvc, ask_git
-from ppl.tools.compare import MODELS, SEED, SUCCESS, Run, read_runs, show_experiments, states
+from ppl.tools.common_part import MODELS
+from ppl.tools.compare import SEED, SUCCESS, Run, read_runs, show_experiments, states
 from ppl.tools.used_settings import flat
 
 FOLDS, FOLD = "split.folds", "split.fold"
@@ -124,8 +126,10 @@ def seeds_report(runs: Sequence[Run]) -> str:
     if min(map(len, columns)) > 1:
         rows.append(["standard deviation", *(percent(statistics.stdev(c)) for c in columns)])
     known = columns[-1]
+    drawn = len({run.test for run in runs})
+    each = "Each seed draws other test images: the spread is that of data and training together.\n"
     return (
-        f"{text_table(rows)}\n\n"
+        f"{text_table(rows)}\n\n{each if drawn > 1 else ''}"
         f"The final student beats the teacher in {sum(gain > 0 for gain in known)} of "
         f"{len(known)} seeds, by {percent(_mean(known), '+.1f')} points on average."
     )
@@ -147,7 +151,7 @@ def pool_folds(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
         for run in runs:
             counts = Path(folder, run.name)
             ask_dvc("get", ".", "data/evaluation", "--rev", run.name, "--out", counts)
-            parts += read_parts(counts / "images.json")
+            parts += read_tested(counts / "images.json").parts
             for model in MODELS:
                 found[model].append(read_result(counts / f"{model}.safetensors"))
         info_file = Path(folder, "dataset.json")

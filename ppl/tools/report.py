@@ -23,7 +23,8 @@ from ppl.core.errors import InputError
 from ppl.core.settings import PARAMS_FILE, read_params
 from ppl.judge.table import factory_rows, few_parts, pixel_rows, read_scores, reasons
 from ppl.tools.commands import ask_dvc, ask_git
-from ppl.tools.findings import findings
+from ppl.tools.diff import at_commit, in_workspace, other_tests
+from ppl.tools.findings import Finding, findings, other_tests_finding
 from ppl.tools.interval_plot import interval_plot
 from ppl.tools.used_settings import lock_text, title, used_settings
 
@@ -89,15 +90,7 @@ def page(project: Path) -> str:
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         stale=stale_stages(json.loads(ask_dvc("status", "--json"))),
         set_sizes=set_sizes(project / "data" / "prepared"),
-        findings=findings(
-            scores_of,
-            leakage,
-            confidence=used["intervals"]["confidence"],
-            false_alarm_rate=used["evaluate"]["false_alarm_rate"],
-            unlabeled_batch=max(
-                used[stage]["unlabeled_batch"] for stage in ("retrain_reliable", "retrain_final")
-            ),
-        ),
+        findings=all_findings(scores_of, leakage, used),
         confidence=used["intervals"]["confidence"],
         few_parts=scores_of["final"]["few_parts"] if few_parts(scores_of["final"]) else None,
         pixel_rows=pixel_rows(scores_of),
@@ -132,6 +125,39 @@ def commit() -> str:
         return ask_git("rev-parse", "--short", "HEAD").strip() + (" and changes" if changed else "")
     except InputError:
         return ""
+
+
+def all_findings(
+    scores_of: Mapping[str, dict[str, Any]], leakage: Mapping[str, Any], used: Mapping[str, Any]
+) -> list[Finding]:
+    """What the scores say, and what became of a former test set.
+
+    Args:
+        used: the settings that the scores were computed with, by section.
+    """
+    students = ("retrain_reliable", "retrain_final")
+    return [
+        *findings(
+            scores_of,
+            leakage,
+            confidence=used["intervals"]["confidence"],
+            false_alarm_rate=used["evaluate"]["false_alarm_rate"],
+            unlabeled_batch=max(used[stage]["unlabeled_batch"] for stage in students),
+        ),
+        *since_former_run(),
+    ]
+
+
+def since_former_run() -> list[Finding]:
+    """What became of the test set of the newest commit with other scores, if it had another one."""
+    try:
+        new = in_workspace()
+        commits = ask_git("log", "--max-count=2", "--format=%H", "--", "metrics/final.json").split()
+        former = [old for old in map(at_commit, commits) if old.scores != new.scores]
+    except InputError:
+        return []
+    other = other_tests(former[0], new) if former else None
+    return [other_tests_finding(f"The run of {former[0].name}", other)] if other else []
 
 
 def stale_stages(status: Mapping[str, Any]) -> list[str]:

@@ -64,6 +64,26 @@ def read(root: Path, name: str) -> dict[str, tuple[str | None, set[int] | None]]
     return found
 
 
+def test_masks_of_a_corrected_model_are_told_by_their_folder(tmp_path: Path) -> None:
+    for id in ("line/a", "line/b", "c", "d"):
+        draw(tmp_path / f"images/{id}.png")
+    draw(tmp_path / "masks/line/a.png", 1)
+    corrected = draw(tmp_path / "corrected/line/b.png", 2)
+    draw(tmp_path / "corrected/c.bmp", 1)
+    samples = {sample.id: sample for sample in load_samples(tmp_path, settings("folder"))}
+    assert [id for id, sample in samples.items() if sample.annotated] == ["c", "line/a", "line/b"]
+    assert [id for id, sample in samples.items() if sample.corrected] == ["c", "line/b"]
+    assert samples["line/b"].mask == corrected
+    drawn = draw(tmp_path / "masks/line/b.png", 1)
+    with pytest.raises(InputError) as caught:
+        load_samples(tmp_path, settings("folder"))
+    assert f"image line/b has two masks, {drawn} and {corrected}: keep" in str(caught.value)
+    drawn.unlink()
+    stray = draw(tmp_path / "corrected/e.png", 1)
+    with pytest.raises(InputError, match=rf"mask {stray} has no image"):
+        load_samples(tmp_path, settings("folder"))
+
+
 def test_every_module_of_the_package_is_an_adapter() -> None:
     published = {"dagm", "magnetic_tile", "msdd3", "neu_seg"}
     assert {*published, "folder", "synthetic"} <= set(adapter_names())

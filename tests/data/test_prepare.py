@@ -34,7 +34,7 @@ class Workspace:
         self.raw = folder / "raw"
         self.out = folder / "out"
         self.params = {
-            "seed": 0,
+            "seed": 1,
             "data": {
                 "name": "folder",
                 "root": "raw",
@@ -142,7 +142,7 @@ def test_a_plan_writes_nothing_and_decides_all(workspace: Workspace) -> None:
         workspace.folder / "data/lists",
         check("data", workspace.params["data"], DataSettings),
         check("split", workspace.params["split"], SplitSettings),
-        seed=0,
+        seed=1,
     )
     assert {file: file.stat().st_mtime_ns for file in workspace.folder.rglob("*")} == before
     workspace.run()
@@ -168,6 +168,44 @@ def test_hidden_labels_never_reach_the_unlabeled_set(workspace: Workspace) -> No
     for entry in read_image_set(workspace.out / "hidden").entries:
         mask = read_image_set(workspace.out / "hidden").mask(entry)
         assert torch.equal(mask, read_mask(workspace.raw / "masks" / f"{entry.id}.png"))
+
+
+def test_corrected_masks_are_labeled_and_judge_nothing(workspace: Workspace) -> None:
+    corrected = {*(f"free{number}" for number in range(8)), "line 2/dent0", "line 2/dent1"}
+    for id in corrected:
+        target = workspace.raw / "corrected" / f"{id}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (workspace.raw / "masks" / f"{id}.png").rename(target)
+    for fraction in ("1/4", "1"):
+        workspace.params["split"]["labeled_fraction"] = fraction
+        workspace.run()
+        assert corrected <= set(workspace.ids("labeled"))
+    lists = workspace.folder / "data/lists"
+    (lists / "labeled.txt").write_text("scratch0.jpg\ndent2.png\nfree1.bmp\nscratch2.jpg\n")
+    (lists / "val.txt").write_text("scratch1.jpg\n")
+    workspace.params["split"]["validation_fraction"] = 0.9
+    workspace.run()
+    assert "free0" in workspace.ids("unlabeled"), "the list does not name it"
+    assert "line 2/dent3" in workspace.ids("hidden")
+    assert not corrected & {*workspace.ids("hidden"), *workspace.ids("validation")}
+
+
+def test_the_record_counts_validation_parts_with_a_defect(workspace: Workspace) -> None:
+    workspace.params["split"] |= {"labeled_fraction": 1, "validation_fraction": 0.5}
+    workspace.run()
+    defective = {id for id in workspace.ids("validation") if not id.startswith("free")}
+    assert len(defective) > 2
+    record = read_split_record(workspace.out / "split.json")
+    assert record.defective_validation_parts == len(defective)
+    lines = ["image,group"]
+    for file in sorted((workspace.raw / "images").rglob("*.*")):
+        path = file.relative_to(workspace.raw / "images").as_posix()
+        # two scratches or two dents are one part
+        lines.append(f"{path},{path[:-5]}{int(path[-5]) // 2}")
+    (workspace.raw / "groups.csv").write_text("\n".join(lines))
+    workspace.run()
+    parts = {(id[:-1], int(id[-1]) // 2) for id in workspace.ids("validation") if "free" not in id}
+    assert read_split_record(workspace.out / "split.json").defective_validation_parts == len(parts)
 
 
 def test_the_index_does_not_tell_whether_an_image_has_a_hidden_mask(workspace: Workspace) -> None:
@@ -227,7 +265,7 @@ def test_summary_counts_the_sets_and_the_labeled_images_of_each_class(
         workspace.folder / "data/lists",
         check("data", workspace.params["data"], DataSettings),
         check("split", workspace.params["split"], SplitSettings),
-        seed=0,
+        seed=workspace.params["seed"],
     )
     assert lines == [
         f"folder, split by image: labeled {sizes['labeled']} "

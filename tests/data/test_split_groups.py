@@ -1,6 +1,7 @@
 """Splits by group: all photos of a part in one set, every class in those that need it, folds."""
 
 import itertools
+import re
 from collections import Counter, defaultdict
 
 import pytest
@@ -9,7 +10,6 @@ from ppl.core.errors import InputError
 from ppl.data.split_lists import ListFile, Lists
 from ppl.data.splits import Images, Split, SplitSettings, make_split
 
-NAMES = ("background", "pore", "scratch", "fray")
 FRACTIONS = ("1/16", "1/8", "1/4", "1/2")
 
 
@@ -57,7 +57,7 @@ def split(seed: int = 0, lists: Lists | None = None, **changes: object) -> Split
     }
     for name in list(arguments):
         arguments[name] = changes.pop(name, arguments[name])
-    return make_split(Images(**arguments), lists, settings(**changes), NAMES, seed)  # type: ignore[arg-type]
+    return make_split(Images(**arguments), lists, settings(**changes), seed)  # type: ignore[arg-type]
 
 
 def sets(found: Split) -> dict[str, tuple[str, ...]]:
@@ -74,8 +74,10 @@ def test_no_part_is_in_two_sets(fraction: str, seed: int) -> None:
     found = split(seed, labeled_fraction=fraction)
     assert found.by == "group"
     where = defaultdict(set)
+    assert found.labeled
+    assert found.unlabeled
+    assert found.test
     for name, ids in sets(found).items():
-        assert ids
         for id in ids:
             where[GROUPS[id]].add(name)
     assert all(len(names) == 1 for names in where.values())
@@ -83,16 +85,19 @@ def test_no_part_is_in_two_sets(fraction: str, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("fraction", FRACTIONS)
-def test_labeled_and_test_show_every_class(fraction: str, seed: int) -> None:
+def test_labeled_images_show_every_class_that_test_leaves_them(fraction: str, seed: int) -> None:
     found = split(seed, labeled_fraction=fraction, validation_fraction=0.0)
-    assert shown(found.labeled) == shown(found.test) == {1, 2, 3}
+    pool = tuple(id for id in DEFECTS if id not in found.test)
+    assert shown(found.labeled) == shown(pool) >= {1, 2}
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_shares_are_of_images(seed: int) -> None:
     largest = max(Counter(GROUPS.values()).values())
     found = split(seed, validation_fraction=0.0)
-    assert abs(len(found.test) - 0.2 * len(DEFECTS)) <= largest / 2
+    # parts are drawn each by itself: three standard deviations of their images
+    spread = (0.2 * 0.8 * sum(n**2 for n in Counter(GROUPS[id] for id in DEFECTS).values())) ** 0.5
+    assert abs(len(found.test) - 0.2 * len(DEFECTS)) <= 3 * spread
     pool = len(DEFECTS) - len(found.test)
     assert abs(len(found.labeled) - pool / 4) <= largest / 2
 
@@ -113,8 +118,8 @@ def test_photos_without_masks_of_labeled_or_tested_parts_are_left_out() -> None:
     others = {id for id in bare if GROUPS[id] in taken}
     assert others
     assert bare - set(found.unlabeled) == others
-    [note] = found.notes
-    assert note.startswith(f"{len(others)} images without masks are left out, e.g. bare/part")
+    note = found.notes[-1]
+    assert note.startswith(f"{len(others)} images are left out, e.g. bare/part")
 
 
 def test_input_order_does_not_matter() -> None:
@@ -124,6 +129,13 @@ def test_input_order_does_not_matter() -> None:
         defect_classes=dict(reversed(DEFECTS.items())),
     )
     assert backwards == split()
+
+
+def test_masks_of_drawn_test_images_decide_nothing() -> None:
+    for by in ("group", "image"):
+        found = split(by=by)
+        other = {id: frozenset({1, 2, 3}) if id in found.test else DEFECTS[id] for id in DEFECTS}
+        assert split(by=by, defect_classes=other) == found
 
 
 def test_masks_of_test_decide_nothing_once_test_is_listed() -> None:
@@ -137,11 +149,9 @@ def test_every_image_is_tested_in_one_fold() -> None:
     folds = [split(folds=5, fold=fold) for fold in range(1, 6)]
     tested = [id for found in folds for id in found.test]
     assert sorted(tested) == sorted(DEFECTS)
-    sizes = [len(found.test) for found in folds]
-    assert max(sizes) - min(sizes) <= 6
+    assert all(40 < len(found.test) < 130 for found in folds), "420 images in five"
     for found in folds:
         assert {GROUPS[id] for id in found.test}.isdisjoint(GROUPS[id] for id in found.unlabeled)
-        assert {1, 2} <= shown(found.test)
 
 
 def test_folds_of_single_images_cover_them_once() -> None:
@@ -162,39 +172,32 @@ def test_impossible_folds_are_refused(changes: dict[str, object], expected: str)
         settings(**changes)
 
 
-def test_more_folds_than_parts_are_refused() -> None:
+def test_an_empty_fold_is_refused_with_a_seed_that_fills_it() -> None:
     four = {id: f"part{number % 4}" for number, id in enumerate(GROUPS)}
-    tested = [split(groups=four, folds=4, fold=fold).test for fold in range(1, 5)]
-    assert sum(map(len, tested)) == len(DEFECTS)
-    # the last photo of four parts of about equal size lies in the middle of no ninth
-    with pytest.raises(
-        InputError, match=r"set 1 of 9 would be empty.*of 4 parts.*lower split\.folds"
-    ):
-        split(groups=four, folds=9, fold=9)
-
-
-def test_a_class_on_too_few_parts_is_named_with_the_way_out() -> None:
-    two = {
-        id: classes - {3} if GROUPS[id] == "part017" else classes for id, classes in DEFECTS.items()
-    }
-    with pytest.raises(InputError) as caught:
-        split(defect_classes=two)
-    assert "fray is on photos of 2 groups alone (part055, part093), too few for the 3 sets" in str(
-        caught.value
-    )
-    assert "split.by: image" in str(caught.value)
-    assert shown(split(defect_classes=two, by="image").labeled)
-    # where all masks are used, the unlabeled images have none: two sets need the class
-    split(defect_classes=two, labeled_fraction=1)
+    refused = []
+    for fold in range(1, 10):
+        try:
+            split(groups=four, folds=9, fold=fold)
+        except InputError as error:
+            refused.append((fold, str(error)))
+    assert len(refused) >= 5, "four parts fill four of nine folds at most"
+    for fold, said in refused:
+        assert re.search(r"^fold \d of 9 .* holds no test image .*lower split\.folds", said)
+        seed = int(said.partition("set seed: ")[2].partition(",")[0])
+        assert split(seed, groups=four, folds=9, fold=fold).test
 
 
 def test_what_decides() -> None:
     lists = Lists(None, None, ListFile("val.txt", ((1, "0/part001.png"),)))
     assert split().by == "group"
     assert split(groups={}).by == "image"
-    assert split(lists=lists).by == "lists"
-    found = split(lists=lists, by="group")
-    assert found.by == "group"
+    assert split(lists=lists).by == "group", "all photos of the listed parts are tested"
+    assert split(lists=lists, by="lists").test == ("0/part001",)
+    train = Lists(ListFile("labeled.txt", ((1, "0/part002.png"),)), None, lists.test)
+    assert split(lists=train).by == "lists"
+    assert split(lists=train, by="group").by == "group"
+    found = split(lists=lists, by="image")
+    assert found.by == "image"
     assert "the lists in data/lists are not used" in found.notes[0]
     with pytest.raises(InputError, match=r"put a groups\.csv beside images/"):
         split(groups={}, by="group")

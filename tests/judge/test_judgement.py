@@ -20,7 +20,8 @@ from ppl.judge.judgement import (
 from ppl.labeling.pseudo_masks import ONE_LOOK
 from ppl.network.network import Origin
 from ppl.scores.bootstrap import IntervalSettings
-from ppl.scores.counts import read_parts, read_result
+from ppl.scores.counts import read_result
+from ppl.scores.tested import fingerprint, read_tested
 from tests.conftest import whole
 from tests.judge.test_evaluation import INFO, SETTINGS, ByBrightness, make_set
 
@@ -48,7 +49,7 @@ def judge(made: ImageSet, folder: Path) -> Judgement:
         for id in ids:
             write_mask(mask_file(folder / half, id), torch.zeros(64, 48), INFO.colours)
     masks = PseudoMasks(made, folder / "reliable", folder / "hard", made.folder / "masks")
-    split = SplitRecord("group", PARTS, PARTS)
+    split = SplitRecord("group", PARTS, PARTS, defective_validation_parts=4)
     return judge_models(MODELS, ORIGINS, made, masks, split, INFO, SECTIONS)  # type: ignore[arg-type]
 
 
@@ -60,8 +61,13 @@ def test_each_model_is_scored_and_a_stand_in_is_named(made: ImageSet, tmp_path: 
     assert judged.metrics["student_1"]["gain"] == 0.0
     assert judged.metrics["student_1"]["fallen_back_to"] == "teacher"
     assert "fallen_back_to" not in judged.metrics["final"]
-    assert judged.ids == made.ids
-    assert judged.parts == [PARTS[id] for id in made.ids]
+    assert judged.tested.ids == made.ids
+    assert judged.tested.parts == [PARTS[id] for id in made.ids]
+    assert judged.tested.masks == [fingerprint(made.mask(entry)) for entry in made.entries]
+    for found in judged.metrics.values():
+        assert found["test_set"] == judged.tested.record
+        # a/dark and a/bright show defects
+        assert found["defective_parts"] == {"test": 2, "validation": 4}
     alone = evaluate_models(MODELS, made, 3, whole(64, 48), SETTINGS)  # type: ignore[arg-type]
     assert torch.equal(alone["final"].matrices, judged.results["final"].matrices)
 
@@ -104,7 +110,7 @@ def test_what_is_written_is_what_was_judged(made: ImageSet, tmp_path: Path) -> N
         assert torch.equal(found.matrices, judged.results[name].matrices)
     of_masks = json.loads(left["metrics/pseudo_masks.json"].read_text())
     assert of_masks == pseudo_mask_metrics(judged.quality, INFO)
-    assert read_parts(left["evaluation/images.json"]) == judged.parts
+    assert read_tested(left["evaluation/images.json"]) == judged.tested
     points = json.loads(left["plots/reliability.json"].read_text())
     assert {point["id"]: point["half"] for point in points} == {
         "a/bright": "hard",

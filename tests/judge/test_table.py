@@ -75,3 +75,26 @@ def test_a_copycat_has_pixels_alone() -> None:
 def test_missing_scores_say_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no scores at .*final\.json: run `dvc repro` first"):
         read_scores([tmp_path / "final.json"])
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"test": 10, "validation": 10}, None),
+        ({"test": 10, "validation": None}, None),
+        ({"test": 9, "validation": 10}, "test 9, by which models are judged"),
+        ({"test": 9, "validation": None}, "test 9, by which models are judged"),
+        ({"test": 12, "validation": 0}, "validation 0, by which they are chosen"),
+        (
+            {"test": 3, "validation": 2},
+            "test 3, by which models are judged; validation 2, by which they are chosen",
+        ),
+    ],
+)
+def test_a_line_says_where_few_parts_show_a_defect(
+    counts: dict[str, int | None], said: str | None
+) -> None:
+    copycat = {key: value for key, value in SCORES.items() if not key.startswith("image")}
+    table = score_table({"copycat": copycat, "final": SCORES | {"defective_parts": counts}})
+    lines = [line for line in table.splitlines() if "parts with a defect" in line]
+    assert lines == ([f"fewer than 10 parts with a defect: {said}"] if said else [])

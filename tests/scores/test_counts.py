@@ -12,9 +12,7 @@ from ppl.scores.calibration import calibration_bins
 from ppl.scores.counts import (
     ModelResult,
     pooled,
-    read_parts,
     read_result,
-    write_image_list,
     write_result,
 )
 from ppl.scores.defects import DefectCounts, defect_counts
@@ -90,11 +88,6 @@ def test_a_test_set_of_sound_images_has_no_detection_and_says_why() -> None:
     assert found["image_false_alarm_rate"] == 1.0
     background = pytest.approx(1 / 3, abs=0.05)
     assert found["recall"] == {"background": background, "pore": None, "crack": None}
-
-
-def test_the_parts_are_read_back_in_the_order_of_the_images(tmp_path: Path) -> None:
-    write_image_list(tmp_path / "deep" / "images.json", ["b", "a"], ["part 2", "part 1"])
-    assert read_parts(tmp_path / "deep" / "images.json") == ["part 2", "part 1"]
 
 
 def test_a_class_on_few_parts_is_known() -> None:

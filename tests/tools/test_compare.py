@@ -8,13 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
-from ppl.tools.compare import Run, groups, points, read_runs, table, write_csv
+from ppl.core.errors import InputError
+from ppl.scores.tested import ScoredImages
+from ppl.tools.common_part import Evaluation
+from ppl.tools.compare import Run, common_parts, groups, points, read_runs, table, write_csv
 from ppl.tools.fraction_plot import fraction_plot, gain_areas, write_png
 
 
-def data(fraction: object, *, seed: int = 0, momentum: float = 0.9, final: float = 0.5) -> Any:
+def data(
+    fraction: object,
+    *,
+    seed: int = 0,
+    momentum: float = 0.9,
+    final: float = 0.5,
+    tested: str = "",
+) -> Any:
     """What `dvc exp show --json` says of one experiment."""
     params = {
         "seed": seed,
@@ -32,6 +43,12 @@ def data(fraction: object, *, seed: int = 0, momentum: float = 0.9, final: float
                         "miou": miou,
                         "miou_low": miou - 0.05,
                         "miou_high": miou + 0.04,
+                        "iou": {"background": 0.9, "crack": 0.1},
+                        **(
+                            {"test_set": {"images": 9, "parts": 9, "digest": tested}}
+                            if tested
+                            else {}
+                        ),
                         **(
                             {"gain": miou - 0.4, "gain_low": 0.0125, "gain_high": 0.2}
                             if model != "teacher"
@@ -112,6 +129,73 @@ def test_a_commit_counts_where_no_experiment_has_its_settings_and_the_workspace_
     assert [run.name for run in read_runs(experiments)[0]] == ["a", "main"]
     experiments[1]["data"] = data("1/8", final=0.6)
     assert [run.name for run in read_runs(experiments)[0]] == ["a"]
+
+
+def test_runs_of_one_seed_and_other_test_images_are_tables_of_their_own() -> None:
+    found = shown(
+        experiment("a", data("1/8", tested="aaaaaaaa")),
+        experiment("b", data("1/8", tested="bbbbbbbb")),
+        experiment("c", data("1/4", tested="bbbbbbbb")),
+    )
+    # an earlier commit of the same settings, before data were added
+    found[1]["data"] = data("1/4", tested="aaaaaaaa")
+    runs, _ = read_runs(found)
+    assert [(title, [run.name for run in members]) for title, members in groups(runs)] == [
+        ("test images: 9 (aaaaaa)", ["a", "main"]),
+        ("test images: 9 (bbbbbb)", ["b", "c"]),
+    ]
+    one = data("1/4", tested="bbbbbbbb", final=0.6)
+    found[1]["data"] = one
+    assert [run.name for run in read_runs(found)[0]] == ["a", "b", "c"], "another machine"
+
+
+def test_seeds_that_draw_other_test_images_say_so_and_have_no_common_part() -> None:
+    runs, _ = read_runs(
+        shown(
+            experiment("a", data("1/8", seed=0, tested="aaaaaaaa")),
+            experiment("b", data("1/8", seed=1, tested="bbbbbbbb")),
+        )
+    )
+    [(title, members)] = groups(runs)
+    assert title == ""
+    header, *rows = table(members).splitlines()
+    assert re.split(r"  +", header)[:3] == ["labeled", "seed", "test images"]
+    assert ["9 (aaaaaa)" in row for row in rows] == [True, False]
+    [said] = common_parts(runs)
+    assert said.startswith("Scores on different test images do not compare")
+    same, _ = read_runs(shown(*(experiment(f, data(f, tested="a" * 8)) for f in ("1/8", "1/4"))))
+    assert "test images" not in table(same)
+    assert list(common_parts(same)) == []
+
+
+def test_what_all_runs_of_a_seed_tested_is_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = {
+        "a": ScoredImages(["1", "2", "3"], ["1", "2", "3"], ["m", "m", "m"]),
+        "b": ScoredImages(["2", "3", "4"], ["2", "3", "4"], ["m", "m", "m"]),
+    }
+
+    def evaluation(name: str, _: object) -> Evaluation:
+        counts = torch.tensor([[[8, 0], [n, 8]] for n in range(3)])
+        return Evaluation(images[name], dict.fromkeys(("teacher", "student_1", "final"), counts))
+
+    monkeypatch.setattr("ppl.tools.compare.evaluation_at", evaluation)
+    runs, _ = read_runs(
+        shown(*(experiment(name, data("1/8", tested=8 * name)) for name in ("a", "b")))
+    )
+    _, said = common_parts(runs)
+    head, _, a, b = said.splitlines()
+    assert head == "seed 0, on the 2 test images of all 2 runs"
+    # images 2 and 3 hold 1 and 2 wrong pixels of run a, 0 and 1 of run b
+    for row, wrong in ((a, 3), (b, 1)):
+        assert row.split()[1] == f"{100 * 16 / (16 + wrong):.1f}"
+    images["b"] = ScoredImages(["4", "5", "6"], ["4", "5", "6"], ["m", "m", "m"])
+    assert [*common_parts(runs)][1] == "seed 0: no image was tested by all 2 runs"
+
+    def lost(name: str, _: object) -> Evaluation:
+        raise InputError("not in the cache")
+
+    monkeypatch.setattr("ppl.tools.compare.evaluation_at", lost)
+    assert [*common_parts(runs)][1].endswith("tested is not known (not in the cache)")
 
 
 def test_an_experiment_that_was_queued_twice_counts_once() -> None:

@@ -71,6 +71,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+RARE = {"background": 30, "crack": 9}
+
+
 def rows(text: str) -> dict[str, list[str]]:
     """The cells of the table's rows by their first one; names are without spaces here."""
     lines = (line.replace("image recall", "recall").split() for line in text.splitlines())
@@ -148,19 +151,35 @@ def test_another_data_set_shows_what_both_have_and_says_so(project: Path) -> Non
     other = {"iou": {"background": 0.7, "pore": 0.2}, "parts": {"background": 9, "pore": 9}}
     write(models(**dict.fromkeys(models(), other)), PARAMS)
     text = difference("HEAD")
-    assert {"background", "mIoU"} <= rows(text).keys()
-    assert not {"pore", "crack", "pore*"} & rows(text).keys()
+    assert not {"background", "mIoU", "pore", "crack", "pore*"} & rows(text).keys()
     assert ") has crack, the workspace pore" in text
+    assert rows(text)["workspace"][0] == "50.0"
 
 
 def test_other_test_parts_are_no_fair_comparison(project: Path) -> None:
     write(models(final={"parts": {"background": 40, "crack": 20}}), PARAMS)
-    assert "the test sets differ" in difference("HEAD")
+    lines = difference("HEAD").splitlines()
+    assert lines[0].startswith("the test sets differ: scores of HEAD (")
+    assert lines[0].endswith(") and of the workspace do not compare")
+    # this repository is none of DVC's
+    assert lines[1].startswith("which images both tested is not known (")
+    assert [line.split()[0] for line in lines[3:]] == ["teacher", "HEAD", "workspace"]
+
+
+def test_one_test_set_is_compared_as_ever(project: Path) -> None:
+    tested = {"test_set": {"images": 30, "parts": 30, "digest": "1"}}
+    write(models(**dict.fromkeys(models(), tested)), PARAMS)
+    git(project, "commit", "-q", "-a", "-m", "tested")
+    assert "no difference" in difference("HEAD")
+    other = {"test_set": {"images": 30, "parts": 30, "digest": "2"}}
+    write(models(**dict.fromkeys(models(), other)), PARAMS)
+    assert "the test sets differ" in difference("HEAD"), "a mask was corrected"
 
 
 def test_rare_classes_and_models_in_anothers_place_are_marked(project: Path) -> None:
-    parts = {"background": 30, "crack": 9}
-    write(models(final={"miou": 0.4, "parts": parts, "fallen_back_to": "teacher"}), PARAMS)
+    write(models(final={"few_parts": 10, "parts": RARE}), PARAMS)
+    git(project, "commit", "-q", "-a", "-m", "few parts")
+    write(models(final={"miou": 0.4, "parts": RARE, "fallen_back_to": "teacher"}), PARAMS)
     text = difference("HEAD")
     assert "crack*" in text
     assert "* fewer than 10 test parts show it" in text

@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
-from ppl.tools.findings import Finding, Verdict, findings
+from ppl.scores.tested import Change
+from ppl.tools.common_part import Numbers
+from ppl.tools.diff import OtherTests
+from ppl.tools.findings import Finding, Verdict, findings, other_tests_finding
 
 FINAL = {
     "miou": 0.42,
@@ -126,6 +129,24 @@ def test_classes_on_few_parts_and_undefined_scores_are_named() -> None:
     assert about(found, "crack (3)").verdict is Verdict.NOTE
     assert about(found, reason).verdict is Verdict.NOTE
     assert not [each for each in found if "misses" in each.text]
+
+
+def test_few_parts_with_a_defect_are_named() -> None:
+    found = said({"defective_parts": {"test": 40, "validation": 4}})
+    assert about(found, "validation 4, by which they are chosen").verdict is Verdict.NOTE
+    assert not [each for each in said() if "parts with a defect" in each.text]
+
+
+def test_a_former_run_on_other_images_is_compared_on_what_both_tested() -> None:
+    change = Change(frozenset("abc"), frozenset(), frozenset("d"), frozenset("ef"))
+    pair: tuple[Numbers, Numbers] = ({"mIoU": 0.5, "crack": 0.1}, {"mIoU": 0.523, "crack": 0.2})
+    other = OtherTests(change, "", {"teacher": pair, "final": pair}, ())
+    assert other_tests_finding("The run of abc1234", other).text == (
+        "The run of abc1234 was tested on other images, so its scores do not compare with these "
+        "(test: 3 of 4 kept, 2 new). On the 3 images of both, final had 50.0 % mIoU and has 52.3 %."
+    )
+    unknown = OtherTests(None, "which images both tested is not known (no cache)", {}, ())
+    assert other_tests_finding("The run of abc1234", unknown).text.endswith("(no cache)).")
 
 
 def test_a_gain_on_few_parts_is_not_praised() -> None:

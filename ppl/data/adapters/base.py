@@ -123,6 +123,8 @@ class Sample:
     """Whether `read_mask` knows the classes of its pixels."""
     part: Part | None
     """The published part, or None where the data set has none."""
+    corrected: bool = False
+    """Whether the mask began as a model's, which a person corrected: to train on alone."""
 
 
 class Adapter(Protocol):
@@ -294,7 +296,12 @@ def by_id(files: Iterable[tuple[str, Path]], what: str) -> dict[str, Path]:
 
 
 def paired_samples(
-    root: Path, *, images: str, masks: str, parts: Mapping[str, Part]
+    root: Path,
+    *,
+    images: str,
+    masks: str,
+    parts: Mapping[str, Part],
+    corrected: str | None = None,
 ) -> list[Sample]:
     """Samples of the common layout: ROOT/images/ID.SUFFIX with its mask at ROOT/masks/ID.png.
 
@@ -303,15 +310,24 @@ def paired_samples(
     Args:
         images, masks: the two folders below `root`.
         parts: the published part by the first folder of an id; {} where there are none.
+        corrected: the folder of the masks that began as a model's.
 
     Raises:
-        InputError: a mask without an image, a mask as JPEG or WebP, one id for two files, or
-            another folder where one of the two is missing.
+        InputError: a mask without an image, a mask as JPEG or WebP, one id for two files, an image
+            with both a drawn and a corrected mask, or another folder where one of the two is
+            missing.
     """
     _stop_at_other_name(root, images)
     _stop_at_other_name(root, masks)
     image_by_id = by_id(_pictures_with_ids(root / images), "image")
     mask_by_id = by_id(_pictures_with_ids(root / masks), "mask")
+    began_as_pseudo = by_id(_pictures_with_ids(root / corrected), "mask") if corrected else {}
+    for id in sorted(began_as_pseudo.keys() & mask_by_id.keys()):
+        raise InputError(
+            f"image {id} has two masks, {mask_by_id[id]} and {began_as_pseudo[id]}: keep the first "
+            "if it was drawn from scratch, and the second if it began as a model's"
+        )
+    mask_by_id |= began_as_pseudo
     for id, mask in mask_by_id.items():
         if mask.suffix.lower() not in MASK_SUFFIXES:
             raise InputError(
@@ -324,7 +340,14 @@ def paired_samples(
                 f"{' '.join(IMAGE_SUFFIXES)}: add the image or remove the mask"
             )
     return [
-        Sample(id, image, mask_by_id.get(id), id in mask_by_id, parts.get(id.split("/")[0]))
+        Sample(
+            id,
+            image,
+            mask_by_id.get(id),
+            annotated=id in mask_by_id,
+            part=parts.get(id.split("/")[0]),
+            corrected=id in began_as_pseudo,
+        )
         for id, image in image_by_id.items()
     ]
 

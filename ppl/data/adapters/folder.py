@@ -1,9 +1,10 @@
 """Anyone's own data, any image size: images in images/, masks of the same name in masks/.
 
 A mask holds class indices as grey levels or palette indices, in the order of `data.classes`; 255
-is ignored. An image without a mask is unlabeled, which is the normal case. The part is never
-published, so `split.test_fraction` or a list chooses the test images. A
-groups.csv beside images/ says which photos show one part.
+is ignored. An image without a mask is unlabeled, which is the normal case. A mask that began as a
+model's lies in corrected/ instead of masks/: it is trained on, never tested or validated on. The
+part is never published, so `split.test_fraction` or a list chooses the test images. A groups.csv
+beside images/ says which photos show one part.
 """
 
 from pathlib import Path
@@ -26,7 +27,7 @@ def find_samples(root: Path, settings: DataSettings) -> list[Sample]:
     Raises:
         InputError: as `paired_samples`.
     """
-    return paired_samples(root, images="images", masks="masks", parts={})
+    return paired_samples(root, images="images", masks="masks", corrected="corrected", parts={})
 
 
 find_groups = by_table
