@@ -106,6 +106,8 @@ class _Regions:
 
     codes: Tensor
     """(R, 16, 16) float16 of norm 1: the coarse forms."""
+    wholes: Tensor
+    """(N, 16, 16) likewise of the whole images; 0 where these show nothing."""
     image: Tensor
     number: Tensor
     stretch: Tensor
@@ -149,9 +151,8 @@ def shared_parts(seen: Looks, *, threshold: float) -> SharedParts:
     found: NDArray[np.int64] = np.empty(0, dtype=np.int64)
     base = max(1, len(regions.image))
     for tree in range(_TREES if base > 1 else 0):
-        least = threshold - _COARSE_SLACK
         for leaves in torch.split(_leaves(regions, tree), _CHUNK // _LEAF):
-            ones, others, ways = _candidates(regions, leaves, least)
+            ones, others, ways = _candidates(regions, leaves, threshold)
             keys = (ones * base + others) * ORIENTATIONS + ways
             found = np.union1d(found, keys.numpy())
     pairs = torch.from_numpy(found)
@@ -198,6 +199,7 @@ def _fine(thumbnails: Tensor) -> Tensor:
 def _regions(seen: Looks) -> _Regions:
     """The regions of all images that have some contrast."""
     codes, images, numbers = [], [], []
+    wholes = torch.zeros((len(seen.canvases), _FREQUENCIES, _FREQUENCIES), dtype=torch.float16)
     for start in range(0, len(seen.canvases), _CHUNK):
         chunk = seen.canvases[start : start + _CHUNK]
         for number in range(len(REGIONS)):
@@ -210,11 +212,12 @@ def _regions(seen: Looks) -> _Regions:
             numbers.append(torch.full_like(shows, number))
     if not codes:
         nothing = torch.empty(0, dtype=torch.int64)
-        return _Regions(torch.empty(0, _FREQUENCIES, _FREQUENCIES), nothing, nothing, nothing)
-    image, region = torch.cat(images), torch.cat(numbers)
+        return _Regions(wholes, wholes, nothing, nothing, nothing)
+    code, image, region = torch.cat(codes), torch.cat(images), torch.cat(numbers)
+    wholes[image[region == 0]] = code[region == 0]
     # height over width, of those of the whole
     own = torch.tensor([1, 2, 2, 0.5, 0.5, 1, 1, 1, 1])
-    return _Regions(torch.cat(codes), image, region, (seen.aspects[image] * own[region]).log())
+    return _Regions(code, wholes, image, region, (seen.aspects[image] * own[region]).log())
 
 
 def _magnitudes(codes: Tensor) -> Tensor:
@@ -250,15 +253,19 @@ def _leaves(regions: _Regions, tree: int) -> Tensor:
     return order.view(2**depth, -1)
 
 
-def _candidates(regions: _Regions, leaves: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
+def _candidates(
+    regions: _Regions, leaves: Tensor, threshold: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """(P,) each: two regions of a leaf, the first image first, and the second's orientation.
 
-    Their coarse forms correlate by at least `least` in it, and their shapes allow it.
+    Their coarse forms correlate in it, nearly by `threshold`, and their shapes allow it. Where
+    images are surely alike as a whole none is looked at: of a set in which all are, all pairs
+    would be.
     """
-    codes = regions.codes[leaves].float()
     image, number, stretch = (
         each[leaves] for each in (regions.image, regions.number, regions.stretch)
     )
+    codes, wholes = regions.codes[leaves].float(), regions.wholes[image].float()
     other = image[:, :, None] < image[:, None]
     other &= (number[:, :, None] > 0) | (number[:, None] > 0)
     best = torch.full(other.shape, -1.0)
@@ -266,14 +273,20 @@ def _candidates(regions: _Regions, leaves: Tensor, least: float) -> tuple[Tensor
     for way in range(ORIENTATIONS):
         turned = stretch if way % 2 == 0 else -stretch
         fits = (stretch[:, :, None] - turned[:, None]).abs() <= math.log(_ASPECT)
-        product = codes.flatten(2) @ oriented(codes, way).flatten(2).transpose(1, 2)
-        better = fits & other & (product > best)
+        product = _products(codes, way)
+        better = fits & (product > best)
         best = product.where(better, best)
         orientation.masked_fill_(better, way)
-    values, places = best.topk(min(_KEPT, best.shape[2]), dim=2)
-    leaf, first, kept = (values >= least).nonzero().unbind(dim=1)
+        other &= _products(wholes, way) < 1 - (1 - threshold) / 4
+    values, places = best.where(other, -1).topk(min(_KEPT, best.shape[2]), dim=2)
+    leaf, first, kept = (values >= threshold - _COARSE_SLACK).nonzero().unbind(dim=1)
     second = places[leaf, first, kept]
     return leaves[leaf, first], leaves[leaf, second], orientation[leaf, first, second]
+
+
+def _products(codes: Tensor, way: int) -> Tensor:
+    """(L, S, 16, 16) -> (L, S, S): of each with each in orientation `way`."""
+    return codes.flatten(2) @ oriented(codes, way).flatten(2).transpose(1, 2)
 
 
 def _verified(seen: Looks, regions: _Regions, pairs: Tensor, threshold: float) -> SharedParts:

@@ -105,6 +105,20 @@ def test_twins_as_a_whole_and_strangers_share_no_part() -> None:
     assert rows(shared_parts(seen(*strangers, twin), threshold=0.8)) == []
 
 
+def test_where_all_images_look_alike_no_pair_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One scene with noise: looking at every pair would take the square of their number."""
+    looked_at = []
+
+    def counted(thumbnails: Tensor, ones: Tensor, others: Tensor, threshold: float) -> Tensor:
+        looked_at.append(len(ones))
+        return torch.zeros(len(ones), dtype=torch.bool)
+
+    monkeypatch.setattr("ppl.data.shared_parts._alike", counted)
+    scene = tile(1)
+    shared_parts(seen(*(photo_again(scene, seed) for seed in range(80))), threshold=0.9)
+    assert looked_at == [0]
+
+
 def test_a_part_without_contrast_tells_nothing() -> None:
     flat = [tile(seed) for seed in range(4)]
     for image in flat:
