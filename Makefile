@@ -8,7 +8,7 @@ BIN := .venv/bin
 # stages run as `python -m ppl.run NAME`: the environment's python must be found first
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro help scores diff compare queue seeds folds report unlock test test-long check
+.PHONY: repro help scores diff compare queue seeds folds report annotate-next unlock test test-long check
 
 repro: $(BIN)/ready unlock ## check all settings, run the pipeline, print the scores
 	@python -m ppl check
@@ -39,6 +39,9 @@ folds: $(BIN)/ready ## K=5 JOBS=2: five test sets, pooled: every annotated part 
 
 report: $(BIN)/ready ## report.html: scores, audit, plots and pictures in one file
 	@python -m ppl report
+
+annotate-next: $(BIN)/ready ## copies of masks to correct, for you to edit; TO=/mnt/share/masks: there
+	@python -m ppl annotate-next $(if $(TO),--to '$(TO)')
 
 data-%: $(BIN)/ready ## fetch a published data set; FROM=/mnt/usb/tiles: from there
 	@python -m ppl fetch-data '$*' $(if $(FROM),--from '$(FROM)')

@@ -70,9 +70,14 @@ def main() -> None:
 def check() -> None:
     """Check all settings and the data folder.
 
-    Every wrong key of params.yaml is named with what came and what is allowed. `make repro` does it
+    Every wrong key of params.yaml is named with what came and what is allowed. Masks among the
+    pipeline's outputs that you edited are copied to data/rescued/ first. `make repro` does both
     before anything runs.
     """
+    from ppl.tools.rescue import rescue, rescued_words
+
+    if kept := rescue():
+        click.echo(rescued_words(kept))
     from ppl.all_settings import check_project
 
     note = check_project()
@@ -198,6 +203,25 @@ def report(out: Path) -> None:
     from ppl.tools.report import write_report
 
     write_report(out)
+
+
+@main.command(epilog=example("annotate-next --to /mnt/share/to_correct"))
+@click.option(
+    "--to",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder for the copies; without it, to_correct in data.root where data.name is folder, "
+    "else data/to_correct.",
+)
+def annotate_next(to: Path | None) -> None:
+    """Copy out masks to correct, the most doubtful images first.
+
+    Masks, list and contact sheet of data/annotate_next/ come into a folder of your own. Files that
+    are there already are left alone.
+    """
+    from ppl.tools.annotate_next import hand_out
+
+    click.echo(hand_out(to))
 
 
 @main.command(epilog=example("fetch-data magnetic_tile --from /mnt/usb/tiles"))

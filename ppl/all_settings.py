@@ -180,7 +180,6 @@ def check_project() -> str:
     """
     check_all(read_params())
     data = section("data", DataSettings)
-    # the adapter's code is no dependency of the stage that checks, so only here
     dataset_info(data)
     stop_without_data(data, section("split", SplitSettings))
     return data_note(data)

@@ -49,6 +49,7 @@ def test_help_lists_every_command_with_a_whole_sentence() -> None:
         "seeds",
         "folds",
         "report",
+        "annotate-next",
         "fetch-data",
         "unlock",
     ]
@@ -81,6 +82,7 @@ def test_help_needs_no_heavy_library() -> None:
 
 WRONG = [
     "nope",
+    "annotate-next folder",
     "compare --sinc 3",
     "compare --since 0",
     "compare folder",
@@ -233,6 +235,8 @@ def test_make_help_has_a_line_for_every_target_and_needs_no_environment(empty: P
         ("seeds", "seeds", {"count": 5, "jobs": 1}),
         ("folds K=3 JOBS=2", "folds", {"count": 3, "jobs": 2}),
         ("report", "report", {"out": Path("report.html")}),
+        ("annotate-next", "annotate-next", {"to": None}),
+        ("annotate-next TO=/my/masks", "annotate-next", {"to": Path("/my/masks")}),
         ("data-tiles", "fetch-data", {"name": "tiles", "source": None}),
         ("data-tiles FROM=/my/tiles", "fetch-data", {"name": "tiles", "source": "/my/tiles"}),
     ],

@@ -6,14 +6,16 @@ knows of it by its file names (magnetic_tile), by a table (folder), or not at al
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
 
 from ppl.core.errors import InputError
 from ppl.data.adapters.base import DataSettings, Sample, load_adapter, without_suffix
-from ppl.data.near_duplicates import components, describe, pairs_in_blocks
+from ppl.data.near_duplicates import Pairs, components, describe, pairs_in_blocks
+from ppl.data.shared_parts import looks, shared_parts
 
 GROUPS_FILE = "groups.csv"
 _COLUMNS = ["image", "group"]
@@ -116,6 +118,8 @@ def by_table(raw: Path, samples: Sequence[Sample], settings: DataSettings) -> di
 def by_content(raw: Path, samples: Sequence[Sample], settings: DataSettings) -> dict[str, str]:
     """Images that look the same, also turned or mirrored, are one group, named by its first.
 
+    So are those of which a half or a quarter is the same: pictures that were joined from strips.
+
     Raises:
         InputError: `data.same_part` does not say from where on images look the same.
     """
@@ -124,7 +128,12 @@ def by_content(raw: Path, samples: Sequence[Sample], settings: DataSettings) -> 
             "data.same_part is null, but groups by content need a similarity from which two images "
             "show one part, e.g. 0.9"
         )
-    return merge_alike({sample.id: sample.id for sample in samples}, samples, settings)
+    seen = looks(sample.image for sample in samples)
+    alike = chain(
+        pairs_in_blocks(seen.thumbnails, threshold=settings.same_part),
+        [shared_parts(seen, threshold=settings.same_part)],
+    )
+    return _merged({sample.id: sample.id for sample in samples}, samples, alike)
 
 
 def parts_of(
@@ -152,11 +161,18 @@ def merge_alike(
     """
     if settings.same_part is None or not groups:
         return dict(groups)
-    names = sorted(set(groups.values()))
-    number_of = {name: number for number, name in enumerate(names)}
-    numbers = torch.tensor([number_of[groups[sample.id]] for sample in samples])
     alike = pairs_in_blocks(
         describe(sample.image for sample in samples), threshold=settings.same_part
     )
+    return _merged(groups, samples, alike)
+
+
+def _merged(
+    groups: Mapping[str, str], samples: Sequence[Sample], alike: Iterable[Pairs]
+) -> dict[str, str]:
+    """Groups merged of which samples are among the pairs, named by the first."""
+    names = sorted(set(groups.values()))
+    number_of = {name: number for number, name in enumerate(names)}
+    numbers = torch.tensor([number_of[groups[sample.id]] for sample in samples])
     first = components(len(names), ((numbers[found.one], numbers[found.other]) for found in alike))
     return {id: names[first[number_of[group]]] for id, group in groups.items()}

@@ -128,21 +128,24 @@ def _alone(unlabeled_batch: int) -> list[Finding]:
 def _seen(leakage: Mapping[str, Any]) -> Finding:
     seen, tested = leakage["test_images_seen_in_training"], leakage["test_images"]
     by_name, by_content = seen["by_name"], seen["by_content"]
+    # metrics of an earlier version count no parts
+    by_part = seen.get("by_part") or 0
     known = "" if by_name is None else f"{by_name} show a part that training shows too, by name; "
+    half = f", {by_part} more share a half or a quarter with one" if by_part else ""
     text = (
-        f"Of {tested} test images {known}{by_content} look like an image of training "
+        f"Of {tested} test images {known}{by_content} look like an image of training{half} "
         f"(split by {leakage['split_by']})."
     )
     if by_name and 10 * by_name >= tested:
         return Finding(Verdict.BAD, f"{text} The scores tell how well known parts are recognised.")
-    if 10 * by_content >= tested:
+    if 10 * (by_content + by_part) >= tested:
         doubt = (
             "Either the same parts are on both sides, or all parts look alike, as in a fixture: "
             "see the pairs below."
         )
         verdict = Verdict.BAD if by_name is None else Verdict.NOTE
         return Finding(verdict, f"{text} {doubt}")
-    if by_name or by_content:
+    if by_name or by_content or by_part:
         return Finding(Verdict.NOTE, f"{text} Look at the pairs below.")
     return Finding(Verdict.GOOD, text)
 

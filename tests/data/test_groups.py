@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from ppl.core.errors import InputError
@@ -121,6 +122,22 @@ def write_images(raw: Path) -> list[Sample]:
 def test_by_content_turned_copies_are_one_group(tmp_path: Path) -> None:
     found = find_groups(tmp_path, write_images(tmp_path), settings(groups="content"))
     assert found == {"a1": "a1", "a2": "a1", "b": "b", "c": "b", "d": "d"}
+
+
+def test_by_content_images_that_share_a_half_are_one_group(tmp_path: Path) -> None:
+    """As many pictures of steel strip do; what names a part by its own account stays as it is."""
+    one, other = texture(1, 90, 90), texture(2, 90, 90)
+    picture = oriented(torch.cat([one[:, :, :45], other[:, :, 45:]], dim=2), 5)
+    (tmp_path / "images").mkdir()
+    for name, image in {"a": one, "b": other, "c": picture, "d": texture(3, 90, 90)}.items():
+        pixels = image.permute(1, 2, 0).contiguous().numpy()
+        Image.fromarray(pixels).save(tmp_path / f"images/{name}.png")
+    images = samples(tmp_path, "a", "b", "c", "d")
+    expected = {"a": "a", "b": "a", "c": "a", "d": "d"}
+    assert find_groups(tmp_path, images, settings(groups="content")) == expected
+    assert find_groups(tmp_path, images, settings("neu_seg")) == expected
+    named = {id: id for id in "abcd"}
+    assert parts_of(named, images, settings("magnetic_tile")) == named
 
 
 def test_groups_that_look_alike_are_one_part(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 """The audit: who of test was seen in training, and a copycat that lives on it."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ppl.data.near_duplicates import oriented
+from ppl.data.near_duplicates import Pair, oriented
+from ppl.data.shared_parts import NAMES, REGIONS
 from ppl.images.files import write_mask
 from ppl.images.miou import miou
 from ppl.images.record import SplitRecord
@@ -21,6 +24,7 @@ from ppl.judge.leakage import (
     copycat_matrices,
     find_twins,
     leakage_metrics,
+    marked,
     summary,
     write_pair_pictures,
     write_pairs,
@@ -60,6 +64,15 @@ def again(seed: int, orientation: int = 0) -> tuple[Tensor, Tensor]:
     )
 
 
+def counts(by_name: int, by_content: int, *, by_part: int = 0, twin_pairs: int) -> dict[str, int]:
+    return {
+        "by_name": by_name,
+        "by_content": by_content,
+        "by_part": by_part,
+        "twin_pairs": twin_pairs,
+    }
+
+
 @pytest.fixture
 def sets(tmp_path: Path) -> dict[str, ImageSet]:
     """Test shows part 1, turned, and part 2, which are labeled and unlabeled, and 3 and 4."""
@@ -89,17 +102,37 @@ def test_images_seen_in_training_are_counted_by_name_and_by_content(twins: Twins
     found = leakage_metrics(twins, RECORD)
     assert found["split_by"] == "lists"
     assert found["test_images"] == 4
-    assert found["test_images_seen_in_training"] == {"by_name": 2, "by_content": 2}
-    assert found["test_in_labeled"] == {"by_name": 2, "by_content": 1, "twin_pairs": 1}
-    assert found["test_in_unlabeled"] == {"by_name": 1, "by_content": 1, "twin_pairs": 1}
-    assert found["test_in_validation"] == {"by_name": 0, "by_content": 0, "twin_pairs": 0}
-    assert found["unlabeled_in_labeled"] == {"by_name": 1, "by_content": 1, "twin_pairs": 1}
+    assert found["test_images_seen_in_training"] == {"by_name": 2, "by_content": 2, "by_part": 0}
+    assert found["test_in_labeled"] == {
+        "by_name": 2,
+        "by_content": 1,
+        "by_part": 0,
+        "twin_pairs": 1,
+    }
+    assert found["test_in_unlabeled"] == {
+        "by_name": 1,
+        "by_content": 1,
+        "by_part": 0,
+        "twin_pairs": 1,
+    }
+    assert found["test_in_validation"] == {
+        "by_name": 0,
+        "by_content": 0,
+        "by_part": 0,
+        "twin_pairs": 0,
+    }
+    assert found["unlabeled_in_labeled"] == {
+        "by_name": 1,
+        "by_content": 1,
+        "by_part": 0,
+        "twin_pairs": 1,
+    }
 
 
 def test_without_names_only_content_counts(sets: dict[str, ImageSet]) -> None:
     record = SplitRecord("image", {}, {})
     found = leakage_metrics(find_twins(sets, record, SETTINGS), record)
-    assert found["test_images_seen_in_training"] == {"by_name": None, "by_content": 2}
+    assert found["test_images_seen_in_training"] == {"by_name": None, "by_content": 2, "by_part": 0}
 
 
 def test_of_many_pairs_the_most_similar_are_listed_and_all_are_counted(
@@ -155,6 +188,85 @@ def test_pairs_and_pictures(twins: Twins, sets: dict[str, ImageSet], tmp_path: P
     assert names == ["pair_01.png", "pair_02.png"]
     write_pair_pictures(tmp_path / "none", twins, matches, sets, 0)
     assert list((tmp_path / "none").iterdir()) == []
+
+
+@pytest.fixture
+def joined(tmp_path: Path) -> Twins:
+    """A test image has halves of two labeled ones, turned; another looks like an unlabeled one."""
+    one, other = part(1), part(2)
+    image, mask = (
+        oriented(torch.cat([a[..., :60], b[..., 60:]], dim=-1), 3)
+        for a, b in zip(one, other, strict=True)
+    )
+    content = {
+        "labeled": {"l1": one, "l2": other},
+        "validation": {"v3": part(3)},
+        "unlabeled": {"u4": part(4)},
+        "test": {"t12": (image, mask), "t4": again(4), "t5": part(5)},
+    }
+    sets = {name: write_set(tmp_path / name, content[name]) for name in SETS}
+    twins = find_twins(sets, SplitRecord("image", {}, {}), SETTINGS)
+    write_pairs(tmp_path / "pairs.csv", twins)
+    write_pair_pictures(tmp_path / "pictures", twins, [], sets, 3)
+    return twins
+
+
+def test_images_that_share_a_half_are_counted_beside_those_alike_as_a_whole(joined: Twins) -> None:
+    found = leakage_metrics(joined, SplitRecord("image", {}, {}))
+    seen = {"by_name": None, "by_content": 1, "by_part": 1}
+    assert found["test_images_seen_in_training"] == seen
+    assert found["test_in_labeled"] == {**seen, "by_content": 0, "twin_pairs": 0}
+    assert found["test_in_unlabeled"] == {**seen, "by_part": 0, "twin_pairs": 1}
+    assert summary(found, {"miou": None}).splitlines()[1] == "1 more share a half or a quarter"
+
+
+def test_a_shared_half_is_listed_and_framed(joined: Twins, tmp_path: Path) -> None:
+    with (tmp_path / "pairs.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["image"] == "t12"]
+    # turned by three quarters counterclockwise, the left half is the top one
+    assert {(row["other_image"], row["region"], row["other_region"]) for row in rows} == {
+        ("l1", "top half", "left half"),
+        ("l2", "bottom half", "right half"),
+    }
+    red = torch.tensor([230, 60, 60])
+    pictures = [
+        torch.from_numpy(np.array(Image.open(file)))
+        for file in sorted((tmp_path / "pictures").iterdir())
+    ]
+    framed = [int((picture == red).all(dim=-1).sum()) > 300 for picture in pictures]
+    # each part once: one of the two pairs of t12, and the twins
+    assert [pair.region > 0 for pair in joined.pairs] == [True, True, False]
+    assert framed == [True, False]
+
+
+@pytest.mark.parametrize("region", range(9))
+def test_a_frame_lies_in_the_region_alone(region: int) -> None:
+    image = torch.zeros((3, 41, 80), dtype=torch.uint8)
+    drawn = marked(image, region)
+    rows, columns = REGIONS[NAMES[region]]
+    inside = torch.zeros((41, 80), dtype=torch.bool)
+    inside[
+        rows.start * 41 // 96 : rows.stop * 41 // 96,
+        columns.start * 80 // 96 : columns.stop * 80 // 96,
+    ] = True
+    changed = drawn.any(dim=0)
+    assert not image.any()
+    assert bool(changed.any()) == (region > 0)
+    assert not (changed & ~inside).any()
+
+
+def test_a_similarity_below_the_threshold_never_reads_as_if_it_were_reached(
+    sets: dict[str, ImageSet], twins: Twins, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    titles = []
+    monkeypatch.setattr(
+        "ppl.judge.leakage.side_by_side",
+        lambda panels, title: titles.append(title) or Image.new("L", (1, 1)),
+    )
+    none = replace(twins, pairs=[])
+    near = [Pair(pair.one, pair.other, 0.8999, 0) for pair in copycat_matches(twins, SETTINGS)]
+    write_pair_pictures(tmp_path, none, near, sets, 1)
+    assert titles == ["similarity 0.899"]
 
 
 def test_the_summary_reads_well(twins: Twins) -> None:

@@ -51,6 +51,7 @@ RERUNS = {
         "audit",
         *(name for name in PREDICT if name != "rank_stability"),
     ],
+    "ppl/data/shared_parts.py": ["prepare", "audit"],
     "ppl/data/synthetic.py": ["synthesize", "prepare"],
     "ppl/data/synthetic_defects.py": ["synthesize", "prepare"],
     "ppl/data/synthetic_surface.py": ["synthesize", "prepare"],

@@ -99,6 +99,8 @@ def test_a_gain_is_good_only_where_its_interval_lies_above_zero(
         ({"by_name": 20, "by_content": 0}, Verdict.BAD),
         ({"by_name": 0, "by_content": 150}, Verdict.NOTE),
         ({"by_name": None, "by_content": 150}, Verdict.BAD),
+        ({"by_name": None, "by_content": 0, "by_part": 3}, Verdict.NOTE),
+        ({"by_name": None, "by_content": 0, "by_part": 50}, Verdict.BAD),
     ],
 )
 def test_seen_parts_are_bad_and_look_alikes_only_where_no_name_clears_them(

@@ -1,0 +1,73 @@
+"""Hand out what to annotate next: copies of the masks to start from, in the user's own folder.
+
+The pipeline's own files are no place to work in: DVC puts them back as they were.
+"""
+
+import csv
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from ppl.core.errors import InputError
+from ppl.core.settings import section
+from ppl.data.adapters.base import DataSettings
+
+HANDED_OUT = Path("data", "annotate_next")
+
+
+def default_folder(data: DataSettings) -> Path:
+    """ROOT/to_correct for one's own images; data/to_correct where DVC owns the data's folder."""
+    return Path(data.root if data.name == "folder" else "data", "to_correct")
+
+
+def hand_out(to: Path | None) -> str:
+    """Copy masks, list and contact sheet to a folder; what to do next, in words.
+
+    A mask lies there under its image's relative path. A file that is there already is left alone:
+    somebody may have corrected it.
+
+    Args:
+        to: the folder; None takes `default_folder`.
+
+    Raises:
+        InputError: the pipeline has left no list; `to` lies among its outputs.
+    """
+    folder = to or default_folder(section("data", DataSettings))
+    if HANDED_OUT.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise InputError(f"{folder} is the pipeline's own, which overwrites it: name another")
+    copied = left = 0
+    for source, target in list(_files(folder)):
+        if target.exists():
+            left += 1
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        copied += 1
+    alone = f", {left} that were there already left alone" if left else ""
+    return (
+        f"{folder}: {copied} file(s) copied{alone}\n"
+        "Correct the masks there, the first of list.csv first. Move those that are done below "
+        "`corrected/`, beside `masks/` of your data, under the same relative path: then they count "
+        "as labeled."
+    )
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Each file to copy with its place in `folder`.
+
+    Raises:
+        InputError: there is no list, or it names a mask that is not there.
+    """
+    listed = HANDED_OUT / "list.csv"
+    if not listed.is_file():
+        raise InputError(f"there is no {listed}: run `make repro` first")
+    with listed.open(encoding="utf-8", newline="") as stream:
+        masks = [row["mask"] for row in csv.DictReader(stream)]
+    for mask in masks:
+        source = HANDED_OUT / "masks" / mask
+        if not source.is_file():
+            raise InputError(f"{listed} names {mask}, which is not there: run `make repro` first")
+        yield source, folder / mask
+    for name in ("list.csv", "sheet.png"):
+        if (HANDED_OUT / name).is_file():
+            yield HANDED_OUT / name, folder / name

@@ -1,0 +1,119 @@
+"""Keep what a person edited among the pipeline's outputs, before DVC puts its own copy back.
+
+DVC restores an output that differs from dvc.lock, without a word of what it overwrites. Plain
+`dvc repro` starts nothing of ours where no stage is stale, so this is done by `python -m ppl
+check`, with which `make repro` begins.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import yaml
+
+from ppl.core.errors import InputError
+from ppl.tools.commands import ask_dvc
+
+EDITABLE = ("data/annotate_next/masks", "data/pseudo/reliable", "data/pseudo/hard")
+"""Folders of masks, which a person may want to correct in place."""
+
+RESCUED = Path("data", "rescued")
+
+_LOCK = Path("dvc.lock")
+_THREADS = 8
+
+
+def rescue() -> Path | None:
+    """Copy edited files of `EDITABLE` to data/rescued/N/ under their paths; that folder, if any.
+
+    Edited is a file of whose content DVC's cache has no copy. What was rescued before is not
+    copied again. A stage that was interrupted leaves such files, too, and they are kept as well.
+    """
+    recorded = _recorded()
+    changed: dict[Path, str] = {}
+    for folder in map(Path, EDITABLE):
+        if folder.is_dir() and folder.as_posix() in recorded:
+            hashes = _hashes(folder)
+            # nothing more is asked where nothing changed
+            if _as_folder(folder, hashes) != recorded[folder.as_posix()]:
+                changed |= hashes
+    if not changed:
+        return None
+    cache = _cache()
+    edited = [
+        file
+        for file, content in changed.items()
+        if not cache.joinpath(content[:2], content[2:]).is_file() and not _kept(file)
+    ]
+    return _copy(edited) if edited else None
+
+
+def rescued_words(folder: Path) -> str:
+    """What to tell a person of files that were rescued."""
+    count = sum(file.is_file() for file in folder.rglob("*"))
+    return (
+        f"{count} file{'s' if count > 1 else ''} among the pipeline's outputs had been edited, and "
+        f"the next run puts its own in their place: yours are kept in {folder}. Corrected masks "
+        "belong below `corrected/` beside `masks/`; `python -m ppl annotate-next` hands out copies "
+        "to correct"
+    )
+
+
+def _recorded() -> dict[str, str]:
+    """The md5 of each output by its path, as dvc.lock has it; {} before the first run."""
+    if not _LOCK.is_file():
+        return {}
+    stages = (yaml.safe_load(_LOCK.read_text(encoding="utf-8")) or {}).get("stages") or {}
+    return {
+        out["path"]: str(out.get("md5"))
+        for stage in stages.values()
+        for out in stage.get("outs") or ()
+    }
+
+
+def _hashes(folder: Path) -> dict[Path, str]:
+    """The md5 of each file below a folder."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(files, pool.map(_md5, files), strict=True))
+
+
+def _md5(file: Path) -> str:
+    return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def _as_folder(folder: Path, hashes: Mapping[Path, str]) -> str:
+    """The md5 by which dvc.lock names a folder of these files."""
+    parts = sorted((file.relative_to(folder).as_posix(), md5) for file, md5 in hashes.items())
+    listed = [{"md5": md5, "relpath": path} for path, md5 in parts]
+    text = json.dumps(listed, sort_keys=True).encode()
+    return f"{hashlib.md5(text, usedforsecurity=False).hexdigest()}.dir"
+
+
+def _cache() -> Path:
+    """Where DVC keeps copies of files, by their md5; nowhere if it does not say."""
+    try:
+        return Path(ask_dvc("cache", "dir").strip(), "files", "md5")
+    except InputError:
+        return Path()
+
+
+def _kept(file: Path) -> bool:
+    """Whether an earlier rescue kept this very content."""
+    content = file.read_bytes()
+    copies = [folder / file for folder in RESCUED.glob("*")]
+    return any(copy.is_file() and copy.read_bytes() == content for copy in copies)
+
+
+def _copy(files: Iterable[Path]) -> Path:
+    """The files copied to the first data/rescued/N/ that is not there yet."""
+    taken = {int(each.name) for each in RESCUED.glob("*") if each.name.isdigit()}
+    folder = RESCUED / str(max(taken, default=0) + 1)
+    for file in files:
+        target = folder / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, target)
+    return folder

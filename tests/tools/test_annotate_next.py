@@ -1,0 +1,66 @@
+"""Masks to correct are handed out as copies, and a corrected one is never overwritten."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ppl.core.errors import InputError
+from ppl.tools.annotate_next import HANDED_OUT, default_folder, hand_out
+from tests.data.test_groups import settings
+from tests.pipeline.project import ROOT
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the stage left: two masks, a list and a sheet; the data are the user's own."""
+    monkeypatch.chdir(tmp_path)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["data"] |= {"name": "folder", "root": "my parts", "classes": ["background", "dent"]}
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    for mask in ("a/x.png", "y.png"):
+        (HANDED_OUT / "masks" / mask).parent.mkdir(parents=True, exist_ok=True)
+        (HANDED_OUT / "masks" / mask).write_text(f"start {mask}", encoding="utf-8")
+    (HANDED_OUT / "list.csv").write_text("rank,mask\n1,a/x.png\n2,y.png\n", encoding="utf-8")
+    (HANDED_OUT / "sheet.png").touch()
+    return tmp_path
+
+
+def test_masks_come_under_their_images_paths_with_list_and_sheet(project: Path) -> None:
+    said = hand_out(None)
+    folder = Path("my parts", "to_correct")
+    assert said.startswith(f"{folder}: 4 file(s) copied\n")
+    assert "`corrected/`" in said
+    files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    assert files == {"a/x.png", "y.png", "list.csv", "sheet.png"}
+    assert (folder / "a/x.png").read_text(encoding="utf-8") == "start a/x.png"
+
+
+def test_what_is_there_already_is_left_alone(project: Path) -> None:
+    hand_out(Path("mine"))
+    Path("mine", "y.png").write_text("corrected", encoding="utf-8")
+    Path("mine", "a", "x.png").unlink()
+    assert "1 file(s) copied, 3 that were there already left alone" in hand_out(Path("mine"))
+    assert Path("mine", "y.png").read_text(encoding="utf-8") == "corrected"
+
+
+def test_the_pipelines_own_folder_is_refused(project: Path) -> None:
+    for folder in (HANDED_OUT, HANDED_OUT / "masks"):
+        with pytest.raises(InputError, match="the pipeline's own"):
+            hand_out(folder)
+
+
+def test_without_a_list_nothing_is_copied(project: Path) -> None:
+    (HANDED_OUT / "masks" / "y.png").unlink()
+    with pytest.raises(InputError, match=r"names y\.png, which is not there"):
+        hand_out(Path("mine"))
+    assert not Path("mine").exists()
+    (HANDED_OUT / "list.csv").unlink()
+    with pytest.raises(InputError, match="run `make repro` first"):
+        hand_out(Path("mine"))
+
+
+def test_no_folder_that_dvc_owns_is_the_default() -> None:
+    assert default_folder(settings(root="/data/mine")) == Path("/data/mine/to_correct")
+    for name in ("synthetic", "magnetic_tile"):
+        assert default_folder(settings(name)) == Path("data/to_correct")
