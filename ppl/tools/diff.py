@@ -33,6 +33,9 @@ LOCK = Path("dvc.lock")
 METRICS = Path("metrics")
 COPYCAT = "copycat"
 
+NEEDED = ("miou", "miou_low", "iou", "parts", "few_parts", "image_recall")
+"""What a model's metrics hold since they can be compared."""
+
 LISTED = 10
 """Changed settings that are listed one by one."""
 
@@ -94,6 +97,11 @@ def at_commit(revision: str) -> State:
             f"`git log --oneline -- {METRICS}` lists them"
         )
     scores = {model: json.loads(text) for model, text in found.items() if text}
+    if not set(NEEDED) <= scores["final"].keys():
+        raise InputError(
+            f"the scores of {name} are of an earlier version, which wrote other numbers: name a "
+            "later commit, or run that one's settings again"
+        )
     return State(name, scores, _shown(commit, LOCK), commit)
 
 

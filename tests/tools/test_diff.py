@@ -192,6 +192,15 @@ def test_a_commit_that_is_none_is_named(project: Path, revision: str) -> None:
         difference(revision)
 
 
+def test_scores_of_an_earlier_version_are_no_traceback(project: Path) -> None:
+    early = {key: value for key, value in SCORES.items() if key not in ("parts", "few_parts")}
+    write(models(teacher=early) | {"final": early}, PARAMS)
+    git(project, "commit", "-q", "-a", "-m", "early")
+    write(models(), PARAMS)
+    with pytest.raises(InputError, match="are of an earlier version, which wrote other numbers"):
+        difference("HEAD")
+
+
 def test_missing_scores_are_named(project: Path) -> None:
     git(project, "rm", "-q", "--cached", "metrics/final.json", "dvc.lock")
     git(project, "commit", "-q", "-m", "forgotten")
