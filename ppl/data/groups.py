@@ -6,6 +6,7 @@ knows of it by its file names (magnetic_tile), by a table (folder), or not at al
 
 import csv
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -30,10 +31,13 @@ def find_groups(raw: Path, samples: Sequence[Sample], settings: DataSettings) ->
     if settings.groups == "none":
         return {}
     if settings.groups == "pattern":
-        return by_pattern(raw, samples, settings.group_pattern)
-    if settings.groups == "content":
-        return by_content(raw, samples, settings)
-    return dict(load_adapter(settings.name).find_groups(raw, samples, settings))
+        found: Mapping[str, str] = by_pattern(raw, samples, settings.group_pattern)
+    elif settings.groups == "content":
+        found = by_content(raw, samples, settings)
+    else:
+        found = load_adapter(settings.name).find_groups(raw, samples, settings)
+    # a part is one part, in whichever bytes a system writes its accents
+    return {id: unicodedata.normalize("NFC", group) for id, group in found.items()}
 
 
 def by_pattern(raw: Path, samples: Sequence[Sample], pattern: str) -> dict[str, str]:
@@ -45,10 +49,10 @@ def by_pattern(raw: Path, samples: Sequence[Sample], pattern: str) -> dict[str, 
     Raises:
         InputError: paths without a match, or with an empty one.
     """
-    compiled = re.compile(pattern)
+    compiled = re.compile(unicodedata.normalize("NFC", pattern))
     groups, missed = {}, []
     for sample in samples:
-        path = sample.image.relative_to(raw).as_posix()
+        path = unicodedata.normalize("NFC", sample.image.relative_to(raw).as_posix())
         match = compiled.search(path)
         found = [part or "" for part in match.groups() or (match.group(),)] if match else []
         if any(found):

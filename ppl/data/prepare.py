@@ -128,7 +128,7 @@ def plan_sets(
         },
         groups=parts,
         published_test=[sample.id for sample in samples if sample.part == "test"],
-        corrected={sample.id for sample in samples if sample.corrected},
+        corrected=frozenset(sample.id for sample in samples if sample.corrected),
     )
     found = make_split(images, list_files, split, seed)
     _stop_at_empty_set(found)

@@ -128,9 +128,13 @@ def _stop_at_renumbered_palettes(
     fixed = (palette_of(info.colours), _GREYS)
     first: dict[int, tuple[Colour, str]] = {}
     for id, scan in sorted(scans.items()):
-        if scan.colours is None or scan.colours in fixed:
+        if scan.colours is None:
             continue
-        for value in sorted(value for value in scan.values if value < len(scan.colours)):
+        # 255 has no class; a tool that saves a mask again may cut its palette short
+        used = sorted(scan.values & set(range(len(scan.colours))) - {IGNORE})
+        if any(all(scan.colours[value] == one[value] for value in used) for one in fixed):
+            continue
+        for value in used:
             colour, other = first.setdefault(value, (scan.colours[value], id))
             if colour != scan.colours[value]:
                 raise InputError(
@@ -220,7 +224,7 @@ def mask_warnings(
     if alone:
         yield (
             f"{len(alone)} images were turned by their EXIF orientation, as viewers show them, and "
-            f"their masks have no such tag: {_named(alone)}; look whether they fit"
+            f"their masks have another or none: {_named(alone)}; look whether they fit"
         )
     yield from _unread(raw, samples)
 

@@ -106,7 +106,7 @@ class Images:
     """The part that each image shows, by id; {} where the data set does not know."""
     published_test: Collection[str]
     """Ids of the published test part."""
-    corrected: Collection[str] = frozenset()
+    corrected: frozenset[str] = frozenset()
     """Ids of annotated images whose mask began as a model's: neither tested nor validated on."""
 
     @property
@@ -181,7 +181,13 @@ def make_split(images: Images, lists: Lists | None, settings: SplitSettings, see
         unlabeled=tuple(sorted(unlabeled)),
         test=tuple(sorted(test)),
         by=by,
-        notes=(*unused, *twice, *of_test, *of_unlabeled),
+        notes=(
+            *unused,
+            *twice,
+            *of_test,
+            *of_unlabeled,
+            *_unused_corrections(images, named.labeled),
+        ),
     )
 
 
@@ -362,25 +368,44 @@ def _draw_test(
     closed = {units.of[id] for id in named.to_train}
     free = {id: shown for id, shown in defect_classes.items() if units.of[id] not in closed}
     test = _drawn(free, units, settings, seed)
+    listed = _drawn(defect_classes.keys() - free.keys(), units, settings, seed)
+    notes = [_said_of_listed(len(listed))] if listed else []
     # folds are pooled, so that one of them may hold sound parts alone
     if not test or not (settings.folds or any(free[id] for id in test)):
         better = _better_seed(free, units, settings, seed)
         raise _no_test(free, test, settings, seed, better)
     if settings.folds or _near(test, free, settings):
-        return test, []
+        return test, notes
     better = _better_seed(free, units, settings, seed, near=True)
     return test, [
+        *notes,
         f"test holds {len(test)} of {len(free)} images with masks, "
         f"{100 * len(test) / len(free):.0f} %, where split.test_fraction is "
         f"{100 * settings.test_fraction:g} %: each {'part' if units.apart else 'image'} is drawn "
         "by itself, so that none moves when others come"
-        + ("" if better is None else f" (before a first run, seed: {better} comes nearer)")
+        + ("" if better is None else f" (before a first run, seed: {better} comes nearer)"),
     ]
 
 
-def _drawn(
-    free: Mapping[str, Classes], units: Units, settings: SplitSettings, seed: int
-) -> set[str]:
+def _said_of_listed(count: int) -> str:
+    return (
+        f"{count} images would be tested on, but a list to train on names them or photos of their "
+        "parts: if they were tested before, scores are of another test set now (val.txt fixes one)"
+    )
+
+
+def _unused_corrections(images: Images, listed: Named | None) -> list[str]:
+    """What labeled.txt leaves out of what a person corrected."""
+    unused = images.corrected - listed.line_of.keys() if listed else frozenset()
+    if not unused:
+        return []
+    return [
+        f"{len(unused)} corrected masks are not used, e.g. {min(unused)}: labeled.txt names who is "
+        "labeled; add them to it"
+    ]
+
+
+def _drawn(free: Collection[str], units: Units, settings: SplitSettings, seed: int) -> set[str]:
     """Those of the images that the seed draws into test, or into the fold."""
     if settings.folds:
         return {id for id in free if fold_of(units.of[id], seed, settings.folds) == settings.fold}

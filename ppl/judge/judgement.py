@@ -104,7 +104,7 @@ def judge_models(
         if processes.is_first()
         else {}
     )
-    masks = [fingerprint(test.mask(entry)) for entry in test.entries]
+    masks = [fingerprint(test.mask(entry), test.image(entry)) for entry in test.entries]
     tested = ScoredImages(test.ids, parts, masks)
     for name, content in metrics.items():
         content["defective_parts"] = {

@@ -1,7 +1,7 @@
 """Which images scores are of, and what two test sets have in common.
 
-A test set is its images and their masks: a corrected mask makes another one, since a score moves
-with it though no model did.
+A test set is its images and their masks: a corrected mask or a photo taken again makes another one,
+since a score moves with it though no model did.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ class ScoredImages:
     parts: Sequence[str]
     """The part that each shows."""
     masks: Sequence[str] | None
-    """The fingerprint of each one's mask; None where an earlier version wrote none."""
+    """The fingerprint of each one, picture and mask; None where an earlier version wrote none."""
 
     @property
     def record(self) -> dict[str, object]:
@@ -42,10 +42,17 @@ class ScoredImages:
         return torch.tensor([place[id] for id in sorted(ids)], dtype=torch.int64)
 
 
-def fingerprint(mask: Tensor) -> str:
-    """16 characters that depend on the size and the pixels of an (H, W) uint8 mask alone."""
-    pixels = mask.contiguous().numpy().tobytes()
-    return hashlib.blake2b(f"{tuple(mask.shape)}".encode() + pixels, digest_size=8).hexdigest()
+def fingerprint(mask: Tensor, image: Tensor) -> str:
+    """16 characters that depend on the size and the pixels of both alone.
+
+    Args:
+        mask: (H, W) uint8.
+        image: (3, H, W) uint8.
+    """
+    seen = hashlib.blake2b(digest_size=8)
+    for pixels in (mask, image):
+        seen.update(f"{tuple(pixels.shape)}".encode() + pixels.contiguous().numpy().tobytes())
+    return seen.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -53,15 +60,15 @@ class Change:
     """What became of an earlier test set, as ids."""
 
     kept: frozenset[str]
-    """In both, with the same mask."""
+    """In both, with the same picture and mask."""
     redrawn: frozenset[str]
-    """In both, with another mask."""
+    """In both, with another picture or mask."""
     gone: frozenset[str]
     new: frozenset[str]
 
     def __str__(self) -> str:
         before = len(self.kept) + len(self.redrawn) + len(self.gone)
-        redrawn = f", {len(self.redrawn)} with another mask" if self.redrawn else ""
+        redrawn = f", {len(self.redrawn)} with another picture or mask" if self.redrawn else ""
         return f"test: {len(self.kept)} of {before} kept{redrawn}, {len(self.new)} new"
 
 

@@ -32,12 +32,21 @@ def hand_out(to: Path | None) -> str:
     Raises:
         InputError: the pipeline has left no list; `to` lies among its outputs.
     """
-    folder = to or default_folder(section("data", DataSettings))
-    if HANDED_OUT.resolve() in (folder.resolve(), *folder.resolve().parents):
+    data = section("data", DataSettings)
+    folder = to or default_folder(data)
+    above = (folder.resolve(), *folder.resolve().parents)
+    if HANDED_OUT.resolve() in above:
         raise InputError(f"{folder} is the pipeline's own, which overwrites it: name another")
+    for read in ("images", "masks", "corrected"):
+        if data.name == "folder" and (Path(data.root) / read).resolve() in above:
+            raise InputError(
+                f"{folder} lies in {read}/ of your data, where a model's masks would count as "
+                "yours before anybody looked: name another folder"
+            )
     copied = left = 0
     for source, target in list(_files(folder)):
-        if target.exists():
+        # list and sheet are of this round, whatever lies there
+        if target.exists() and source.parent != HANDED_OUT:
             left += 1
             continue
         target.parent.mkdir(parents=True, exist_ok=True)

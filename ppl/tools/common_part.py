@@ -5,6 +5,7 @@ no model changed. What each model did on each image is kept in data/evaluation, 
 common part can be had without predicting anything again.
 """
 
+import itertools
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,8 +77,10 @@ def _read(folder: Path, metrics: Mapping[str, dict[str, Any]]) -> Evaluation:
 
 def common_ids(evaluations: Sequence[Evaluation]) -> frozenset[str]:
     """The images that all were tested on, with the same mask; of one or more."""
-    first, *others = (evaluation.images for evaluation in evaluations)
-    return frozenset(first.ids).intersection(*(change(first, other).kept for other in others))
+    images = [evaluation.images for evaluation in evaluations]
+    # one that knows no masks agrees with any: the others have to agree among themselves
+    kept = (change(one, other).kept for one, other in itertools.combinations(images, 2))
+    return frozenset(images[0].ids).intersection(*kept)
 
 
 def numbers_on(

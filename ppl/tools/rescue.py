@@ -29,31 +29,46 @@ _THREADS = 8
 def rescue() -> Path | None:
     """Copy edited files of `EDITABLE` to data/rescued/N/ under their paths; that folder, if any.
 
-    Edited is a file of whose content DVC's cache has no copy. What was rescued before is not
-    copied again. A stage that was interrupted leaves such files, too, and they are kept as well.
+    Edited is a file that is another than dvc.lock has under its name: a copy of another output,
+    say an empty mask, is a correction, too. A whole folder that DVC has in its cache is an older
+    result and no edit. What was rescued before is not copied again. A stage that was interrupted
+    leaves such files, too, and they are kept as well.
+
+    Raises:
+        InputError: dvc.lock is no YAML.
     """
     recorded = _recorded()
-    changed: dict[Path, str] = {}
+    edited: list[Path] = []
     for folder in map(Path, EDITABLE):
-        if folder.is_dir() and folder.as_posix() in recorded:
-            hashes = _hashes(folder)
-            # nothing more is asked where nothing changed
-            if _as_folder(folder, hashes) != recorded[folder.as_posix()]:
-                changed |= hashes
-    if not changed:
-        return None
-    cache = _cache()
-    edited = [
-        file
-        for file, content in changed.items()
-        if not cache.joinpath(content[:2], content[2:]).is_file() and not _kept(file)
-    ]
+        hashes = _hashes(folder) if folder.is_dir() else {}
+        now, before = _as_folder(folder, hashes), recorded.get(folder.as_posix(), "")
+        # nothing more is asked where nothing changed
+        if hashes and now != before:
+            cache = _cache()
+            if not _place(cache, now).is_file():
+                edited += _edited(folder, hashes, before, cache)
+    edited = [file for file in edited if not _kept(file)]
     return _copy(edited) if edited else None
+
+
+def _place(cache: Path, md5: str) -> Path:
+    return cache / md5[:2] / md5[2:]
+
+
+def _edited(folder: Path, hashes: Mapping[Path, str], recorded: str, cache: Path) -> list[Path]:
+    """The files that differ from what the cache lists for the recorded folder."""
+    listing = _place(cache, recorded)
+    if recorded and listing.is_file():
+        listed = json.loads(listing.read_text(encoding="utf-8"))
+        before = {folder / each["relpath"]: each["md5"] for each in listed}
+        return [file for file, md5 in hashes.items() if before.get(file) != md5]
+    # what the folder held is not known: what DVC has a copy of is not lost
+    return [file for file, md5 in hashes.items() if not _place(cache, md5).is_file()]
 
 
 def rescued_words(folder: Path) -> str:
     """What to tell a person of files that were rescued."""
-    count = sum(file.is_file() for file in folder.rglob("*"))
+    count = len([file for file in sorted(folder.rglob("*")) if file.is_file()])
     return (
         f"{count} file{'s' if count > 1 else ''} among the pipeline's outputs had been edited, and "
         f"the next run puts its own in their place: yours are kept in {folder}. Corrected masks "
@@ -66,7 +81,10 @@ def _recorded() -> dict[str, str]:
     """The md5 of each output by its path, as dvc.lock has it; {} before the first run."""
     if not _LOCK.is_file():
         return {}
-    stages = (yaml.safe_load(_LOCK.read_text(encoding="utf-8")) or {}).get("stages") or {}
+    try:
+        stages = (yaml.safe_load(_LOCK.read_text(encoding="utf-8")) or {}).get("stages") or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"{_LOCK} is not valid YAML, a merge conflict? {error}") from None
     return {
         out["path"]: str(out.get("md5"))
         for stage in stages.values()
@@ -104,13 +122,13 @@ def _cache() -> Path:
 def _kept(file: Path) -> bool:
     """Whether an earlier rescue kept this very content."""
     content = file.read_bytes()
-    copies = [folder / file for folder in RESCUED.glob("*")]
+    copies = [folder / file for folder in sorted(RESCUED.glob("*"))]
     return any(copy.is_file() and copy.read_bytes() == content for copy in copies)
 
 
 def _copy(files: Iterable[Path]) -> Path:
     """The files copied to the first data/rescued/N/ that is not there yet."""
-    taken = {int(each.name) for each in RESCUED.glob("*") if each.name.isdigit()}
+    taken = {int(each.name) for each in sorted(RESCUED.glob("*")) if each.name.isdigit()}
     folder = RESCUED / str(max(taken, default=0) + 1)
     for file in files:
         target = folder / file

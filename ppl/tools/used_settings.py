@@ -87,7 +87,10 @@ def lock_text(project: Path) -> str:
 
 def _recorded(lock: str) -> Iterator[dict[str, Any]]:
     """The sections that each stage read, in the order of the text."""
-    stages = (yaml.load(lock, _Loader) or {}).get("stages", {})
+    try:
+        stages = (yaml.load(lock, _Loader) or {}).get("stages", {})
+    except yaml.YAMLError as error:
+        raise InputError(f"dvc.lock is not valid YAML, a merge conflict? {error}") from None
     for stage in stages.values():
         yield stage.get("params", {}).get("params.yaml", {})
 

@@ -22,6 +22,7 @@ from ppl.data.adapters.base import (
     distinct_colours,
     load_adapter,
     load_samples,
+    paired_samples,
 )
 
 
@@ -373,3 +374,14 @@ def test_magnetic_tile_as_published() -> None:
         "MT_Uneven": 103,
         "MT_Free": 952,
     }
+
+
+def test_masks_that_began_as_a_models_are_never_asked_to_be_renamed(tmp_path: Path) -> None:
+    """Without masks/ nothing can be tested on, and corrected/ must not become masks/."""
+    for folder in ("images", "corrected"):
+        (tmp_path / folder).mkdir()
+        Image.new("L", (4, 4)).save(tmp_path / folder / "a.png")
+    [sample] = paired_samples(
+        tmp_path, images="images", masks="masks", corrected="corrected", parts={}
+    )
+    assert (sample.annotated, sample.corrected) == (True, True)

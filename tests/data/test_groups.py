@@ -1,5 +1,6 @@
 """Groups: told by a pattern, by a table, by content; what does not fit is named."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,16 @@ def test_tiles_are_told_apart_by_frames_and_exposures(tmp_path: Path) -> None:
     assert magnetic_tile.find_groups(tmp_path, samples(tmp_path, "x"), settings()) == {}
     with pytest.raises(InputError, match=r"the name of x is not like exp1_num_1234.*\(1 such"):
         magnetic_tile.find_groups(tmp_path, samples(tmp_path, "x", *names), settings())
+
+
+def test_a_part_is_one_in_whichever_bytes_its_accents_are_written(tmp_path: Path) -> None:
+    """macOS writes "ü" as two characters: its photos are of the same part."""
+    composed, apart = "Stück1", unicodedata.normalize("NFD", "Stück1")
+    assert composed != apart
+    both = samples(tmp_path, f"{composed}_a", f"{apart}_b")
+    for pattern in (r"Stück\d", unicodedata.normalize("NFD", r"Stück\d")):
+        found = find_groups(tmp_path, both, settings(groups="pattern", group_pattern=pattern))
+        assert set(found.values()) == {composed}
+    known = samples(tmp_path, "a", "b")
+    write_table(tmp_path, f"image,group\na,{composed}\nb,{apart}\n")
+    assert set(find_groups(tmp_path, known, settings()).values()) == {composed}

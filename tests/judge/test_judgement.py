@@ -63,7 +63,9 @@ def test_each_model_is_scored_and_a_stand_in_is_named(made: ImageSet, tmp_path: 
     assert "fallen_back_to" not in judged.metrics["final"]
     assert judged.tested.ids == made.ids
     assert judged.tested.parts == [PARTS[id] for id in made.ids]
-    assert judged.tested.masks == [fingerprint(made.mask(entry)) for entry in made.entries]
+    assert judged.tested.masks == [
+        fingerprint(made.mask(entry), made.image(entry)) for entry in made.entries
+    ]
     for found in judged.metrics.values():
         assert found["test_set"] == judged.tested.record
         # a/dark and a/bright show defects

@@ -24,11 +24,17 @@ def test_a_record_names_images_parts_and_masks_in_any_order() -> None:
 
 def test_a_fingerprint_is_of_pixels_and_size() -> None:
     mask = torch.arange(12, dtype=torch.uint8).view(3, 4)
-    assert fingerprint(mask) == fingerprint(mask.clone())
-    assert fingerprint(mask) == fingerprint(mask.T.contiguous().T), "however it lies in memory"
-    assert fingerprint(mask) != fingerprint(mask.view(4, 3))
-    assert fingerprint(mask) != fingerprint(mask + 1)
-    assert len(fingerprint(mask)) == 16
+    image = mask.repeat(3, 1, 1)
+
+    def of(mask: torch.Tensor, image: torch.Tensor = image) -> str:
+        return fingerprint(mask, image)
+
+    assert of(mask) == of(mask.clone(), image.clone())
+    assert of(mask) == of(mask.T.contiguous().T), "however it lies in memory"
+    assert of(mask) != of(mask.view(4, 3))
+    assert of(mask) != of(mask + 1)
+    assert of(mask) != of(mask, image + 1), "a photo taken again is another one"
+    assert len(of(mask)) == 16
 
 
 def test_what_two_sets_share() -> None:
@@ -37,7 +43,7 @@ def test_what_two_sets_share() -> None:
     assert found == Change(
         frozenset("a"), redrawn=frozenset("b"), gone=frozenset("c"), new=frozenset("de")
     )
-    assert str(found) == "test: 1 of 3 kept, 1 with another mask, 2 new"
+    assert str(found) == "test: 1 of 3 kept, 1 with another picture or mask, 2 new"
     assert str(change(OLD, OLD)) == "test: 3 of 3 kept, 0 new"
     # an earlier version knew no masks
     assert change(replace(OLD, masks=None), new).kept == {"a", "b"}

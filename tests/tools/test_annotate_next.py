@@ -40,8 +40,17 @@ def test_what_is_there_already_is_left_alone(project: Path) -> None:
     hand_out(Path("mine"))
     Path("mine", "y.png").write_text("corrected", encoding="utf-8")
     Path("mine", "a", "x.png").unlink()
-    assert "1 file(s) copied, 3 that were there already left alone" in hand_out(Path("mine"))
+    Path("mine", "list.csv").write_text("of the round before", encoding="utf-8")
+    assert "3 file(s) copied, 1 that were there already left alone" in hand_out(Path("mine"))
     assert Path("mine", "y.png").read_text(encoding="utf-8") == "corrected"
+    now = Path("mine", "list.csv").read_text(encoding="utf-8")
+    assert now == (HANDED_OUT / "list.csv").read_text(encoding="utf-8")
+
+
+def test_the_datas_own_folders_are_refused(project: Path) -> None:
+    for name in ("images", "masks/line 1", "corrected"):
+        with pytest.raises(InputError, match="would count as yours before anybody looked"):
+            hand_out(Path("my parts", name))
 
 
 def test_the_pipelines_own_folder_is_refused(project: Path) -> None:

@@ -97,7 +97,7 @@ def test_numbers_on_some_images_are_pooled_over_them_alone() -> None:
 def test_the_workspace_is_compared_with_a_commit_on_what_both_tested(project: Path) -> None:
     lines = difference("HEAD").splitlines()
     assert lines[0].startswith("the test sets differ: scores of HEAD (")
-    assert lines[1] == "test: 2 of 3 kept, 1 with another mask, 1 new"
+    assert lines[1] == "test: 2 of 3 kept, 1 with another picture or mask, 1 new"
     assert lines[2] == "on the 2 images of both, in percent, differences in points"
     before, now = (
         numbers_on(one, {"a", "c"}, CLASSES)["final"]["mIoU"]
@@ -124,7 +124,7 @@ def test_a_report_tells_of_the_newest_run_with_other_scores(project: Path) -> No
     for _ in range(2):
         [finding] = since_former_run()
         assert "was tested on other images" in finding.text
-        assert "(test: 2 of 3 kept, 1 with another mask, 1 new)" in finding.text
+        assert "(test: 2 of 3 kept, 1 with another picture or mask, 1 new)" in finding.text
         assert "On the 2 images of both, final had " in finding.text
         # once the run is committed, it is compared with the one before
         assert dvc(project, "add", "-q", "data/evaluation").returncode == 0

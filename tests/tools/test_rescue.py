@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from ppl.__main__ import main
+from ppl.core.errors import InputError
 from ppl.tools.rescue import rescue
 from tests.pipeline.project import dvc, git
 
@@ -74,20 +75,49 @@ def test_nothing_is_kept_twice_and_a_second_edit_has_a_place_of_its_own(project:
     assert [file.read_text(encoding="utf-8") for file in texts] == ["first", "second"]
 
 
-def test_what_dvc_has_a_copy_of_is_not_kept(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unchanged output asks nobody; a deleted file and an older result are no edits."""
-    with monkeypatch.context() as patched:
-        patched.setattr("ppl.tools.rescue.ask_dvc", None)
-        assert rescue() is None
-    (MASKS / "a.png").write_text("drawn line/d", encoding="utf-8")
-    (MASKS / "line" / "d.png").unlink()
+def test_an_unchanged_output_asks_nobody(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ppl.tools.rescue.ask_dvc", None)
     assert rescue() is None
 
 
-def test_before_the_first_run_there_is_nothing_to_keep(
+def test_a_copy_of_another_mask_is_a_correction(project: Path) -> None:
+    """An empty mask in place of a false alarm, say: the cache has it, under another name."""
+    (MASKS / "a.png").write_text("drawn line/d", encoding="utf-8")
+    kept = rescue()
+    assert kept == Path("data/rescued/1")
+    assert [file.relative_to(kept) for file in kept.rglob("*.png")] == [MASKS / "a.png"]
+
+
+def test_a_deleted_mask_and_an_older_result_are_no_edits(project: Path) -> None:
+    (MASKS / "line" / "d.png").unlink()
+    assert rescue() is None
+    Path("make.py").write_text(MAKE.replace("drawn", "painted"), encoding="utf-8")
+    assert dvc(project, "repro", "-q").returncode == 0
+    lock = Path("dvc.lock").read_text(encoding="utf-8")
+    Path("make.py").write_text(MAKE, encoding="utf-8")
+    assert dvc(project, "repro", "-q").returncode == 0
+    Path("dvc.lock").write_text(lock, encoding="utf-8")
+    assert rescue() is None
+
+
+def test_without_a_record_what_dvc_has_no_copy_of_is_kept(project: Path) -> None:
+    (MASKS / "a.png").write_text("by hand", encoding="utf-8")
+    Path("dvc.lock").unlink()
+    kept = rescue()
+    assert kept is not None
+    assert [file.relative_to(kept) for file in kept.rglob("*.png")] == [MASKS / "a.png"]
+
+
+def test_a_lock_with_a_merge_conflict_is_said_in_a_line(project: Path) -> None:
+    Path("dvc.lock").write_text("<<<<<<< HEAD\nschema: '2.0'\n=======\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"dvc\.lock is not valid YAML, a merge conflict\?"):
+        rescue()
+
+
+def test_without_masks_there_is_nothing_to_keep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    assert rescue() is None
     MASKS.mkdir(parents=True)
-    (MASKS / "a.png").touch()
     assert rescue() is None

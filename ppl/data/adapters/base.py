@@ -352,12 +352,16 @@ def paired_samples(
     ]
 
 
+_OWN_FOLDERS = ("images", "masks", "annotations", "corrected", "to_correct")
+"""What lies there is meant: masks that began as a model's must never be renamed to masks/."""
+
+
 def _stop_at_other_name(root: Path, wanted: str) -> None:
     """labels/ in place of masks/ would make every image unlabeled."""
     others = sorted(
         folder.name
         for folder in root.iterdir()
-        if folder.is_dir() and folder.name not in ("images", "masks", "annotations")
+        if folder.is_dir() and folder.name not in _OWN_FOLDERS
     )
     holding = [name for name in others if any(True for _ in _files_below(root / name))]
     if holding and not (root / wanted).is_dir():
