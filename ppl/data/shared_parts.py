@@ -151,10 +151,12 @@ def shared_parts(seen: Looks, *, threshold: float) -> SharedParts:
     found: NDArray[np.int64] = np.empty(0, dtype=np.int64)
     base = max(1, len(regions.image))
     for tree in range(_TREES if base > 1 else 0):
+        # sorted once a tree: at every chunk it would cost the square of what is found
+        keys = [found]
         for leaves in torch.split(_leaves(regions, tree), _CHUNK // _LEAF):
             ones, others, ways = _candidates(regions, leaves, threshold)
-            keys = (ones * base + others) * ORIENTATIONS + ways
-            found = np.union1d(found, keys.numpy())
+            keys.append(((ones * base + others) * ORIENTATIONS + ways).numpy())
+        found = np.unique(np.concatenate(keys))
     pairs = torch.from_numpy(found)
     ones, others = pairs // ORIENTATIONS // base, pairs // ORIENTATIONS % base
     ways = pairs % ORIENTATIONS
