@@ -8,7 +8,7 @@ BIN := .venv/bin
 # stages run as `python -m ppl.run NAME`: the environment's python must be found first
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro help scores diff compare queue seeds folds report annotate-next unlock test test-long check
+.PHONY: repro help scores diff compare queue seeds folds report annotate-next hold-split unlock test test-long check
 
 repro: $(BIN)/ready unlock ## check all settings, run the pipeline, print the scores
 	@python -m ppl check
@@ -42,6 +42,9 @@ report: $(BIN)/ready ## report.html: scores, audit, plots and pictures in one fi
 
 annotate-next: $(BIN)/ready ## copies of masks to correct, for you to edit; TO=/mnt/share/masks: there
 	@python -m ppl annotate-next $(if $(TO),--to '$(TO)')
+
+hold-split: $(BIN)/ready ## keep every annotated image in test, or out of it, whatever comes
+	@python -m ppl hold-split
 
 data-%: $(BIN)/ready ## fetch a published data set; FROM=/mnt/usb/tiles: from there
 	@python -m ppl fetch-data '$*' $(if $(FROM),--from '$(FROM)')

@@ -60,7 +60,7 @@ from ppl.students.cutmix import CutMixSettings
 from ppl.students.def_up import RetrainSettings, network_confidence
 from ppl.students.fall_back import FallBackSettings
 from ppl.students.mean_teacher import MeanTeacher
-from ppl.students.student import StudentImages, StudentSettings, pseudo_labeled, retrain
+from ppl.students.student import StudentImages, StudentSettings, retrain
 from ppl.training import strong_augment
 from ppl.training.compute import ComputeSettings
 from ppl.training.loop import Training
@@ -258,7 +258,7 @@ def trained(
         supervised = SupervisedSettings(iterations=given.steps, batch=given.batch, snapshots=2)
         draws = Draws(0, "teacher")
         return train_supervised(network, images, nothing, recipe, supervised, draws)
-    taught = StudentImages(images, [pseudo_labeled(images, folder / "masks")], nothing)
+    taught = StudentImages(images, images, [folder / "masks"], validation=nothing)
     budget = RetrainSettings(
         start="fresh",
         iterations=given.steps,
@@ -356,8 +356,6 @@ def prediction(
         )
     else:
         settings = EvaluateSettings(
-            scales=[1.0],
-            flip=False,
             min_defect_fraction=0.001,
             false_alarm_rate=0.05,
             defect_overlap=0.25,

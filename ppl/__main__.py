@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ppl.core.errors import InputError
+from ppl.station.options import DEFAULT_OUT, OPTIONS, OUT, seconds
 
 SCORES = [Path("metrics", f"{name}.json") for name in ("copycat", "teacher", "student_1", "final")]
 
@@ -54,6 +55,30 @@ def jobs(command: Any) -> Any:
     return click.option("--jobs", type=click.IntRange(min=1), metavar="N", default=1, help=about)(
         command
     )
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    try:
+        return seconds(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def asked(command: Any) -> Any:
+    """The options of `predict`, which a station's own command line has, too."""
+    for option in reversed(OPTIONS):
+        flag = f"--{option.name.replace('_', '-')}"
+        if isinstance(option.default, bool):
+            command = click.option(flag, is_flag=True, help=option.about)(command)
+        else:
+            command = click.option(
+                flag,
+                callback=_seconds,
+                metavar="SECONDS",
+                default=str(option.default),
+                help=option.about,
+            )(command)
+    return command
 
 
 @click.group(
@@ -188,6 +213,26 @@ def folds(count: int, jobs: int) -> None:
     judge_by_folds(count, jobs=jobs)
 
 
+@main.command(epilog=example("predict data/model photos --out predicted"))
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), default=DEFAULT_OUT, help=OUT
+)
+@asked
+@click.pass_context
+def predict(ctx: click.Context, /, model: Path, images: tuple[Path, ...], **words: Any) -> None:
+    """Predict images: mask, defects and verdict of each.
+
+    MODEL is the folder of a finished model; IMAGES are a folder, several, or files. What is done is
+    not done again: after an interruption the same command goes on. The exit status is 3 where an
+    image could not be read.
+    """
+    from ppl.tools.predict import predict
+
+    ctx.exit(predict(model, images, words))
+
+
 @main.command(epilog=example("report --out report.html"))
 @click.option(
     "--out",
@@ -217,11 +262,24 @@ def annotate_next(to: Path | None) -> None:
     """Copy out masks to correct, the most doubtful images first.
 
     Masks, list and contact sheet of data/annotate_next/ come into a folder of your own. Files that
-    are there already are left alone.
+    are there already are left alone, images of yours that have a mask left out.
     """
     from ppl.tools.annotate_next import hand_out
 
     click.echo(hand_out(to))
+
+
+@main.command(epilog=example("hold-split"))
+def hold_split() -> None:
+    """Keep each annotated image in test, or out of it.
+
+    Writes held.csv into split.lists (data/lists/): what the last run tested on, and what it did
+    not. Needed where likeness tells which photos show one part; a part that a name tells has its
+    place by that name.
+    """
+    from ppl.tools.hold_split import hold_split
+
+    click.echo(hold_split())
 
 
 @main.command(epilog=example("fetch-data magnetic_tile --from /mnt/usb/tiles"))

@@ -14,13 +14,16 @@ from ppl.data.adapters.base import (
     stop_at_odd_names,
     stop_unless_there,
 )
-from ppl.data.splits import SplitSettings
+from ppl.data.split_settings import SplitSettings
 from ppl.data.synthetic import SyntheticSettings
+from ppl.export.package import ExportSettings
+from ppl.inspection.calibrate import ThresholdSettings, sound_files
 from ppl.judge.evaluation import EvaluateSettings
 from ppl.judge.leakage import AuditSettings
 from ppl.labeling.pseudo_masks import PseudoLabelSettings
 from ppl.labeling.ranking import RankingSettings
 from ppl.network.network import NetworkSettings
+from ppl.network.predict import TestTimeSettings
 from ppl.network.resize import ImageSettings
 from ppl.scores.bootstrap import IntervalSettings
 from ppl.students.cutmix import HARDLY, CutMixSettings, share_that_fits
@@ -61,9 +64,12 @@ SECTIONS: dict[str, type] = {
     "mean_teacher": MeanTeacherSettings,
     "retrain_reliable": RetrainSettings,
     "retrain_final": RetrainSettings,
+    "predict": TestTimeSettings,
+    "thresholds": ThresholdSettings,
     "evaluate": EvaluateSettings,
     "intervals": IntervalSettings,
     "annotate_next": AnnotateSettings,
+    "export": ExportSettings,
 }
 
 
@@ -121,10 +127,16 @@ def stop_without_data(data: DataSettings, split: SplitSettings) -> None:
     Data that the pipeline makes itself, or that a .dvc file can fetch, need not be there yet.
 
     Raises:
-        InputError: the folder of the data set or of the split lists is missing, or DVC cannot
-            record the name of one of its files.
+        InputError: the folder of the data set or of the split lists is missing, DVC cannot
+            record the name of one of its files, or the project lies in the data set.
     """
     root = Path(data.root)
+    here = Path.cwd().resolve()
+    if root.resolve() in (here, *here.parents):
+        raise InputError(
+            f"the folder {root} (data.root) holds the project itself, so every run would change "
+            "the data: give the data set a folder of its own, as data/raw/my_parts"
+        )
     if data.name != "synthetic" and not _tracked(root):
         if not root.exists() and not root.is_absolute() and _COPIES in Path.cwd().as_posix():
             raise InputError(
@@ -176,10 +188,12 @@ def check_project() -> str:
     Returns what a person should know all the same: `data_note`.
 
     Raises:
-        InputError: as `check_all` and `stop_without_data`; classes that do not fit the data set.
+        InputError: as `check_all`, `stop_without_data` and `sound_files`; classes that do not fit
+            the data set.
     """
     check_all(read_params())
     data = section("data", DataSettings)
     dataset_info(data)
     stop_without_data(data, section("split", SplitSettings))
+    sound_files(Path(section("thresholds", ThresholdSettings).sound_images))
     return data_note(data)

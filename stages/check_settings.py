@@ -3,10 +3,8 @@
 import sys
 from pathlib import Path
 
-from ppl.all_settings import check_all, data_note, stop_without_data
-from ppl.core.settings import read_params, section
-from ppl.data.adapters.base import DataSettings
-from ppl.data.splits import SplitSettings
+from ppl.all_settings import check_project
+from ppl.core.settings import section
 from ppl.network.network import NetworkSettings, stop_unless_it_runs
 from ppl.network.resize import ImageSettings
 from ppl.run.stage import run
@@ -14,11 +12,9 @@ from ppl.run.stage import run
 
 def main(*, out: Path) -> None:
     """Check every section. The output never changes: a good change reruns only what it concerns."""
-    check_all(read_params())
-    data = section("data", DataSettings)
-    stop_without_data(data, section("split", SplitSettings))
+    note = check_project()
     stop_unless_it_runs(section("model", NetworkSettings), section("image", ImageSettings).size)
-    if note := data_note(data):
+    if note:
         print(f"check_settings: {note}", file=sys.stderr)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("checked\n", encoding="utf-8", newline="\n")

@@ -3,28 +3,32 @@
 from pathlib import Path
 
 from ppl.core import processes
-from ppl.core.settings import sections
+from ppl.core.settings import section
 from ppl.images.record import read_split_record
 from ppl.images.sets import read_dataset_info, read_image_set
+from ppl.inspection.model import load_model
 from ppl.judge.evaluation import (
     FINAL,
     STUDENT_1,
     TEACHER,
+    EvaluateSettings,
     pictures,
     write_overlays,
 )
 from ppl.judge.judgement import JudgeSettings, PseudoMasks, judge_models, write_judgement
 from ppl.judge.table import score_table
+from ppl.labeling.pseudo_masks import PseudoLabelSettings
 from ppl.labeling.ranking import read_reliability
 from ppl.network.network import load_network, pick_device, read_origin
 from ppl.run.stage import run
+from ppl.scores.bootstrap import IntervalSettings
 
 
 def main(
     *,
     teacher: Path,
     student_1: Path,
-    final: Path,
+    model: Path,
     test: Path,
     unlabeled: Path,
     hidden: Path,
@@ -39,21 +43,34 @@ def main(
     evaluation: Path,
 ) -> None:
     """Score the three models on test and the pseudo-masks against the hidden labels."""
-    settings = sections(JudgeSettings)
-    folders = {TEACHER: teacher, STUDENT_1: student_1, FINAL: final}
     device = pick_device()
-    models = {name: load_network(folder, device) for name, folder in folders.items()}
+    finished = load_model(model, device)
+    settings = JudgeSettings(
+        finished.image,
+        finished.test_time,
+        section("evaluate", EvaluateSettings),
+        section("pseudo_label", PseudoLabelSettings),
+        section("intervals", IntervalSettings),
+    )
+    folders = {TEACHER: teacher, STUDENT_1: student_1, FINAL: model}
+    models = {
+        TEACHER: load_network(teacher, device),
+        STUDENT_1: load_network(student_1, device),
+        FINAL: finished.network,
+    }
     origins = {name: read_origin(folder) for name, folder in folders.items()}
     info, test_set = read_dataset_info(dataset), read_image_set(test)
     masks = PseudoMasks(read_image_set(unlabeled), reliable_masks, hard_masks, hidden / "masks")
     split = read_split_record(record)
-    judged = judge_models(models, origins, test_set, masks, split, info, settings)
+    judged = judge_models(
+        models, origins, test_set, masks, split, info, settings, finished.thresholds
+    )
     if not processes.is_first():
         return
     reliability = read_reliability(scores)
     write_judgement(judged, reliability, info, metrics=metrics, plots=plots, evaluation=evaluation)
     shown = pictures(test_set, judged.results[FINAL], settings.evaluate)
-    write_overlays(overlays, test_set, shown, models, settings.image, settings.evaluate, info)
+    write_overlays(overlays, test_set, shown, models, settings.image, settings.test_time, info)
     print(score_table(judged.metrics))
 
 

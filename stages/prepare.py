@@ -5,7 +5,7 @@ from pathlib import Path
 from ppl.core.settings import section
 from ppl.data.adapters.base import DataSettings
 from ppl.data.prepare import SetPaths, plan_sets, report, write_sets
-from ppl.data.splits import SplitSettings
+from ppl.data.split_settings import SplitSettings
 from ppl.run.stage import run
 
 

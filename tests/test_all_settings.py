@@ -13,7 +13,7 @@ import yaml
 from ppl.all_settings import check_all, data_note, stop_without_data
 from ppl.core.errors import InputError
 from ppl.data.adapters.base import DataSettings
-from ppl.data.splits import SplitSettings
+from ppl.data.split_settings import SplitSettings
 from tests.pipeline.project import git
 
 PARAMS: dict[str, Any] = yaml.safe_load(
@@ -74,6 +74,17 @@ def test_missing_data_is_named_with_its_layout_and_the_default(tmp_path: Path) -
     with pytest.raises(InputError, match=r"MT_Break.*data\.name: synthetic"):
         stop_without_data(data(name="magnetic_tile", root=str(tmp_path / "no")), split)
     stop_without_data(data(), split)
+
+
+@pytest.mark.parametrize("root", ["/", ".", "..", "data/.."])
+def test_a_data_set_that_would_hold_the_project_is_named(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project/data").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    split = SplitSettings(**{**PARAMS["split"], "lists": str(tmp_path)})
+    with pytest.raises(InputError, match=r"data\.root\) holds the project itself"):
+        stop_without_data(data(root=root), split)
 
 
 def test_data_that_dvc_can_fetch_need_not_be_there(tmp_path: Path) -> None:

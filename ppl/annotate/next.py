@@ -20,8 +20,9 @@ from ppl.core import processes
 from ppl.core.settings import Settings
 from ppl.data.near_duplicates import describe, most_similar, near_duplicates
 from ppl.images.confusion import confusion_matrix
-from ppl.images.files import IGNORE, class_values, read_mask
+from ppl.images.files import class_values, read_mask
 from ppl.images.miou import BACKGROUND, miou
+from ppl.images.pictures import IGNORE
 from ppl.images.sets import DatasetInfo, Entry, ImageSet, mask_file, masked_ids
 from ppl.judge.overlays import contact_sheet, write_picture
 from ppl.labeling.part_agreement import Photos, VotingSettings, predict_by_part

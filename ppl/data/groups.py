@@ -4,7 +4,6 @@ A factory photographs a part several times, at other exposures or after turning 
 knows of it by its file names (magnetic_tile), by a table (folder), or not at all.
 """
 
-import csv
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,9 +13,15 @@ from pathlib import Path
 import torch
 
 from ppl.core.errors import InputError
-from ppl.data.adapters.base import DataSettings, Sample, load_adapter, without_suffix
+from ppl.data.adapters.base import (
+    DataSettings,
+    Sample,
+    load_adapter,
+    no_groups,
+)
 from ppl.data.near_duplicates import Pairs, components, describe, pairs_in_blocks
 from ppl.data.shared_parts import looks, shared_parts
+from ppl.data.tables import known_as, read_rows
 
 GROUPS_FILE = "groups.csv"
 _COLUMNS = ["image", "group"]
@@ -80,36 +85,17 @@ def by_table(raw: Path, samples: Sequence[Sample], settings: DataSettings) -> di
         return {}
     groups: dict[str, str] = {}
     known = {sample.id for sample in samples}
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True, strict=True)
-            if not set(_COLUMNS) <= set(reader.fieldnames or ()):
-                raise InputError(
-                    f"{file} has the columns {', '.join(reader.fieldnames or ['(none)'])}: its "
-                    f"first line has to be {','.join(_COLUMNS)}"
-                )
-            for row in reader:
-                image, group = ((row[column] or "").strip() for column in _COLUMNS)
-                if not image and not group:
-                    continue
-                where = f"{file}, line {reader.line_num}"
-                path = image.replace("\\", "/").removeprefix("./")
-                id = without_suffix(path)
-                if id not in known:
-                    id = without_suffix(path.removeprefix("images/"))
-                if id not in known:
-                    raise InputError(f"{where}: the data set holds no image {image!r}")
-                if not group:
-                    raise InputError(f"{where}: image {image} has no group")
-                if groups.setdefault(id, group) != group:
-                    raise InputError(
-                        f"{where}: image {image} is in the groups {groups[id]} and {group}: "
-                        "an image shows one part"
-                    )
-    except UnicodeDecodeError:
-        raise InputError(f"{file} is no UTF-8 text: save it as UTF-8") from None
-    except csv.Error as error:
-        raise InputError(f"{file} is no CSV file ({error}): look for a stray quote") from None
+    for where, (image, group) in read_rows(file, _COLUMNS):
+        id = known_as(image, known)
+        if id is None:
+            raise InputError(f"{where}: the data set holds no image {image!r}")
+        if not group:
+            raise InputError(f"{where}: image {image} has no group")
+        if groups.setdefault(id, group) != group:
+            raise InputError(
+                f"{where}: image {image} is in the groups {groups[id]} and {group}: "
+                "an image shows one part"
+            )
     missing = sorted(known - groups.keys())
     if missing:
         raise InputError(
@@ -138,6 +124,17 @@ def by_content(raw: Path, samples: Sequence[Sample], settings: DataSettings) -> 
         [shared_parts(seen, threshold=settings.same_part)],
     )
     return _merged({sample.id: sample.id for sample in samples}, samples, alike)
+
+
+def told_by_names(settings: DataSettings) -> bool:
+    """Whether names tell which photos show one part, or each image is its own, and not likeness.
+
+    Such a part stays itself, whatever images come or go.
+    """
+    if settings.groups in ("none", "pattern"):
+        return True
+    find = load_adapter(settings.name).find_groups
+    return settings.groups == "own" and find in (by_table, no_groups)
 
 
 def parts_of(

@@ -17,7 +17,8 @@ from ppl.data.adapters.base import (
     load_adapter,
     load_samples,
 )
-from ppl.data.groups import find_groups, parts_of
+from ppl.data.groups import find_groups, parts_of, told_by_names
+from ppl.data.held import read_held
 from ppl.data.scans import (
     SHOWN,
     Scan,
@@ -26,9 +27,12 @@ from ppl.data.scans import (
     shares,
     stop_at_senseless_masks,
 )
+from ppl.data.split_draws import Images
 from ppl.data.split_lists import read_lists
-from ppl.data.splits import Images, Split, SplitSettings, make_split
-from ppl.images.files import IGNORE, write_mask
+from ppl.data.split_settings import SplitSettings
+from ppl.data.splits import Split, make_split
+from ppl.images.files import write_mask
+from ppl.images.pictures import IGNORE
 from ppl.images.record import SplitRecord, write_split_record
 from ppl.images.sets import DatasetInfo, mask_file, write_dataset_info, write_index
 
@@ -112,8 +116,10 @@ def plan_sets(
         InputError: wrong settings, files or lists; up to ten damaged files are named at once.
     """
     info = dataset_info(data)
-    list_files = read_lists(lists, split.labeled_fraction, optional=split.lists_optional)
     samples = load_samples(raw, data)
+    held = read_held(lists, {sample.id for sample in samples})
+    optional = split.lists_optional or bool(held)
+    list_files = read_lists(lists, split.labeled_fraction, optional=optional)
     scans = scan(samples, data, info)
     by_id = {sample.id: sample for sample in samples}
     stop_at_senseless_masks(raw, by_id, scans, info, data)
@@ -129,8 +135,9 @@ def plan_sets(
         groups=parts,
         published_test=[sample.id for sample in samples if sample.part == "test"],
         corrected=frozenset(sample.id for sample in samples if sample.corrected),
+        told_by_names=told_by_names(data),
     )
-    found = make_split(images, list_files, split, seed)
+    found = make_split(images, list_files, split, seed, held)
     _stop_at_empty_set(found)
     return SetsPlan(raw, data, info, by_id, scans, found, groups, parts)
 
@@ -215,7 +222,7 @@ def _write_masks(plan: SetsPlan, sets: Mapping[Path, Iterable[str]]) -> None:
 
     def write(task: tuple[Path, str]) -> None:
         folder, id = task
-        mask = adapter.read_mask(plan.samples[id], plan.settings)
+        mask = adapter.read_mask(plan.samples[id], plan.settings).values
         write_mask(mask_file(folder / "masks", id), mask, plan.info.colours)
 
     _in_threads(write, _tasks(sets), "writing masks")

@@ -5,21 +5,13 @@ Each mask may be in order by itself and wrong beside the others: numbered by ano
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppl.core.errors import InputError
 from ppl.data.adapters.base import Adapter, DataSettings, Sample, unread_files, without_suffix
-from ppl.images.files import (
-    IGNORE,
-    UPRIGHT,
-    Colour,
-    class_pixels,
-    palette_of,
-    read_orientation,
-    read_palette,
-    read_turned_image,
-)
+from ppl.images.files import class_pixels, read_picture
+from ppl.images.pictures import IGNORE, UPRIGHT, Colour, palette_of
 from ppl.images.sets import DatasetInfo, Entry
 
 SHOWN = 10
@@ -39,20 +31,32 @@ class Scan:
     """What one look at a sample's files showed."""
 
     entry: Entry
-    values: frozenset[int] = frozenset()
-    """The values of its mask, 255 among them; empty without annotation."""
-    pixels: tuple[int, ...] = ()
-    """How many pixels of the mask hold each value 0-255; empty without annotation."""
-    colours: tuple[Colour, ...] | None = None
-    """The palette of the mask, where it has one."""
-    alone: bool = False
-    """The image was turned as viewers show it, and its mask has no such tag."""
+    pixels: Mapping[int, int] = field(default_factory=dict)
+    """How many pixels of its mask hold each value that occurs; empty without annotation."""
+    colours: Mapping[int, Colour] = field(default_factory=dict)
+    """What its palette, where it has one, says of those values but 255."""
+    image_orientation: int = UPRIGHT
+    """The EXIF orientation by which the image was turned."""
+    mask_orientation: int | None = None
+    """That of the mask; None without a file of its own."""
+    clear: bool = False
+    """A pixel of the image is fully transparent."""
+
+    @property
+    def values(self) -> frozenset[int]:
+        """The values of its mask, 255 among them; empty without annotation."""
+        return frozenset(self.pixels)
 
     @property
     def background(self) -> float:
         """The share of class 0 in the pixels that are not ignored; 1 where there are none."""
-        counted = sum(self.pixels[:IGNORE])
-        return self.pixels[0] / counted if counted else 1.0
+        counted = sum(count for value, count in self.pixels.items() if value != IGNORE)
+        return self.pixels.get(0, 0) / counted if counted else 1.0
+
+    @property
+    def turned_apart(self) -> bool:
+        """Whether image and mask were turned otherwise."""
+        return self.mask_orientation not in (None, self.image_orientation)
 
 
 def scan_one(sample: Sample, adapter: Adapter, settings: DataSettings, info: DatasetInfo) -> Scan:
@@ -62,26 +66,30 @@ def scan_one(sample: Sample, adapter: Adapter, settings: DataSettings, info: Dat
         InputError: an unreadable file, an image and a mask of different sizes, a mask value that
             is no class.
     """
-    image, orientation = read_turned_image(sample.image)
-    _, height, width = image.shape
+    picture = read_picture(sample.image)
+    _, height, width = picture.pixels.shape
     entry = Entry(sample.id, sample.id + sample.image.suffix.lower(), height, width)
     if not sample.annotated:
-        return Scan(entry)
+        return Scan(entry, clear=picture.clear)
     mask = adapter.read_mask(sample, settings)
-    if mask.shape != (height, width):
-        turned = "" if orientation == UPRIGHT else ", turned by its EXIF orientation"
+    values = mask.values
+    if values.shape != (height, width):
+        turned = "" if picture.orientation == UPRIGHT else ", turned by its EXIF orientation"
         raise InputError(
             f"image {sample.image} has {width} x {height} pixels (width x height{turned}), but its "
-            f"mask {sample.mask} has {mask.shape[1]} x {mask.shape[0]}: they must agree"
+            f"mask {sample.mask} has {values.shape[1]} x {values.shape[0]}: they must agree"
         )
-    file = sample.mask
-    pixels = class_pixels(mask, len(info.classes), str(file))
+    counts = class_pixels(values, len(info.classes), str(sample.mask))
+    pixels = {value: count for value, count in enumerate(counts) if count}
+    # 255 has no class; a tool that saves a mask again may cut its palette short
+    palette = (mask.palette or ())[:IGNORE]
     return Scan(
         entry,
-        frozenset(value for value, count in enumerate(pixels) if count),
-        tuple(pixels),
-        read_palette(file) if file else None,
-        file is not None and orientation != UPRIGHT and orientation != read_orientation(file),
+        pixels,
+        {value: palette[value] for value in pixels if value < len(palette)},
+        picture.orientation,
+        mask.orientation if sample.mask else None,
+        picture.clear,
     )
 
 
@@ -128,18 +136,14 @@ def _stop_at_renumbered_palettes(
     fixed = (palette_of(info.colours), _GREYS)
     first: dict[int, tuple[Colour, str]] = {}
     for id, scan in sorted(scans.items()):
-        if scan.colours is None:
+        if any(all(shown == one[value] for value, shown in scan.colours.items()) for one in fixed):
             continue
-        # 255 has no class; a tool that saves a mask again may cut its palette short
-        used = sorted(scan.values & set(range(len(scan.colours))) - {IGNORE})
-        if any(all(scan.colours[value] == one[value] for value in used) for one in fixed):
-            continue
-        for value in used:
-            colour, other = first.setdefault(value, (scan.colours[value], id))
-            if colour != scan.colours[value]:
+        for value, shown in scan.colours.items():
+            colour, other = first.setdefault(value, (shown, id))
+            if colour != shown:
                 raise InputError(
                     f"palettes number colours otherwise: index {value} is {colour} (RGB) in mask "
-                    f"{samples[other].mask} and {scan.colours[value]} in {samples[id].mask}. Of a "
+                    f"{samples[other].mask} and {shown} in {samples[id].mask}. Of a "
                     "palette the index counts: write all masks with one palette, not with one made "
                     "for each (`quantize`, adaptive), or as grey class indices"
                 )
@@ -220,18 +224,36 @@ def mask_warnings(
                 f"no mask holds {name}, but {len(void)} hold 255 (ignored): {_named(void)}; is "
                 f"{name} drawn as 255 instead of {index}?"
             )
-    alone = [id for id, scan in scans.items() if scan.alone]
-    if alone:
+    yield from _turned_apart(scans)
+    clear = [id for id, scan in scans.items() if scan.clear]
+    if clear:
         yield (
-            f"{len(alone)} images were turned by their EXIF orientation, as viewers show them, and "
-            f"their masks have another or none: {_named(alone)}; look whether they fit"
+            f"{len(clear)} images have fully transparent pixels, and models see the colours that "
+            f"these hide: {_named(clear)}; save them without transparency where that is not meant"
         )
     yield from _unread(raw, samples)
 
 
+def _turned_apart(scans: Mapping[str, Scan]) -> Iterator[str]:
+    """Images and masks of which one alone has an EXIF orientation, or each another."""
+    apart = {id: scan.image_orientation for id, scan in scans.items() if scan.turned_apart}
+    images = [id for id, orientation in apart.items() if orientation != UPRIGHT]
+    masks = [id for id, orientation in apart.items() if orientation == UPRIGHT]
+    if images:
+        yield (
+            f"{len(images)} images were turned by their EXIF orientation, as viewers show them, "
+            f"and their masks have another or none: {_named(images)}; look whether they fit"
+        )
+    if masks:
+        yield (
+            f"{len(masks)} masks were turned by their EXIF orientation, as viewers show them, and "
+            f"their images have none: {_named(masks)}; look whether they fit"
+        )
+
+
 def _unread(raw: Path, samples: Mapping[str, Sample]) -> Iterator[str]:
     """Files beside images and masks that nothing reads: masks of another tool, more than once."""
-    for folder in ("images", "masks", "annotations"):
+    for folder in ("images", "masks", "annotations", "corrected"):
         files = unread_files(raw / folder, list(samples.values()))
         if not files:
             continue
@@ -244,8 +266,11 @@ def _unread(raw: Path, samples: Mapping[str, Sample]) -> Iterator[str]:
 
 def _totals(scans: Mapping[str, Scan]) -> list[int]:
     """How many pixels of all masks hold each of the values 0-255."""
-    annotated = [scan.pixels for scan in scans.values() if scan.pixels]
-    return [sum(column) for column in zip(*annotated, strict=True)] or [0] * (IGNORE + 1)
+    total = [0] * (IGNORE + 1)
+    for scan in scans.values():
+        for value, count in scan.pixels.items():
+            total[value] += count
+    return total
 
 
 def _named(names: Sequence[str], shown: int = 3) -> str:

@@ -30,6 +30,29 @@ Sequencer = Callable[[Sequence[str], Classes], Sequence[str]]
 
 
 @dataclass(frozen=True)
+class Images:
+    """What a split goes by, of all images of a data set."""
+
+    paths: Mapping[str, str]
+    """Path of every image below the data set's root, '/'-separated, by id."""
+    defect_classes: Mapping[str, Classes]
+    """The defect classes of every annotated image, by id; empty: defect-free."""
+    groups: Mapping[str, str]
+    """The part that each image shows, by id; {} where the data set does not know."""
+    published_test: Collection[str]
+    """Ids of the published test part."""
+    corrected: frozenset[str] = frozenset()
+    """Ids of annotated images whose mask began as a model's: neither tested nor validated on."""
+    told_by_names: bool = True
+    """Whether the groups stay themselves whatever images come or go."""
+
+    @property
+    def may_test(self) -> dict[str, Classes]:
+        """The defect classes of every image that may be tested on, by id."""
+        return {id: shown for id, shown in self.defect_classes.items() if id not in self.corrected}
+
+
+@dataclass(frozen=True)
 class Units:
     """What is drawn as one: an image, or all photos of one part."""
 

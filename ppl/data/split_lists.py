@@ -8,7 +8,8 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 from ppl.core.errors import InputError
-from ppl.images.files import IMAGE_SUFFIXES
+from ppl.data.adapters.base import without_suffix
+from ppl.images.pictures import IMAGE_SUFFIXES
 
 DEFAULT_LISTS = Path("data/lists")
 """The one folder of lists that may hold none: then the fractions choose."""
@@ -208,9 +209,8 @@ def _image_candidates(line: str) -> list[str]:
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    """The parts of a path without the suffix of an image file."""
-    pure = PurePosixPath(path)
-    return (pure.with_suffix("") if pure.suffix.lower() in IMAGE_SUFFIXES else pure).parts
+    """The parts of a path without the suffix of an image file, in composed Unicode."""
+    return PurePosixPath(without_suffix(path)).parts
 
 
 def _common_suffix(one: tuple[str, ...], other: tuple[str, ...]) -> int:

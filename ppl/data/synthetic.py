@@ -20,7 +20,8 @@ from ppl.core.seeds import generator
 from ppl.core.settings import Settings
 from ppl.data.synthetic_defects import DRAWINGS
 from ppl.data.synthetic_surface import Dice, draw_camera, draw_scene, photograph
-from ppl.images.files import Colour, write_mask
+from ppl.images.files import write_mask
+from ppl.images.pictures import Colour
 
 CLASSES = ("background", "pore", "scratch", "stain", "edge_break")
 """Class names; the position is the value in the mask."""

@@ -6,7 +6,7 @@ Counts are additive: the matrices of single images, summed, are the matrix of th
 import torch
 from torch import Tensor
 
-from ppl.images.files import IGNORE
+from ppl.images.pictures import IGNORE
 
 
 def confusion_matrix(prediction: Tensor, target: Tensor, classes: int) -> Tensor:

@@ -13,7 +13,8 @@ from pathlib import Path
 from torch import Tensor
 
 from ppl.core.errors import InputError
-from ppl.images.files import Colour, read_image, read_mask
+from ppl.images.files import read_image, read_mask
+from ppl.images.pictures import Colour
 
 
 @dataclass(frozen=True, slots=True)

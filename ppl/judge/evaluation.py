@@ -14,9 +14,11 @@ from pydantic import Field
 from torch import Tensor
 
 from ppl.core import processes
+from ppl.core.settings import Settings
 from ppl.images.confusion import confusion_matrix
-from ppl.images.files import IGNORE, read_mask
+from ppl.images.files import read_mask
 from ppl.images.miou import BACKGROUND, miou
+from ppl.images.pictures import IGNORE
 from ppl.images.sets import DatasetInfo, ImageSet, mask_file, masked_ids
 from ppl.judge.overlays import (
     Candidate,
@@ -29,18 +31,22 @@ from ppl.labeling.part_agreement import Photos
 from ppl.labeling.pseudo_masks import PseudoLabelSettings, doubt_bounds, pseudo_masks
 from ppl.network.confidence import likeliest
 from ppl.network.network import SegmentationNetwork
-from ppl.network.predict import TestTimeSettings, predict
+from ppl.network.predict import PLAIN, TestTimeSettings, predict
 from ppl.network.resize import ImageSettings
 from ppl.scores.calibration import CalibrationBins, calibration_bins
 from ppl.scores.counts import ModelResult, pooled
 from ppl.scores.defects import DefectCounts, defect_counts
 from ppl.scores.image_detection import DetectionCounts, detection, evidence
 from ppl.scores.pixels import scores
+from ppl.station.defects import find_defects, score_of
+from ppl.station.thresholds import Thresholds
 
 TEACHER, STUDENT_1, FINAL = "teacher", "student_1", "final"
 
+NO_VERDICTS: Mapping[str, Thresholds] = {}
 
-class EvaluateSettings(TestTimeSettings):
+
+class EvaluateSettings(Settings):
     """Section `evaluate`."""
 
     min_defect_fraction: Annotated[float, Field(gt=0, le=1)]
@@ -56,16 +62,21 @@ def evaluate_models(
     classes: int,
     image: ImageSettings,
     settings: EvaluateSettings,
+    test_time: TestTimeSettings = PLAIN,
+    thresholds: Mapping[str, Thresholds] = NO_VERDICTS,
 ) -> dict[str, ModelResult]:
     """Predict every test image with every model in one pass and count at the images' own size.
 
     Of several processes each counts its share, and all return the counts of all.
+
+    Args:
+        thresholds: what a model's verdicts go by, where it gives some, by its name.
     """
     own = processes.own(len(test))
     share = replace(test, entries=test.entries[own.start : own.stop])
-    counts = {name: _Counts(len(share), classes) for name in models}
+    counts = {name: _Counts(len(share), classes, thresholds.get(name)) for name in models}
     defective = torch.zeros(len(share), dtype=torch.bool)
-    predictions = predict(list(models.values()), share, image, settings, what="evaluate")
+    predictions = predict(list(models.values()), share, image, test_time, what="evaluate")
     for index, (entry, probabilities) in enumerate(predictions):
         truth = share.mask(entry)
         defective[index] = bool(((truth != BACKGROUND) & (truth != IGNORE)).any())
@@ -79,10 +90,12 @@ def evaluate_models(
 class _Counts:
     """What `evaluate_models` gathers of one model, image by image."""
 
-    def __init__(self, images: int, classes: int) -> None:
+    def __init__(self, images: int, classes: int, thresholds: Thresholds | None) -> None:
         self.classes = classes
+        self.thresholds = thresholds
         self.matrices = torch.zeros((images, classes, classes), dtype=torch.int64)
         self.evidence = torch.full((images,), torch.nan, dtype=torch.float64)
+        self.score = torch.full((images,), torch.nan, dtype=torch.float64)
         self.called = DetectionCounts()
         self.defects = DefectCounts.nothing(classes)
         self.calibration = CalibrationBins.nothing(classes)
@@ -98,10 +111,19 @@ class _Counts:
             predicted, truth, self.classes, min_overlap=settings.defect_overlap
         )
         self.calibration += calibration_bins(prob, truth)
+        if self.thresholds is not None:
+            found = find_defects(prob.cpu().numpy(), predicted.numpy(), self.thresholds)
+            self.score[index] = score_of(found)
 
     def result(self, defective: Tensor) -> ModelResult:
         return ModelResult(
-            self.matrices, self.evidence, defective, self.called, self.defects, self.calibration
+            self.matrices,
+            self.evidence,
+            defective,
+            self.called,
+            self.defects,
+            self.calibration,
+            self.score,
         )
 
 
@@ -234,7 +256,7 @@ def write_overlays(
     id_of: Mapping[str, str],
     models: Mapping[str, SegmentationNetwork],
     image: ImageSettings,
-    settings: EvaluateSettings,
+    test_time: TestTimeSettings,
     info: DatasetInfo,
 ) -> None:
     """Write OUT/NAME for each file name of `id_of`: image, truth, teacher and final.
@@ -246,7 +268,7 @@ def write_overlays(
     found = {
         entry.id: (entry, [likeliest(prob).cpu() for prob in probabilities])
         for entry, probabilities in predict(
-            [models[TEACHER], models[FINAL]], shown, image, settings, what="pictures"
+            [models[TEACHER], models[FINAL]], shown, image, test_time, what="pictures"
         )
     }
     for name, id in id_of.items():

@@ -17,15 +17,25 @@ from ppl.judge.evaluation import (
     pseudo_mask_quality,
     teacher_on_hard_half,
 )
-from ppl.judge.plots import Row, iou_bars, pixel_confusion, reliability_points, reliability_rows
+from ppl.judge.plots import (
+    Row,
+    iou_bars,
+    pixel_confusion,
+    reliability_points,
+    reliability_rows,
+    verdict_rows,
+)
 from ppl.labeling.part_agreement import Photos
 from ppl.labeling.pseudo_masks import PseudoLabelSettings
 from ppl.network.network import Origin, SegmentationNetwork
+from ppl.network.predict import TestTimeSettings
 from ppl.network.resize import ImageSettings
 from ppl.scores.bootstrap import IntervalSettings
 from ppl.scores.counts import ModelResult, write_result
 from ppl.scores.metrics import Metrics, metrics_of_models
 from ppl.scores.tested import ScoredImages, fingerprint, write_tested
+from ppl.scores.verdicts import verdict_scores
+from ppl.station.thresholds import Thresholds
 
 RELIABLE_BY_TEACHER = "reliable_by_teacher"
 HARD_BY_TEACHER = "hard_by_teacher"
@@ -34,9 +44,10 @@ HARD_BY_STUDENT_1 = "hard_by_student_1"
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """The sections of params.yaml that the models are judged by."""
+    """What the models are judged by."""
 
     image: ImageSettings
+    test_time: TestTimeSettings
     evaluate: EvaluateSettings
     pseudo_label: PseudoLabelSettings
     intervals: IntervalSettings
@@ -67,6 +78,8 @@ class Judgement:
     """The scores of each model, ready for JSON."""
     quality: Mapping[str, PseudoMaskQuality]
     """What the pseudo-masks of each half were worth, by who made them."""
+    thresholds: Thresholds
+    """What the final student's verdicts go by."""
 
 
 def judge_models(
@@ -77,6 +90,7 @@ def judge_models(
     split: SplitRecord,
     info: DatasetInfo,
     settings: JudgeSettings,
+    thresholds: Thresholds,
 ) -> Judgement:
     """Score the models on test, and the pseudo-masks against the hidden labels.
 
@@ -88,7 +102,15 @@ def judge_models(
             its metrics as `fallen_back_to`. They name the test set, too, and how many parts with a
             defect test and validation show.
     """
-    results = evaluate_models(models, test, len(info.classes), settings.image, settings.evaluate)
+    results = evaluate_models(
+        models,
+        test,
+        len(info.classes),
+        settings.image,
+        settings.evaluate,
+        settings.test_time,
+        {FINAL: thresholds},
+    )
     quality = _quality(models[TEACHER], pseudo, split, len(info.classes), settings)
     parts = split.part_of(test.ids)
     # resampled by one: the others would only take its processor cores
@@ -114,7 +136,8 @@ def judge_models(
         content["test_set"] = tested.record
         if origins[name].training != name:
             content["fallen_back_to"] = origins[name].training
-    return Judgement(tested, results, metrics, quality)
+    metrics[FINAL]["verdicts"] = verdict_scores(results[FINAL], parts, thresholds)
+    return Judgement(tested, results, metrics, quality, thresholds)
 
 
 def _defective_parts(result: ModelResult, parts: Sequence[str]) -> int:
@@ -188,4 +211,5 @@ def _plot_rows(
         "calibration": [
             row for name, r in results.items() for row in reliability_rows(name, r.calibration)
         ],
+        "verdicts": verdict_rows(results[FINAL], judged.thresholds),
     }

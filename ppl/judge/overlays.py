@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
-from ppl.images.files import IGNORE, Colour
 from ppl.images.miou import BACKGROUND
+from ppl.images.pictures import IGNORE, Colour
 
 _MIN_PANEL_HEIGHT = 224
 _MAX_PANEL_HEIGHT = 640

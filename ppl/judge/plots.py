@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ppl.images.miou import rounded, shown_iou
 from ppl.scores.calibration import CalibrationBins
+from ppl.scores.counts import ModelResult
+from ppl.scores.verdicts import rates_above
+from ppl.station.thresholds import Thresholds
 
 Row = dict[str, str | int | float | None]
 
@@ -88,3 +91,26 @@ def reliability_rows(model: str, bins: CalibrationBins) -> list[Row]:
         }
         for index in pixels.nonzero().flatten().tolist()
     ]
+
+
+def verdict_rows(result: ModelResult, thresholds: Thresholds) -> list[Row]:
+    """Rows {point, threshold, false_alarms, miss_rate} of the images: a curve, the chosen point.
+
+    `point` is "any threshold" or "chosen". None without a sound or a defective image.
+    """
+    candidates = sorted({0.0, 1.0, *result.score[~result.score.isnan()].tolist()})
+    points = [("any threshold", each) for each in candidates] + [("chosen", thresholds.score)]
+    rows: list[Row] = []
+    for point, score in points:
+        rates = rates_above(result, score)
+        if rates.false_alarms is None or rates.miss_rate is None:
+            return []
+        rows.append(
+            {
+                "point": point,
+                "threshold": rounded(score),
+                "false_alarms": rates.false_alarms,
+                "miss_rate": rates.miss_rate,
+            }
+        )
+    return rows

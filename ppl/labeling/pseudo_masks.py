@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ppl.core import processes
 from ppl.core.settings import section
-from ppl.images.files import IGNORE, defect_classes, write_mask
+from ppl.images.files import defect_classes, write_mask
+from ppl.images.pictures import IGNORE
 from ppl.images.record import read_split_record
 from ppl.images.sets import DatasetInfo, Entry, mask_file, read_dataset_info, read_image_set
 from ppl.labeling.part_agreement import NOBODY, Photos, VotingSettings, predict_by_part

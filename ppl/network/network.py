@@ -31,6 +31,9 @@ TAKEN_OPTIONS = {
 
 CPU = torch.device("cpu")
 
+WEIGHTS = "model.safetensors"
+"""The file of the weights in a model's folder."""
+
 STRIDE = 32
 """All encoders halve the image five times; inputs are padded to a multiple of this (pixels)."""
 
@@ -182,7 +185,7 @@ def save_network(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    (folder / "model.safetensors").write_bytes(save(tensors))
+    (folder / WEIGHTS).write_bytes(save(tensors))
     described = {"network": network.description(), "origin": origin._asdict()}
     write_json(folder / "model.json", described)
 
@@ -198,14 +201,14 @@ def load_network(folder: Path, device: torch.device) -> SegmentationNetwork:
     Raises:
         InputError: a file is missing or damaged, or the weights do not fit the description.
     """
-    for name in ("model.json", "model.safetensors"):
+    for name in ("model.json", WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(f"model {folder} is incomplete: {name} is missing")
     try:
         described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         with torch.random.fork_rng(devices=[]):
             network = SegmentationNetwork(**described["network"])
-        state = load_file(folder / "model.safetensors")
+        state = load_file(folder / WEIGHTS)
         network.load_state_dict(state)
     except (
         SafetensorError,

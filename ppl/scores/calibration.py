@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ppl.images.files import IGNORE
 from ppl.images.miou import BACKGROUND
+from ppl.images.pictures import IGNORE
 
 BINS = 15
 """Bins of equal width in 0-1, as many as Guo et al. use; a confidence of 1 is in the last.

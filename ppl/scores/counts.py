@@ -30,6 +30,8 @@ class ModelResult:
     """Images called defective by their predicted mask."""
     defects: DefectCounts
     calibration: CalibrationBins
+    score: Tensor
+    """(N,) float64 in 0-1, what the verdict goes by; NaN where the model gives no verdict."""
 
     @property
     def matrix(self) -> Tensor:
@@ -52,6 +54,7 @@ def pooled(results: Sequence[ModelResult]) -> ModelResult:
         called,
         defects,
         calibration,
+        torch.cat([result.score for result in results]),
     )
 
 
@@ -63,6 +66,7 @@ def write_result(file: Path, result: ModelResult) -> None:
         {
             "matrices": result.matrices,
             "evidence": result.evidence,
+            "score": result.score,
             "defective": result.defective,
             "called": torch.tensor(
                 [
@@ -96,4 +100,6 @@ def read_result(file: Path) -> ModelResult:
             found["defects"], found["found"], int(found["false_alarms"]), int(found["images"])
         ),
         CalibrationBins(found["pixels"], found["right"], found["confidence"]),
+        # what an earlier version wrote holds none
+        found.get("score", torch.full_like(found["evidence"], torch.nan)),
     )

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ppl.images.files import IGNORE
 from ppl.images.miou import BACKGROUND, rounded
+from ppl.images.pictures import IGNORE
 from ppl.scores.pixels import ClassScores
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=np.bool_)

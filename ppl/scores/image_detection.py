@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ppl.images.files import IGNORE
 from ppl.images.miou import BACKGROUND, rounded
+from ppl.images.pictures import IGNORE
 from ppl.scores.pixels import NO_DEFECT
 
 

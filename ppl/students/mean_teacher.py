@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ppl.core import processes
 from ppl.core.settings import Settings
-from ppl.images.files import IGNORE
+from ppl.images.pictures import IGNORE
 from ppl.network.network import SegmentationNetwork
 
 

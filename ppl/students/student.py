@@ -85,7 +85,9 @@ class StudentImages:
     """What a student learns from, and what chooses it."""
 
     labeled: ImageSet
-    pseudo_labeled: Sequence[Masked]
+    unlabeled: ImageSet
+    masks: Sequence[Path]
+    """Folders of pseudo-masks; unlabeled images without one teach nothing."""
     validation: ImageSet
 
 
@@ -119,14 +121,13 @@ def train_student(
         classes = len(read_dataset_info(files.dataset).classes)
         network = network_from_encoder(model, classes, files.encoder, Draws(seed, name))
     validation = read_image_set(files.validation)
-    unlabeled = read_image_set(files.unlabeled)
     training = retrain(
         network.to(device),
         StudentImages(
-            read_image_set(files.labeled),
-            # without unlabeled images in a batch nobody looks for masks
-            [pseudo_labeled(unlabeled, folder) for folder in masks if budget.unlabeled_batch],
-            validation,
+            labeled=read_image_set(files.labeled),
+            unlabeled=read_image_set(files.unlabeled),
+            masks=masks,
+            validation=validation,
         ),
         recipe,
         settings,
@@ -170,7 +171,9 @@ def retrain(
     """
     name, classes = draws.owner, network.classes
     given = labeled_images(images.labeled, recipe.image, recipe.weak_augment, classes)
-    teaching = images.pseudo_labeled if budget.unlabeled_batch else []
+    # without unlabeled images in a batch nobody looks for masks
+    folders = images.masks if budget.unlabeled_batch else []
+    teaching = [_pseudo_labeled(images.unlabeled, folder) for folder in folders]
     taught = TrainingImages(teaching, recipe.image, recipe.weak_augment, classes)
     _stop_without_images(name, len(given), len(taught), budget)
     device = next(network.parameters()).device
@@ -228,7 +231,7 @@ class _PseudoMasks:
         return read_mask(mask_file(self.folder, entry.id))
 
 
-def pseudo_labeled(unlabeled: ImageSet, folder: Path) -> Masked:
+def _pseudo_labeled(unlabeled: ImageSet, folder: Path) -> Masked:
     """The unlabeled images that have a pseudo-mask in `folder`, with it."""
     images = unlabeled.subset(masked_ids(folder))
     return Masked(images, _PseudoMasks(folder), f"pseudo-labeled ({folder.name})")

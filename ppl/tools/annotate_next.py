@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ppl.core.errors import InputError
 from ppl.core.settings import section
-from ppl.data.adapters.base import DataSettings
+from ppl.data.adapters.base import DataSettings, ids_below, without_suffix
+from ppl.tools.used_settings import lock_text, locked_stages
 
 HANDED_OUT = Path("data", "annotate_next")
 
@@ -24,7 +25,7 @@ def hand_out(to: Path | None) -> str:
     """Copy masks, list and contact sheet to a folder; what to do next, in words.
 
     A mask lies there under its image's relative path. A file that is there already is left alone:
-    somebody may have corrected it.
+    somebody may have corrected it. One's own images that have a mask are left out.
 
     Args:
         to: the folder; None takes `default_folder`.
@@ -35,30 +36,63 @@ def hand_out(to: Path | None) -> str:
     data = section("data", DataSettings)
     folder = to or default_folder(data)
     above = (folder.resolve(), *folder.resolve().parents)
-    if HANDED_OUT.resolve() in above:
+    if any(out.resolve() in above for out in _outputs()):
         raise InputError(f"{folder} is the pipeline's own, which overwrites it: name another")
+    # in whichever case: not all file systems tell masks/ from Masks/
+    lower = {path.as_posix().lower() for path in above}
     for read in ("images", "masks", "corrected"):
-        if data.name == "folder" and (Path(data.root) / read).resolve() in above:
+        if data.name == "folder" and (Path(data.root) / read).resolve().as_posix().lower() in lower:
             raise InputError(
                 f"{folder} lies in {read}/ of your data, where a model's masks would count as "
                 "yours before anybody looked: name another folder"
             )
-    copied = left = 0
-    for source, target in list(_files(folder)):
+    files = list(_files(folder))
+    masked = _masked(data)
+    copied = left = out = 0
+    for source, target in files:
+        if source.parent != HANDED_OUT and _id(source) in masked:
+            out += 1
+            continue
         # list and sheet are of this round, whatever lies there
         if target.exists() and source.parent != HANDED_OUT:
             left += 1
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        _copy(source, target)
         copied += 1
     alone = f", {left} that were there already left alone" if left else ""
+    done = f", {out} left out whose images have a mask" if out else ""
     return (
-        f"{folder}: {copied} file(s) copied{alone}\n"
+        f"{folder}: {copied} file(s) copied{alone}{done}\n"
         "Correct the masks there, the first of list.csv first. Move those that are done below "
         "`corrected/`, beside `masks/` of your data, under the same relative path: then they count "
         "as labeled."
     )
+
+
+def _masked(data: DataSettings) -> set[str]:
+    """The ids of one's own images that have a mask; those of other data sets are hidden labels."""
+    if data.name != "folder":
+        return set()
+    return ids_below(Path(data.root, "masks")) | ids_below(Path(data.root, "corrected"))
+
+
+def _id(mask: Path) -> str:
+    """The id of the image of a mask that the pipeline left."""
+    return without_suffix(mask.relative_to(HANDED_OUT / "masks").as_posix())
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Half a copy, after a kill, must not pass for one that somebody may have corrected."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    half = target.with_name(".half_copied")
+    shutil.copyfile(source, half)
+    half.replace(target)
+
+
+def _outputs() -> set[Path]:
+    """What the pipeline writes, as far as it has run."""
+    stages = locked_stages(lock_text(Path())).values()
+    return {HANDED_OUT, *(Path(out["path"]) for stage in stages for out in stage.get("outs") or ())}
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, Path]]:

@@ -15,6 +15,9 @@ _ATTEMPTS = 3
 _PAUSE = 2.0
 """Seconds between two attempts."""
 
+_OFFER = "Having any troubles?"
+"""With this DVC offers its help after an error that it did not foresee."""
+
 _SHOWN = 240
 """Characters of an error message, which may run to pages."""
 
@@ -60,7 +63,7 @@ def _ask(
     except subprocess.TimeoutExpired as error:
         raise InputError(f"{asked} did not answer within {seconds:g} seconds") from error
     if done.returncode != 0:
-        said = (done.stderr.partition("ERROR: ")[2] or done.stderr).strip()
+        said = (done.stderr.partition("ERROR: ")[2] or done.stderr).partition(_OFFER)[0].strip()
         said = said or f"{asked} failed"
         raise InputError(textwrap.shorten(said, _SHOWN, placeholder=" ..."))
     return done.stdout

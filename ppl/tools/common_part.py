@@ -5,6 +5,7 @@ no model changed. What each model did on each image is kept in data/evaluation, 
 common part can be had without predicting anything again.
 """
 
+import contextlib
 import itertools
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
@@ -12,20 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ppl.core.errors import InputError
-from ppl.images.miou import mean_iou, rounded, shown_iou
-from ppl.scores.bootstrap import sum_by_group
+from ppl.core.settings import check, section
+from ppl.images.miou import pooled_miou, rounded
+from ppl.scores.bootstrap import IntervalSettings
 from ppl.scores.counts import read_result
+from ppl.scores.metrics import pixel_metrics
 from ppl.scores.tested import ScoredImages, change, read_tested
 from ppl.tools.commands import ask_dvc
 
 EVALUATION = Path("data/evaluation")
-MODELS = ("teacher", "student_1", "final")
-
-Numbers = dict[str, float | None]
-"""mIoU and IoU by class, 0-1, by the name of a table's row."""
+TEACHER = "teacher"
+MODELS = (TEACHER, "student_1", "final")
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,16 @@ class Evaluation:
     matrices: Mapping[str, Tensor]
     """Model -> (N, C, C) int64 confusion matrix of each image."""
 
+    def parts(self, ids: Collection[str]) -> list[str]:
+        """The part that each of the images `ids` shows, in the order of their ids."""
+        return [self.images.parts[row] for row in self.images.rows(ids).tolist()]
+
 
 def test_record(metrics: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
-    """What a run's metrics say of its test set; None where an earlier version wrote them."""
+    """What a run's metrics say of its test set; None where an earlier version wrote them.
+
+    Those of the copycat say nothing of it: the audit makes them, on the same images.
+    """
     record: dict[str, Any] | None = metrics["final"].get("test_set")
     return record
 
@@ -51,8 +60,13 @@ def evaluation_at(revision: str, metrics: Mapping[str, dict[str, Any]]) -> Evalu
     """
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder, "evaluation")
-        ask_dvc("get", ".", EVALUATION, "--rev", revision, "--out", found)
-        return _read(found, metrics)
+        try:
+            ask_dvc("get", ".", EVALUATION, "--rev", revision, "--out", found)
+        except InputError as error:
+            raise InputError(
+                f"no {EVALUATION} of {revision} in DVC's cache or remote: {error}"
+            ) from error
+        return _read(found, metrics, f"{EVALUATION} of {revision}")
 
 
 def evaluation_here(metrics: Mapping[str, dict[str, Any]]) -> Evaluation:
@@ -63,16 +77,26 @@ def evaluation_here(metrics: Mapping[str, dict[str, Any]]) -> Evaluation:
     """
     if not (EVALUATION / "images.json").is_file():
         raise InputError(f"no {EVALUATION} here: `dvc pull {EVALUATION}` or `dvc repro` brings it")
-    return _read(EVALUATION, metrics)
+    try:
+        return _read(EVALUATION, metrics, f"{EVALUATION} here")
+    except InputError as error:
+        raise InputError(f"{error}: run `dvc checkout` or `dvc repro`") from None
 
 
-def _read(folder: Path, metrics: Mapping[str, dict[str, Any]]) -> Evaluation:
-    images = read_tested(folder / "images.json")
+def _read(folder: Path, metrics: Mapping[str, dict[str, Any]], name: str) -> Evaluation:
+    try:
+        images = read_tested(folder / "images.json")
+        results = {model: read_result(folder / f"{model}.safetensors") for model in MODELS}
+    except (KeyError, ValueError, FileNotFoundError, SafetensorError):
+        raise InputError(f"{name} is not whole, or of an earlier version") from None
+    matrices = {model: result.matrices for model, result in results.items()}
     record = test_record(metrics)
-    if record is not None and record != images.record:
-        raise InputError(f"{EVALUATION} is of another run than the metrics: run `dvc repro`")
-    results = {model: read_result(folder / f"{model}.safetensors") for model in MODELS}
-    return Evaluation(images, {model: result.matrices for model, result in results.items()})
+    # metrics come with Git and this with DVC: only one of both may have been checked out
+    if not (record is None or record == images.record) or any(
+        rounded(pooled_miou(of)) != metrics[model]["miou"] for model, of in matrices.items()
+    ):
+        raise InputError(f"{name} is not what its metrics were made of")
+    return Evaluation(images, matrices)
 
 
 def common_ids(evaluations: Sequence[Evaluation]) -> frozenset[str]:
@@ -83,27 +107,66 @@ def common_ids(evaluations: Sequence[Evaluation]) -> frozenset[str]:
     return frozenset(images[0].ids).intersection(*kept)
 
 
-def numbers_on(
-    evaluation: Evaluation, ids: Collection[str], classes: Sequence[str]
-) -> dict[str, Numbers]:
-    """Model -> its scores on the images `ids`, pooled."""
-    rows = evaluation.images.rows(ids)
-    found = {}
-    for model, matrices in evaluation.matrices.items():
-        iou = shown_iou(matrices[rows].sum(dim=0))
-        by_class = map(rounded, iou.tolist())
-        found[model] = {
-            "mIoU": rounded(float(mean_iou(iou))),
-            **dict(zip(classes, by_class, strict=True)),
+@dataclass(frozen=True)
+class CommonPart:
+    """The images that several runs were all tested on, at least one, and how they are scored."""
+
+    ids: Collection[str]
+    parts: Sequence[str]
+    """The part that each shows, in the order of their ids."""
+    classes: Sequence[str]
+
+    def __str__(self) -> str:
+        return f"{_counted(len(self.ids), 'image')} ({_counted(len(set(self.parts)), 'part')})"
+
+    def scores(
+        self, run: Evaluation, settings: IntervalSettings, *, over: Evaluation | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Model -> its scores here, as metrics/ has those of pixels, intervals among them.
+
+        The gain is over the run's own teacher, or over the same model of another run, `over`. It is
+        resampled as a difference, on the same parts.
+        """
+        counts = {model: of[run.images.rows(self.ids)] for model, of in run.matrices.items()}
+        if over is None:
+            before = {model: counts[TEACHER] for model in counts if model != TEACHER}
+        else:
+            rows = over.images.rows(self.ids)
+            before = {model: over.matrices[model][rows] for model in counts}
+        return {
+            model: pixel_metrics(of, self.parts, self.classes, settings, teacher=before.get(model))
+            for model, of in counts.items()
         }
-    return found
 
 
-def parts_on(
-    evaluation: Evaluation, ids: Collection[str], classes: Sequence[str]
-) -> dict[str, int]:
-    """How many parts among the images `ids` show each class."""
-    rows = evaluation.images.rows(ids)
-    parts = [evaluation.images.parts[row] for row in rows.tolist()]
-    by_part = sum_by_group(evaluation.matrices["final"][rows], parts)
-    return dict(zip(classes, (by_part.sum(dim=2) > 0).sum(dim=0).tolist(), strict=True))
+def common_part(runs: Sequence[Evaluation], classes: Sequence[str]) -> CommonPart | None:
+    """What all `runs`, one or more, were tested on, with the same mask; None where that is nothing.
+
+    Where they know different parts, those of the run that knows the fewest count: what it takes for
+    one part is drawn together, so that no interval is too narrow.
+    """
+    ids = common_ids(runs)
+    if not ids:
+        return None
+    parts = min((run.parts(ids) for run in runs), key=lambda known: len(set(known)))
+    return CommonPart(ids, parts, classes)
+
+
+def interval_settings(settings: Mapping[str, Any]) -> IntervalSettings:
+    """Section `intervals` that a run was scored with; that of params.yaml where it has none.
+
+    Args:
+        settings: of the run, by dotted key.
+
+    Raises:
+        InputError: as `section`.
+    """
+    known = [key.partition(".") for key in settings if key.startswith("intervals.")]
+    own = {key: settings[f"intervals.{key}"] for _, _, key in known}
+    with contextlib.suppress(InputError):
+        return check("intervals", own, IntervalSettings)
+    return section("intervals", IntervalSettings)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"

@@ -8,20 +8,28 @@ on other images, since data were added: what all of a seed tested is scored for 
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from ppl.core.errors import InputError
-from ppl.judge.table import gain_cell, miou_cell, percent, text_table
+from ppl.judge.table import few_parts, gain_cell, miou_cell, reasons, text_table
 from ppl.tools.commands import ask_dvc
-from ppl.tools.common_part import MODELS, common_ids, evaluation_at, numbers_on, test_record
+from ppl.tools.common_part import (
+    MODELS,
+    Evaluation,
+    common_part,
+    evaluation_at,
+    interval_settings,
+    test_record,
+)
 from ppl.tools.fraction_plot import Point, fraction_plot, write_png
 from ppl.tools.used_settings import flat
 
 SUCCESS, COMMITTED = "Success", "Committed"
 FRACTION, SEED = "split.labeled_fraction", "seed"
+FOLDS, FOLD = "split.folds", "split.fold"
 
 _PATIENCE = 120.0
 """Seconds in which DVC lists the experiments."""
@@ -36,6 +44,8 @@ class Run:
     """All of params.yaml, by dotted key."""
     scores: dict[str, dict[str, Any]]
     """Model -> its metrics file."""
+    images: str = ""
+    """The hashes of data set and lists."""
 
     @property
     def fraction(self) -> Fraction:
@@ -48,6 +58,12 @@ class Run:
         """Which images it was tested on: runs of one text compare; empty where not known."""
         record = test_record(self.scores)
         return "" if record is None else f"{record['images']} ({str(record['digest'])[:6]})"
+
+    @property
+    def fold(self) -> str:
+        """Which of the folds it was tested on, each of other images; empty without folds."""
+        folds = self.settings.get(FOLDS)
+        return f", fold {self.settings[FOLD]} of {folds}" if folds else ""
 
     @property
     def others(self) -> dict[str, Any]:
@@ -122,7 +138,11 @@ def _run(name: str, data: dict[str, Any] | None) -> Run | None:
     scores = {model: metrics[model] for model in MODELS if metrics.get(model)}
     if not params or len(scores) < len(MODELS):
         return None
-    return Run(name, dict(flat(params)), scores)
+    settings = dict(flat(params))
+    deps = data.get("deps") or {}
+    paths = (settings.get("data.root"), settings.get("split.lists"))
+    images = [str(deps.get(path, {}).get("hash")) for path in paths]
+    return Run(name, settings, scores, images=" ".join(images))
 
 
 def groups(runs: Iterable[Run]) -> list[tuple[str, list[Run]]]:
@@ -133,7 +153,8 @@ def groups(runs: Iterable[Run]) -> list[tuple[str, list[Run]]]:
     one.
     """
     found: list[list[Run]] = []
-    for run in runs:
+    # of one data set together: else seeds of two would fit into one table
+    for run in _by_images(list(runs)):
         for group in found:
             if group[0].others == run.others and all(
                 one.test == run.test for one in group if one.settings[SEED] == run.settings[SEED]
@@ -149,8 +170,8 @@ def groups(runs: Iterable[Run]) -> list[tuple[str, list[Run]]]:
         for key in keys
         if any(g[0].others.get(key) != found[0][0].others.get(key) for g in found)
     ]
-    alike = [group[0].others for group in found]
-    several_tests = any(alike.count(others) > 1 for others in alike)
+    tests = {(group[0].fold, _tested(group)) for group in found}
+    several_tests = len(tests) > len({fold for fold, _ in tests})
     return [
         (
             ", ".join(
@@ -163,6 +184,12 @@ def groups(runs: Iterable[Run]) -> list[tuple[str, list[Run]]]:
         )
         for group in found
     ]
+
+
+def _by_images(runs: Sequence[Run]) -> list[Run]:
+    """Runs on the same data set together, in the order in which data sets come."""
+    order = [run.images for run in runs]
+    return sorted(runs, key=lambda run: order.index(run.images))
 
 
 def _tested(runs: Sequence[Run]) -> str:
@@ -195,16 +222,23 @@ def table(runs: Sequence[Run]) -> str:
 
 
 def common_parts(runs: Sequence[Run]) -> Iterator[str]:
-    """For each seed whose runs were tested on different images, the table of what all tested."""
-    if len({run.test for run in runs}) > 1:
+    """For each seed whose runs were tested on different images, the table of what all tested.
+
+    Folds of one seed are of different images by design: only runs of the same one are compared.
+    """
+    tests = {(run.fold, run.test) for run in runs}
+    folds = {fold for fold, _ in tests}
+    if len(tests) > len(folds):
         yield (
             "Scores on different test images do not compare: these are told by their number and a "
             "digest."
         )
-    for seed in sorted({run.settings[SEED] for run in runs}):
-        members = [run for run in runs if run.settings[SEED] == seed]
+    if len(folds) > 1:
+        yield "Each fold has test images of its own: `make folds` pools them."
+    for seed, fold in sorted({(run.settings[SEED], run.fold) for run in runs}):
+        members = [run for run in runs if (run.settings[SEED], run.fold) == (seed, fold)]
         if len({run.test for run in members}) > 1:
-            yield _common_table(f"seed {seed}", members)
+            yield _common_table(f"seed {seed}{fold}", members)
 
 
 def _common_table(name: str, runs: Sequence[Run]) -> str:
@@ -212,19 +246,40 @@ def _common_table(name: str, runs: Sequence[Run]) -> str:
     classes = {tuple(run.scores["final"]["iou"]) for run in runs}
     if len(classes) > 1:
         return f"{name}: runs with different classes have nothing in common"
-    try:
-        evaluations = [evaluation_at(run.name, run.scores) for run in runs]
-    except InputError as error:
-        return f"{name}: what all runs tested is not known ({error})"
-    ids = common_ids(evaluations)
-    if not ids:
-        return f"{name}: no image was tested by all {len(runs)} runs"
-    rows = [["labeled", *MODELS, "experiment"]]
-    for run, evaluation in zip(runs, evaluations, strict=True):
-        found = numbers_on(evaluation, ids, next(iter(classes)))
-        cells = [percent(found[model]["mIoU"]) for model in MODELS]
-        rows.append([str(run.fraction), *cells, run.name])
-    return f"{name}, on the {len(ids)} test images of all {len(runs)} runs\n{text_table(rows)}"
+    found, lost = _evaluations(runs)
+    if len({run.test for run, _ in found}) < 2:
+        return "\n".join([f"{name}: what all {len(runs)} runs tested is not known", *lost])
+    number = f"{len(found)} of {len(runs)}" if lost else f"all {len(runs)}"
+    common = common_part([evaluation for _, evaluation in found], next(iter(classes)))
+    if common is None:
+        return "\n".join([f"{name}: no image was tested by {number} runs", *lost])
+    rescored = [
+        replace(run, scores=common.scores(evaluation, interval_settings(run.settings)))
+        for run, evaluation in found
+    ]
+    strictest = max((run.scores["final"] for run in rescored), key=lambda found: found["few_parts"])
+    few = few_parts(strictest)
+    fewer = f"* fewer than {strictest['few_parts']} parts of these images show {', '.join(few)}"
+    return "\n".join(
+        [
+            f"{name}, mIoU{'*' if few else ''} on the {common} of {number} runs",
+            table(rescored),
+            *([fewer] if few else []),
+            *(f"undefined: {reason}" for reason in reasons({"final": strictest})),
+            *lost,
+        ]
+    )
+
+
+def _evaluations(runs: Sequence[Run]) -> tuple[list[tuple[Run, Evaluation]], list[str]]:
+    """What each run did on its test images, and a line on each of which that is not known."""
+    found, lost = [], []
+    for run in runs:
+        try:
+            found.append((run, evaluation_at(run.name, run.scores)))
+        except InputError as error:
+            lost.append(f"{run.name}: what it tested is not known ({error})")
+    return found, lost
 
 
 def points(title: str, runs: Sequence[Run]) -> list[Point]:

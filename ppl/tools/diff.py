@@ -7,24 +7,30 @@ by side: what both tested is scored anew for that.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ppl.core.errors import InputError
 from ppl.core.settings import read_params
-from ppl.judge.table import few_parts, miou_cell, percent, read_scores, stand_ins, text_table
+from ppl.judge.table import (
+    few_parts,
+    miou_cell,
+    percent,
+    read_scores,
+    reasons,
+    stand_ins,
+    text_table,
+)
 from ppl.scores.tested import Change, change
 from ppl.tools.commands import ask_git
 from ppl.tools.common_part import (
     MODELS,
-    Evaluation,
-    Numbers,
-    common_ids,
+    CommonPart,
+    common_part,
     evaluation_at,
     evaluation_here,
-    numbers_on,
-    parts_on,
+    interval_settings,
     test_record,
 )
 from ppl.tools.used_settings import edited_since, flat, used_settings
@@ -32,6 +38,7 @@ from ppl.tools.used_settings import edited_since, flat, used_settings
 LOCK = Path("dvc.lock")
 METRICS = Path("metrics")
 COPYCAT = "copycat"
+FILES = {model: METRICS / f"{model}.json" for model in (COPYCAT, *MODELS)}
 
 NEEDED = ("miou", "miou_low", "iou", "parts", "few_parts", "image_recall")
 """What a model's metrics hold since they can be compared."""
@@ -63,6 +70,18 @@ class State:
             return {}
 
 
+class UnreadError(InputError):
+    """A commit's scores cannot be read.
+
+    Attributes:
+        why: that by itself, without what to do, for who did not name the commit.
+    """
+
+    def __init__(self, why: str, remedy: str) -> None:
+        super().__init__(f"{why}: {remedy}")
+        self.why = why
+
+
 def difference(revision: str) -> str:
     """The workspace against commit `revision`: a table in percent, and what else sets them apart.
 
@@ -80,7 +99,8 @@ def at_commit(revision: str) -> State:
     """The state that `revision` holds.
 
     Raises:
-        InputError: Git knows no such commit, or it holds no scores.
+        InputError: Git knows no such commit.
+        UnreadError: it holds no scores, those of an earlier version, or no JSON.
     """
     try:
         commit = ask_git("rev-parse", "--verify", "--short", f"{revision}^{{commit}}").strip()
@@ -89,18 +109,18 @@ def at_commit(revision: str) -> State:
             f"Git finds no commit `{revision}` here: `git log --oneline` lists them"
         ) from None
     name = commit if revision.startswith(commit) else f"{revision} ({commit})"
-    found = {model: _shown(commit, METRICS / f"{model}.json") for model in (COPYCAT, *MODELS)}
-    missing = [f"{METRICS}/{model}.json" for model in MODELS if not found[model]]
+    found = {model: _shown(commit, file) for model, file in FILES.items()}
+    missing = [str(FILES[model]) for model in MODELS if not found[model]]
     if missing:
-        raise InputError(
-            f"{name} holds no {', '.join(missing)}: name a commit with scores, "
-            f"`git log --oneline -- {METRICS}` lists them"
+        raise UnreadError(
+            f"{name} holds no {', '.join(missing)}",
+            f"name a commit with scores, `git log --oneline -- {METRICS}` lists them",
         )
-    scores = {model: json.loads(text) for model, text in found.items() if text}
+    scores = {model: _parsed(text, FILES[model], name) for model, text in found.items() if text}
     if not set(NEEDED) <= scores["final"].keys():
-        raise InputError(
-            f"the scores of {name} are of an earlier version, which wrote other numbers: name a "
-            "later commit, or run that one's settings again"
+        raise UnreadError(
+            f"the scores of {name} are of an earlier version, which wrote other numbers",
+            "name a later commit, or run that one's settings again",
         )
     return State(name, scores, _shown(commit, LOCK), commit)
 
@@ -109,12 +129,32 @@ def in_workspace() -> State:
     """The state of the working directory.
 
     Raises:
-        InputError: scores are missing.
+        InputError: scores are missing, or no JSON.
     """
-    files = {model: METRICS / f"{model}.json" for model in (COPYCAT, *MODELS)}
-    wanted = [file for model, file in files.items() if model != COPYCAT or file.is_file()]
+    wanted = [file for model, file in FILES.items() if model != COPYCAT or file.is_file()]
     lock = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
-    return State("workspace", read_scores(wanted), lock)
+    return State("workspace", scores_here(wanted), lock)
+
+
+def scores_here(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """As `read_scores`.
+
+    Raises:
+        InputError: a file is missing, or not valid JSON.
+    """
+    try:
+        return read_scores(files)
+    except json.JSONDecodeError as error:
+        broken = next(file for file in files if file.read_text(encoding="utf-8") == error.doc)
+        raise InputError(f"{broken} is not valid JSON, a merge conflict? {error}") from None
+
+
+def _parsed(text: str, file: Path, name: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError:
+        raise UnreadError(f"{file} of {name} is not valid JSON", "name another commit") from None
+    return found
 
 
 def _shown(commit: str, file: Path) -> str:
@@ -133,10 +173,12 @@ class OtherTests:
     """What became of the former; None where that is not known."""
     why: str
     """Why nothing can be compared; empty where something can."""
-    pairs: Mapping[str, tuple[Numbers, Numbers]]
-    """Model -> its scores on the common part, before and now."""
-    few: Sequence[str]
-    """The defect classes that few parts of the common part show."""
+    common: CommonPart | None = None
+    """What both tested."""
+    pairs: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
+    """Model -> its scores on the common part, before and now; the gain of now is over before."""
+    sure: bool = True
+    """Whether they differ; False where that could not be found out."""
 
     @property
     def said(self) -> str:
@@ -157,42 +199,43 @@ def other_tests(old: State, new: State) -> OtherTests | None:
     try:
         one, other = evaluation_at(old.commit, old.scores), evaluation_here(new.scores)
     except InputError as error:
-        return OtherTests(None, f"which images both tested is not known ({error})", {}, ())
+        why = f"which images both tested is not known ({error})"
+        return OtherTests(None, why, sure=bool(before and now) or not same_parts)
     found = change(one.images, other.images)
     # an earlier version wrote no masks: then the images alone say it
     if not (before and now) and same_parts and not (found.new or found.gone):
         return None
     if classes != others:
-        return OtherTests(found, "the classes differ", {}, ())
-    return _on_common_part(found, one, other, classes, new.scores["final"]["few_parts"])
-
-
-def _on_common_part(
-    found: Change, old: Evaluation, new: Evaluation, classes: Sequence[str], few_parts: int
-) -> OtherTests:
-    ids = common_ids([old, new])
-    if not ids:
-        return OtherTests(found, "no image is in both", {}, ())
-    before, now = (numbers_on(one, ids, classes) for one in (old, new))
-    _background, *defects = parts_on(new, ids, classes).items()
-    few = [name for name, count in defects if count < few_parts]
-    return OtherTests(found, "", {model: (before[model], now[model]) for model in MODELS}, few)
+        return OtherTests(found, "the classes differ")
+    common = common_part([one, other], classes)
+    if common is None:
+        return OtherTests(found, "no image is in both")
+    settings = interval_settings(new.settings)
+    once, today = common.scores(one, settings), common.scores(other, settings, over=one)
+    return OtherTests(found, "", common, {model: (once[model], today[model]) for model in MODELS})
 
 
 def _apart(old: State, new: State, other: OtherTests) -> list[str]:
     """The scores on what both tested, and each state's own, not subtracted."""
+    states = f"scores of {old.name} and of the workspace"
     lines = [
-        f"the test sets differ: scores of {old.name} and of the workspace do not compare",
+        f"the test sets differ: {states} do not compare"
+        if other.sure
+        else f"whether the test sets differ is not known: {states} may not compare",
         other.said,
     ]
-    if other.pairs and other.change:
+    if other.pairs:
+        final = other.pairs["final"][1]
         lines += [
-            f"on the {len(other.change.kept)} images of both, in percent, differences in points",
-            difference_table(other.pairs, other.few),
+            f"on the {other.common} of both, in percent, differences in points",
+            difference_table(
+                {model: (_pixels(one), _pixels(two)) for model, (one, two) in other.pairs.items()},
+                few_parts(final),
+            ),
         ]
-        if other.few:
-            few = new.scores["final"]["few_parts"]
-            lines.append(f"* fewer than {few} parts of these images show it")
+        if few_parts(final):
+            lines.append(f"* fewer than {final['few_parts']} parts of these images show it")
+        lines += [f"undefined: {reason}" for reason in reasons({"final": final})]
     own = [
         [state.name, *(miou_cell(state.scores[model]) for model in MODELS)] for state in (old, new)
     ]
@@ -222,19 +265,32 @@ def _scores(old: State, new: State) -> list[str]:
     return lines
 
 
+LOW, HIGH = "mIoU, lower bound", "mIoU, upper bound"
+DIFF_LOW, DIFF_HIGH = "mIoU diff, lower bound", "mIoU diff, upper bound"
+
+
 def _numbers(found: Mapping[str, Any]) -> dict[str, float | None]:
     """What people compare by of one model's metrics, 0-1, by the name of its row."""
     return {
-        "mIoU": found["miou"],
-        LOW: found.get("miou_low"),
-        HIGH: found.get("miou_high"),
+        **_miou(found),
         **found["iou"],
         "image recall": found.get("image_recall"),
         "image false alarms": found.get("image_false_alarm_rate"),
     }
 
 
-LOW, HIGH = "mIoU, lower bound", "mIoU, upper bound"
+def _miou(found: Mapping[str, Any]) -> dict[str, float | None]:
+    return {"mIoU": found["miou"], LOW: found.get("miou_low"), HIGH: found.get("miou_high")}
+
+
+def _pixels(found: Mapping[str, Any]) -> dict[str, float | None]:
+    """The same of a common part: of pixels alone, and bounds of the difference, a gain of now."""
+    return {
+        **_miou(found),
+        DIFF_LOW: found.get("gain_low"),
+        DIFF_HIGH: found.get("gain_high"),
+        **found["iou"],
+    }
 
 
 def difference_table(
@@ -253,14 +309,17 @@ def difference_table(
         ["", *(_cell("old", "new", "diff") for _ in pairs)],
     ]
     for name in [name for name in now if name in before]:
-        cells = []
-        for old, new in pairs.values():
-            one, other = old[name], new[name]
-            change = None if one is None or other is None else other - one
-            points = "" if name in (LOW, HIGH) else percent(change, "+.1f")
-            cells.append(_cell(percent(one), percent(other), points))
+        cells = [_change(name, old[name], new[name]) for old, new in pairs.values()]
         rows.append([f"{name}*" if name in few else name, *cells])
     return text_table(rows)
+
+
+def _change(name: str, old: float | None, new: float | None) -> str:
+    if name in (DIFF_LOW, DIFF_HIGH):
+        return _cell("", "", percent(new, "+.1f"))
+    change = None if old is None or new is None else new - old
+    points = "" if name in (LOW, HIGH) else percent(change, "+.1f")
+    return _cell(percent(old), percent(new), points)
 
 
 def _cell(old: str, new: str, change: str) -> str:

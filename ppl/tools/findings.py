@@ -1,6 +1,6 @@
 """What a reader should take from the scores, in sentences: each follows from numbers alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -14,6 +14,7 @@ from ppl.judge.table import (
     reasons,
     stand_ins,
 )
+from ppl.tools.common_part import CommonPart
 from ppl.tools.diff import OtherTests
 
 
@@ -59,6 +60,7 @@ def findings(
         _seen(leakage),
         *_copied(final, copycat, sure),
         *_detected(final, false_alarm_rate),
+        *_promised(final.get("verdicts")),
         *_few(final),
         *(Finding(Verdict.NOTE, f"{line.capitalize()}.") for line in few_defective(final)),
         *(Finding(Verdict.NOTE, f"Undefined: {reason}.") for reason in reasons(scores_of)),
@@ -73,16 +75,31 @@ def findings(
 
 def other_tests_finding(former: str, other: OtherTests) -> Finding:
     """That a former run was tested on other images, and how both do on what they share."""
-    shared = "".join(
-        f" On the {len(other.change.kept)} images of both, {model} had {percent(before['mIoU'])} % "
-        f"mIoU and has {percent(now['mIoU'])} %."
-        for model, (before, now) in other.pairs.items()
-        if model == "final" and other.change
-    )
+    shared = _on_common_part(other.common, *other.pairs["final"]) if other.common else ""
+    was = "was tested on other images, so its scores do not compare with these"
+    may = "may have been tested on other images"
+    return Finding(Verdict.NOTE, f"{former} {was if other.sure else may} ({other.said}).{shared}")
+
+
+def former_unknown(why: str) -> Finding:
+    """That no former run could be read to compare test sets with.
+
+    Args:
+        why: a sentence's part.
+    """
     return Finding(
-        Verdict.NOTE,
-        f"{former} was tested on other images, so its scores do not compare with these "
-        f"({other.said}).{shared}",
+        Verdict.NOTE, f"Whether a former run was tested on other images is not known: {why}."
+    )
+
+
+def _on_common_part(common: CommonPart, before: dict[str, Any], now: dict[str, Any]) -> str:
+    if now["miou"] is None:
+        return f" The {common} of both show no defect, so there is no mIoU on them."
+    few = few_parts(now)
+    chance = f" Few of these parts show {_listed(few, now)}: their scores are chance."
+    return (
+        f" On the {common} of both, the final student had {miou_cell(before)} % mIoU and has "
+        f"{miou_cell(now)} %: {gain_cell(now)} points.{chance if few else ''}"
     )
 
 
@@ -175,9 +192,44 @@ def _detected(final: Mapping[str, Any], false_alarm_rate: float) -> list[Finding
     ]
 
 
+def _promised(verdicts: Mapping[str, Any] | None) -> list[Finding]:
+    """What the thresholds promise, and what came of it on test."""
+    if verdicts is None:
+        return []
+    promise, alarms = verdicts["promise"], verdicts["part_false_alarm_rate"]
+    came = (
+        f"On test {verdicts['sound_parts_called']} of {verdicts['sound_parts']} sound parts were "
+        f"({percent(alarms)} %), and {percent(verdicts['image_recall'])} % of the defective images."
+    )
+    if promise is None:
+        return [
+            Finding(
+                Verdict.NOTE,
+                "No sound part was there to calibrate on: nothing is promised of how many sound "
+                f"parts are called defective. {came}",
+            )
+        ]
+    return [
+        Finding(
+            Verdict.NOTE,
+            f"The verdict's threshold, chosen on {promise['sound_parts']} sound parts, promises "
+            f"with {100 * promise['confidence']:g} % confidence that at most "
+            f"{percent(promise['false_alarms'])} % of the sound parts are called defective. {came}",
+        )
+    ]
+
+
 def _few(final: dict[str, Any]) -> list[Finding]:
     few = few_parts(final)
     if not few:
         return []
-    listed = ", ".join(f"{name} ({final['parts'][name]})" for name in few)
-    return [Finding(Verdict.NOTE, f"Few test parts show {listed}: their scores are chance.")]
+    return [
+        Finding(
+            Verdict.NOTE,
+            f"Few test parts show {_listed(few, final)}: their scores are chance.",
+        )
+    ]
+
+
+def _listed(few: Sequence[str], found: dict[str, Any]) -> str:
+    return ", ".join(f"{name} ({found['parts'][name]})" for name in few)

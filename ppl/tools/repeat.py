@@ -25,10 +25,9 @@ from ppl.scores.metrics import metrics_of_models
 from ppl.scores.tested import read_tested
 from ppl.tools.commands import ask_dvc, ask_git
 from ppl.tools.common_part import MODELS
-from ppl.tools.compare import SEED, SUCCESS, Run, read_runs, show_experiments, states
+from ppl.tools.compare import FOLD, FOLDS, SEED, SUCCESS, Run, read_runs, show_experiments, states
 from ppl.tools.used_settings import flat
 
-FOLDS, FOLD = "split.folds", "split.fold"
 OUT = Path("compare/folds")
 CODE = ("ppl", "stages", "dvc.yaml")
 

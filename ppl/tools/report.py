@@ -21,10 +21,10 @@ from PIL import Image
 
 from ppl.core.errors import InputError
 from ppl.core.settings import PARAMS_FILE, read_params
-from ppl.judge.table import factory_rows, few_parts, pixel_rows, read_scores, reasons
+from ppl.judge.table import factory_rows, few_parts, pixel_rows, reasons
 from ppl.tools.commands import ask_dvc, ask_git
-from ppl.tools.diff import at_commit, in_workspace, other_tests
-from ppl.tools.findings import Finding, findings, other_tests_finding
+from ppl.tools.diff import METRICS, UnreadError, at_commit, in_workspace, other_tests, scores_here
+from ppl.tools.findings import Finding, findings, former_unknown, other_tests_finding
 from ppl.tools.interval_plot import interval_plot
 from ppl.tools.used_settings import lock_text, title, used_settings
 
@@ -34,6 +34,7 @@ PLOTS = {
     "confusion": "metrics/plots/confusion.json",
     "calibration": "metrics/plots/calibration.json",
     "reliability": "metrics/plots/reliability.json",
+    "verdicts": "metrics/plots/verdicts.json",
 }
 SETS = ("labeled", "validation", "unlabeled", "test")
 
@@ -72,7 +73,7 @@ def page(project: Path) -> str:
     Raises:
         InputError: there are no scores, params.yaml cannot be read, or `dvc` does not answer.
     """
-    scores_of = read_scores([project / "metrics" / f"{name}.json" for name in (*MODELS, "leakage")])
+    scores_of = scores_here([project / "metrics" / f"{name}.json" for name in (*MODELS, "leakage")])
     leakage = scores_of.pop("leakage")
     used = used_settings(lock_text(project))
     read_params(project / PARAMS_FILE)
@@ -149,15 +150,27 @@ def all_findings(
 
 
 def since_former_run() -> list[Finding]:
-    """What became of the test set of the newest commit with other scores, if it had another one."""
+    """What became of the test set of the newest commit with other scores, if it had another one.
+
+    Nothing where Git knows of no former run; why, where it does and that one cannot be read.
+    """
+    new = in_workspace()
+    scored = ("log", "--max-count=2", "--format=%H", "--", METRICS / "final.json")
     try:
-        new = in_workspace()
-        commits = ask_git("log", "--max-count=2", "--format=%H", "--", "metrics/final.json").split()
-        former = [old for old in map(at_commit, commits) if old.scores != new.scores]
+        commits = ask_git(*scored).split()
+        cut_off = ask_git("rev-parse", "--is-shallow-repository").strip() == "true"
     except InputError:
         return []
-    other = other_tests(former[0], new) if former else None
-    return [other_tests_finding(f"The run of {former[0].name}", other)] if other else []
+    for commit in commits:
+        try:
+            old = at_commit(commit)
+        except UnreadError as error:
+            return [former_unknown(error.why)]
+        if old.scores != new.scores:
+            other = other_tests(old, new)
+            return [other_tests_finding(f"The run of {old.name}", other)] if other else []
+    # a commit at which history is cut off seems to have changed all files
+    return [former_unknown("this clone holds but the latest commits")] if cut_off else []
 
 
 def stale_stages(status: Mapping[str, Any]) -> list[str]:

@@ -12,17 +12,15 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import yaml
-
 from ppl.core.errors import InputError
 from ppl.tools.commands import ask_dvc
+from ppl.tools.used_settings import lock_text, locked_stages
 
 EDITABLE = ("data/annotate_next/masks", "data/pseudo/reliable", "data/pseudo/hard")
 """Folders of masks, which a person may want to correct in place."""
 
 RESCUED = Path("data", "rescued")
 
-_LOCK = Path("dvc.lock")
 _THREADS = 8
 
 
@@ -79,15 +77,9 @@ def rescued_words(folder: Path) -> str:
 
 def _recorded() -> dict[str, str]:
     """The md5 of each output by its path, as dvc.lock has it; {} before the first run."""
-    if not _LOCK.is_file():
-        return {}
-    try:
-        stages = (yaml.safe_load(_LOCK.read_text(encoding="utf-8")) or {}).get("stages") or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"{_LOCK} is not valid YAML, a merge conflict? {error}") from None
     return {
         out["path"]: str(out.get("md5"))
-        for stage in stages.values()
+        for stage in locked_stages(lock_text(Path())).values()
         for out in stage.get("outs") or ()
     }
 

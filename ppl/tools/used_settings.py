@@ -85,13 +85,22 @@ def lock_text(project: Path) -> str:
     return lock.read_text(encoding="utf-8") if lock.is_file() else ""
 
 
-def _recorded(lock: str) -> Iterator[dict[str, Any]]:
-    """The sections that each stage read, in the order of the text."""
+def locked_stages(lock: str) -> dict[str, dict[str, Any]]:
+    """What DVC recorded of each stage, from the text of dvc.lock; {} before the first run.
+
+    Raises:
+        InputError: it is not valid YAML.
+    """
     try:
-        stages = (yaml.load(lock, _Loader) or {}).get("stages", {})
+        found: dict[str, dict[str, Any]] = (yaml.load(lock, _Loader) or {}).get("stages") or {}
     except yaml.YAMLError as error:
         raise InputError(f"dvc.lock is not valid YAML, a merge conflict? {error}") from None
-    for stage in stages.values():
+    return found
+
+
+def _recorded(lock: str) -> Iterator[dict[str, Any]]:
+    """The sections that each stage read, in the order of the text."""
+    for stage in locked_stages(lock).values():
         yield stage.get("params", {}).get("params.yaml", {})
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ppl.core import processes
 from ppl.core.settings import Settings
-from ppl.images.files import IGNORE
+from ppl.images.pictures import IGNORE
 
 
 class LossSettings(Settings):

@@ -20,7 +20,8 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from ppl.core.settings import Settings
-from ppl.images.files import IGNORE, defect_classes
+from ppl.images.files import defect_classes
+from ppl.images.pictures import IGNORE
 from ppl.training.images import DECODERS, TrainingImages
 from ppl.training.stream import Batch
 from ppl.training.weak_augment import Region

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ppl.core.settings import Settings
-from ppl.images.files import IGNORE
+from ppl.images.pictures import IGNORE
 from ppl.network.resize import scaled_size
 
 Size = tuple[int, int]

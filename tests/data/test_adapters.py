@@ -57,7 +57,7 @@ def read(root: Path, name: str) -> dict[str, tuple[str | None, set[int] | None]]
     for sample in load_samples(root, chosen):
         values = None
         if sample.annotated:
-            mask = adapter.read_mask(sample, chosen)
+            mask = adapter.read_mask(sample, chosen).values
             assert mask.dtype == torch.uint8
             assert mask.shape == (4, 6)
             values = set(mask.unique().tolist())
@@ -136,7 +136,7 @@ def test_magnetic_tile_threshold_is_the_lowest_defect_grey(tmp_path: Path) -> No
     for threshold, expected in (1, 5), (128, 3), (255, 1):
         chosen = settings("magnetic_tile", mask_threshold=threshold)
         (sample,) = load_samples(tmp_path, chosen)
-        mask = load_adapter("magnetic_tile").read_mask(sample, chosen)
+        mask = load_adapter("magnetic_tile").read_mask(sample, chosen).values
         assert int((mask == 3).sum()) == 4 * expected
 
 

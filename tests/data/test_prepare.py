@@ -16,7 +16,7 @@ from ppl.core.settings import check
 from ppl.data.adapters.base import DataSettings, load_adapter, load_samples
 from ppl.data.prepare import SetPaths, plan_sets
 from ppl.data.scans import shares
-from ppl.data.splits import SplitSettings
+from ppl.data.split_settings import SplitSettings
 from ppl.images.files import read_image, read_mask
 from ppl.images.record import read_split_record
 from ppl.images.sets import read_dataset_info, read_image_set
@@ -432,5 +432,5 @@ def test_magnetic_tiles_as_published(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in "labeled", "hidden", "test":
         found = read_image_set(workspace.out / name)
         for entry in found.entries:
-            assert torch.equal(found.mask(entry), adapter.read_mask(by_id[entry.id], data))
+            assert torch.equal(found.mask(entry), adapter.read_mask(by_id[entry.id], data).values)
     assert sum(len(workspace.ids(name)) for name in SETS if name != "hidden") == 68

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,18 @@ import torch
 from PIL import Image
 
 from ppl.core.errors import InputError
-from ppl.data.adapters.base import DataSettings, distinct_colours
+from ppl.data.adapters.base import (
+    DataSettings,
+    dataset_info,
+    distinct_colours,
+    load_adapter,
+    load_samples,
+)
 from ppl.data.prepare import plan_sets, report
-from ppl.data.splits import SplitSettings
+from ppl.data.scans import scan_one
+from ppl.data.split_settings import SplitSettings
 from ppl.images.files import write_mask
+from tests.pipeline.project import dvc, git
 
 CLASSES = ["background", "scratch", "dent"]
 MASKED, ALL = 9, 14
@@ -49,17 +58,19 @@ class Parts:
             made = made if isinstance(made, Image.Image) else Image.fromarray(made)
             made.save(self.root / f"masks/im{number:02}.png")
 
-    def run(self, **changes: object) -> None:
+    def settings(self) -> DataSettings:
+        return DataSettings(
+            name="folder",
+            root=str(self.root),
+            mask_threshold=128,
+            classes=CLASSES,
+            groups="own",
+            group_pattern="",
+            same_part=None,
+        )
+
+    def run(self) -> None:
         """Check and split the data set, and report."""
-        data = {
-            "name": "folder",
-            "root": str(self.root),
-            "mask_threshold": 128,
-            "classes": CLASSES,
-            "groups": "own",
-            "group_pattern": "",
-            "same_part": None,
-        }
         split = SplitSettings(
             by="lists",
             labeled_fraction=1,
@@ -72,7 +83,7 @@ class Parts:
         )
         lists = self.root.parent / "lists"
         (lists / "val.txt").write_text("im01.png\nim02.png\n", encoding="utf-8")
-        report(plan_sets(self.root, lists, DataSettings(**{**data, **changes}), split, seed=0))
+        report(plan_sets(self.root, lists, self.settings(), split, seed=0))
 
     def refused(self, match: str) -> str:
         with pytest.raises(InputError, match=match) as caught:
@@ -248,6 +259,43 @@ def test_a_turned_image_and_a_mask_that_is_not_are_named(
     assert "im05; look whether they fit" in said
 
 
+def test_a_turned_mask_and_an_image_that_is_not_are_named(
+    parts: Parts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for number in (4, 5):
+        file = parts.root / f"masks/im{number:02}.png"
+        Image.open(file).save(file, exif=exif)
+    image = parts.root / "images/im05.png"
+    Image.open(image).save(image, exif=exif)
+    parts.run()
+    [said] = warnings(capsys)
+    assert "1 masks were turned by their EXIF orientation" in said
+    assert "their images have none: im04; look whether they fit" in said
+
+
+def test_a_scan_opens_each_file_once_and_keeps_the_colours_that_occur(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = [(0, 0, 0), (128, 0, 0), (0, 128, 0)]
+    parts.draw_masks(lambda number, mask: as_palette(mask, tool))
+    opened = []
+    open_image = Image.open
+
+    def counted(file: Path, **options: Any) -> Image.Image:
+        opened.append(file)
+        return open_image(file, **options)
+
+    monkeypatch.setattr(Image, "open", counted)
+    settings = parts.settings()
+    [_, sample, *_] = load_samples(parts.root, settings)
+    scan = scan_one(sample, load_adapter("folder"), settings, dataset_info(settings))
+    assert opened == [sample.image, sample.mask]
+    assert scan.colours == {0: (0, 0, 0), 1: (128, 0, 0)}
+    assert scan.pixels == {0: 24 * 32 - 84, 1: 84}
+
+
 def test_a_turned_image_whose_mask_has_other_sides_is_refused(parts: Parts) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -257,6 +305,18 @@ def test_a_turned_image_whose_mask_has_other_sides_is_refused(parts: Parts) -> N
         r"im03\.png has 24 x 32 pixels \(width x height, turned by its EXIF orientation\), but "
         r"its mask .*im03\.png has 32 x 24"
     )
+
+
+def test_transparent_images_are_named(parts: Parts, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, alpha in [(3, 0), (10, 0), (4, 128)]:
+        file = parts.root / f"images/im{number:02}.png"
+        image = Image.open(file).convert("RGBA")
+        image.putpixel((2, 3), (200, 0, 0, alpha))
+        image.save(file)
+    parts.run()
+    [said] = warnings(capsys)
+    assert "2 images have fully transparent pixels" in said
+    assert "these hide: im03, im10; save" in said
 
 
 def test_what_is_not_read_is_named(parts: Parts, capsys: pytest.CaptureFixture[str]) -> None:
@@ -297,9 +357,37 @@ def test_a_webp_mask_is_refused(parts: Parts) -> None:
     parts.refused(r"im03\.webp is a \.webp file.*save masks as PNG")
 
 
-@pytest.mark.parametrize(
-    ("name", "other"), [("masks", "Masks"), ("masks", "labels"), ("images", "Images")]
-)
+def test_what_is_not_read_in_corrected_is_named(
+    parts: Parts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (parts.root / "corrected").mkdir()
+    (parts.root / "corrected/im10.json").write_text("{}", encoding="utf-8")
+    parts.run()
+    [said] = warnings(capsys)
+    assert said.endswith(
+        "1 files below corrected/ are not read: corrected/im10.json; 1 are named like images that "
+        "have no mask"
+    )
+
+
+@pytest.mark.parametrize("name", ["images", "masks", "corrected"])
+def test_a_folder_named_in_capitals_beside_those_read_is_named(parts: Parts, name: str) -> None:
+    other = parts.root / name.capitalize()
+    other.mkdir()
+    (other / ".hidden").touch()
+    parts.run()
+    (other / "im10.png").write_bytes((parts.root / "masks/im00.png").read_bytes())
+    said = parts.refused(rf"{other} is not read: rename it to {name}/, in small letters")
+    assert ("move its files" in said) == (parts.root / name).is_dir()
+
+
+@pytest.mark.parametrize("name", ["images", "masks"])
+def test_a_folder_of_another_case_is_named(parts: Parts, name: str) -> None:
+    (parts.root / name).rename(parts.root / name.upper())
+    parts.refused(rf"{name.upper()} is not read: rename it to {name}/, in small letters$")
+
+
+@pytest.mark.parametrize(("name", "other"), [("masks", "labels"), ("images", "photos")])
 def test_a_folder_of_another_name_is_named(parts: Parts, name: str, other: str) -> None:
     (parts.root / name).rename(parts.root / other)
     parts.refused(rf"holds no folder {name}/, but {other}/: rename .* to {name}/")
@@ -313,6 +401,22 @@ def test_a_name_that_no_list_and_no_lock_can_hold_is_named(parts: Parts, name: b
     said = parts.refused("1 names below .*: rename")
     assert len(said.splitlines()) == 1
     json.dumps(said).encode("utf-8")
+
+
+@pytest.mark.parametrize("folder", [".hidden", "images/@eaDir"])
+def test_an_odd_name_among_what_is_left_alone_is_named_since_dvc_stops_at_it(
+    parts: Parts, folder: str
+) -> None:
+    (parts.root / folder).mkdir()
+    (parts.root / folder / "plain").touch()
+    project = parts.root.parent
+    git(project, "init", "-q")
+    assert dvc(project, "init", "-q").returncode == 0
+    parts.run()
+    assert dvc(project, "add", "parts").returncode == 0
+    Path(os.fsdecode(os.fsencode(parts.root / folder) + b"/\xff")).touch()
+    parts.refused("1 names below .* hold bytes that are no UTF-8 text")
+    assert dvc(project, "add", "parts").returncode != 0
 
 
 def test_a_tilde_in_the_root_is_refused() -> None:

@@ -7,8 +7,10 @@ from collections import Counter, defaultdict
 import pytest
 
 from ppl.core.errors import InputError
+from ppl.data.split_draws import Images
 from ppl.data.split_lists import ListFile, Lists
-from ppl.data.splits import Images, Split, SplitSettings, make_split
+from ppl.data.split_settings import SplitSettings
+from ppl.data.splits import Split, make_split
 
 FRACTIONS = ("1/16", "1/8", "1/4", "1/2")
 
@@ -207,13 +209,30 @@ def test_what_decides() -> None:
         split(lists=lists, folds=2)
 
 
-def test_a_published_test_part_is_used_unless_it_shows_trained_parts() -> None:
+def test_a_published_test_part_stays_whatever_shows_its_parts() -> None:
     parts = {f"part{number:03d}" for number in range(0, 120, 4)}
     whole = [id for id in DEFECTS if GROUPS[id] in parts]
     found = split(published_test=whole)
     assert set(found.test) == set(whole)
+    # a photo of its parts that is not in it: neither tested nor trained on
     torn = [id for id in whole if id != "0/part004"]
     leaking = split(published_test=torn)
-    assert leaking.test == split().test
-    assert "test is drawn by group" in leaking.notes[0]
-    assert set(split(published_test=torn, by="image").test) == set(torn)
+    assert set(leaking.test) == set(torn)
+    trained = {*leaking.labeled, *leaking.validation, *leaking.unlabeled}
+    assert not {GROUPS[id] for id in torn} & {GROUPS[id] for id in trained}
+    assert leaking.notes[0].startswith("8 images are left out, e.g. 0/part004: other photos of")
+    by_image = split(published_test=torn, by="image")
+    assert set(by_image.test) == set(torn)
+    assert "0/part004" in {*by_image.labeled, *by_image.validation, *by_image.unlabeled}
+
+
+def test_a_published_test_image_without_mask_is_not_trained_on() -> None:
+    whole = [id for id in DEFECTS if GROUPS[id] == "part004"]
+    bare = {id: shown for id, shown in DEFECTS.items() if id != whole[0]}
+    for by in ("group", "image"):
+        found = split(published_test=whole, defect_classes=bare, by=by)
+        assert set(found.test) == set(whole[1:])
+        assert whole[0] not in {*found.labeled, *found.validation, *found.unlabeled}
+        assert f"1 test images have no mask, or one that began as a model's, e.g. {whole[0]}" in (
+            " ".join(found.notes)
+        )

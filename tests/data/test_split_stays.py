@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -11,9 +12,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from ppl.core.errors import InputError
-from ppl.data.split_draws import fold_of, in_test
+from ppl.data.split_draws import Images, fold_of, in_test
 from ppl.data.split_lists import ListFile, Lists
-from ppl.data.splits import Images, Split, SplitSettings, make_split
+from ppl.data.split_settings import SplitSettings
+from ppl.data.splits import Split, make_split
 from tests.pipeline.project import ROOT
 
 SEEDS = range(8)
@@ -79,7 +81,7 @@ def annotated(by: str, seed: int, masks: int = 24) -> Data:
 
 def better_seed(said: str) -> int:
     """The seed that a message recommends."""
-    return int(said.partition("set seed: ")[2].partition(",")[0])
+    return int(re.findall(r"seed: (\d+)", said)[0])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -334,6 +336,27 @@ def test_few_images_off_the_fraction_are_said() -> None:
         assert bool(said) == off
         notes += said
     assert notes
+
+
+def test_a_class_on_one_side_alone_comes_with_a_seed_that_has_it_on_both() -> None:
+    masks = {f"im{n:03d}": frozenset({1 + (n >= 56)} if n >= 20 else ()) for n in range(60)}
+    masks["im000"] = frozenset({7})  # of a class on one image no draw has both
+    images = Images({id: id for id in masks}, masks, {}, ())
+    seen = set()
+    for seed in range(30):
+        found = make_split(images, None, settings(), seed)
+        tested = [shown for id, shown in masks.items() if id in found.test]
+        both = 0 < sum(2 in shown for shown in tested) < 4
+        [said] = [note for note in found.notes if "drawn by itself" in note] or [""]
+        near = abs(len(tested) / 60 - 0.25) <= 0.05
+        assert bool(said) == (not both or not near)
+        assert said.startswith("a class is in test alone, or outside of it") == (near and not both)
+        if said:
+            other = make_split(images, None, settings(), better_seed(said))
+            assert 0 < sum(2 in masks[id] for id in other.test) < 4
+            assert not [note for note in other.notes if "drawn by itself" in note]
+        seen.add((near, both))
+    assert len(seen) == 4
 
 
 def test_no_test_image_and_none_with_a_defect_come_with_a_way_out() -> None:

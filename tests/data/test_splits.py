@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import unicodedata
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 
 from ppl.core.errors import InputError
 from ppl.core.settings import check
-from ppl.data.split_draws import Sequencer, by_place, shuffled, stratified_order
+from ppl.data.split_draws import Images, Sequencer, by_place, shuffled, stratified_order
 from ppl.data.split_lists import read_lists
-from ppl.data.splits import Images, Split, SplitSettings, make_split
+from ppl.data.split_settings import SplitSettings
+from ppl.data.splits import Split, make_split
 
 SETS = ("labeled", "validation", "unlabeled", "test")
 
@@ -248,6 +250,14 @@ def test_lists_choose_the_images(tmp_path: Path) -> None:
     assert found.unlabeled == ("new/0", "part_/5")
     assert found.test == ("part_3/1",)
     assert found.notes == (f"{len(PATHS) - 6} images are in no list and left out, e.g. new/1",)
+
+
+def test_a_name_in_other_bytes_is_the_same_image(tmp_path: Path) -> None:
+    paths = dict(PATHS)
+    first = min(DEFECTS)
+    paths[first] = f"images/{unicodedata.normalize('NFD', 'Stück')}.jpg"
+    folder = write(tmp_path, val="Stück.jpg\n")
+    assert split(lists=folder, paths=paths).test == (first,)
 
 
 def test_lists_of_labeled_images_alone_leave_the_rest_unlabeled(tmp_path: Path) -> None:

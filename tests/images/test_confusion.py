@@ -8,8 +8,8 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 from ppl.images.confusion import confusion_matrix
-from ppl.images.files import IGNORE
 from ppl.images.miou import iou_per_class, miou
+from ppl.images.pictures import IGNORE
 
 CLASSES = 4
 

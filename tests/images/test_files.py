@@ -3,7 +3,9 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,16 +14,14 @@ from PIL import Image
 
 from ppl.core.errors import InputError
 from ppl.images.files import (
-    IGNORE,
-    palette_of,
     read_grey,
     read_image,
     read_mask,
-    read_orientation,
-    read_palette,
-    read_turned_image,
+    read_picture,
+    read_stored_mask,
     write_mask,
 )
+from ppl.images.pictures import IGNORE, palette_of
 
 COLOURS = [(0, 0, 0), (200, 10, 10), (10, 200, 10)]
 
@@ -123,6 +123,20 @@ def test_damage_of_any_kind_is_an_input_error(tmp_path: Path) -> None:
                 assert file.name in str(error)  # noqa: PT017 - most damage is fatal, some is not
 
 
+@pytest.mark.parametrize("step", ["load", "convert"])
+def test_memory_that_does_not_suffice_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    Image.fromarray(pixels(4, 6)).save(tmp_path / "x.png")
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, step, fail)
+    with pytest.raises(InputError, match=r"x\.png cannot be read: memory did not .*into tiles"):
+        read_image(tmp_path / "x.png")
+
+
 def test_a_folder_in_place_of_an_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_image(tmp_path)
@@ -206,11 +220,28 @@ def test_an_image_is_turned_once_as_viewers_show_it(
     file = tagged(tmp_path / f"x.{suffix}", Image.fromarray(stored), orientation)
     shown = torch.from_numpy(np.atleast_3d(TURNS[orientation](stored)).copy())
     shown = shown.permute(2, 0, 1).expand(3, -1, -1)
-    image, turned_by = read_turned_image(file)
-    assert torch.equal(image, shown)
-    assert image.is_contiguous()
-    assert turned_by == (orientation if orientation in range(2, 9) else 1)
+    picture = read_picture(file)
+    assert torch.equal(picture.pixels, shown)
+    assert picture.pixels.is_contiguous()
+    assert picture.orientation == (orientation if orientation in range(2, 9) else 1)
     assert torch.equal(read_image(file), shown)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L"])
+def test_a_clear_pixel_keeps_its_colour_and_is_told(tmp_path: Path, mode: str) -> None:
+    drawn = Image.new(mode, (3, 2), {"RGBA": (9, 9, 9, 1), "LA": (9, 1), "P": 1, "L": 9}[mode])
+    options: dict[str, Any] = {}
+    if mode == "P":
+        drawn.putpalette([7, 7, 7, 9, 9, 9])
+    if mode in ("P", "L"):
+        options["transparency"] = 0 if mode == "P" else 7
+    drawn.save(tmp_path / "x.png", **options)
+    assert not read_picture(tmp_path / "x.png").clear
+    drawn.putpixel((0, 0), {"RGBA": (7, 7, 7, 0), "LA": (7, 0), "P": 0, "L": 7}[mode])
+    drawn.save(tmp_path / "x.png", **options)
+    picture = read_picture(tmp_path / "x.png")
+    assert picture.clear
+    assert picture.pixels.tolist() == [[[7, 9, 9], [9, 9, 9]]] * 3
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -220,8 +251,34 @@ def test_a_mask_is_turned_by_its_own_tag(tmp_path: Path, mode: str, suffix: str)
     if mode == "P":
         stored.putpalette(bytes(768))
     file = tagged(tmp_path / f"x.{suffix}", stored, 6)
-    assert torch.equal(read_mask(file), torch.from_numpy(np.rot90(pixels(4, 6), -1).copy()))
-    assert read_orientation(file) == 6
+    mask = read_stored_mask(file)
+    assert torch.equal(mask.values, torch.from_numpy(np.rot90(pixels(4, 6), -1).copy()))
+    assert mask.orientation == 6
+    assert mask.palette == (((0, 0, 0),) * 256 if mode == "P" else None)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0II*", b"Exif\0\0no directory", b"Exif\0\0MM\0*\0\0\0\xff"]
+)
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_an_image_with_damaged_exif_is_upright(tmp_path: Path, suffix: str, exif: bytes) -> None:
+    file = tmp_path / f"x.{suffix}"
+    Image.fromarray(pixels(16, 24)).save(file)
+    upright = read_image(file)
+    Image.fromarray(pixels(16, 24)).save(file, exif=exif)
+    picture = read_picture(file)
+    assert torch.equal(picture.pixels, upright)
+    assert picture.orientation == 1
+
+
+def test_an_orientation_behind_the_pixels_turns_a_png_too(tmp_path: Path) -> None:
+    file = tagged(tmp_path / "x.png", Image.fromarray(pixels(4, 6)), 6)
+    content = file.read_bytes()
+    at = content.index(b"eXIf") - 4
+    end = at + 12 + struct.unpack(">I", content[at : at + 4])[0]
+    file.write_bytes(content[:at] + content[end:-12] + content[at:end] + content[-12:])
+    assert read_picture(file).orientation == read_stored_mask(file).orientation == 6
 
 
 def test_a_photo_of_a_phone_is_read_as_it_is_shown(tmp_path: Path) -> None:
@@ -321,13 +378,13 @@ def test_a_palette_is_what_the_file_says(tmp_path: Path) -> None:
         mask = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), mode="P")
         mask.putpalette([9, 8, 7, 200, 100, 50])
         mask.save(tmp_path / f"x.{suffix}")
-        found = read_palette(tmp_path / f"x.{suffix}")
+        found = read_stored_mask(tmp_path / f"x.{suffix}").palette
         assert found is not None
         assert found[:2] == ((9, 8, 7), (200, 100, 50))
     Image.new("L", (3, 2)).save(tmp_path / "grey.png")
-    assert read_palette(tmp_path / "grey.png") is None
+    assert read_stored_mask(tmp_path / "grey.png").palette is None
     write_mask(tmp_path / "ours.png", torch.zeros(2, 3), COLOURS)
-    assert read_palette(tmp_path / "ours.png") == palette_of(COLOURS)
+    assert read_stored_mask(tmp_path / "ours.png").palette == palette_of(COLOURS)
 
 
 def test_several_pictures_in_one_file_are_refused(tmp_path: Path) -> None:
@@ -354,13 +411,95 @@ def test_a_mask_of_few_bits_is_refused_rather_than_stretched(
         read_mask(tmp_path / "x.png")
 
 
+def packed(rows: list[list[int]], bits: int) -> list[bytes]:
+    """Rows of values, each in so few bits, filled up to whole bytes."""
+    lines = ["".join(f"{value:0{bits}b}" for value in row) for row in rows]
+    return [
+        int(line.ljust(-(-len(line) // 8) * 8, "0"), 2).to_bytes(-(-len(line) // 8), "big")
+        for line in lines
+    ]
+
+
+def tiff(rows: list[list[int]], bits: int, photometric: int, *, reversed_bits: bool) -> bytes:
+    """A baseline TIFF of grey values: 0 is white for photometric 0, black for 1."""
+    pixels = b"".join(packed(rows, bits))
+    if reversed_bits:
+        pixels = bytes(int(f"{byte:08b}"[::-1], 2) for byte in pixels)
+    tags = [(256, len(rows[0])), (257, len(rows)), (258, bits), (259, 1), (262, photometric)]
+    tags += [(266, 1 + reversed_bits), (273, 134), (277, 1), (278, len(rows)), (279, len(pixels))]
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + directory + bytes(4) + pixels
+
+
+ROWS = [[0, 1, 1, 0, 1], [1, 0, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("reversed_bits", [False, True])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_a_tiff_mask_holds_its_stored_values_or_is_refused(
+    tmp_path: Path, photometric: int, bits: int, reversed_bits: bool
+) -> None:
+    file = tmp_path / "x.tif"
+    file.write_bytes(tiff(ROWS, bits, photometric, reversed_bits=reversed_bits))
+    if photometric == 1 and bits in (1, 8):
+        assert read_mask(file).tolist() == ROWS
+        return
+    said = r"has pixel format [1L];\d?" + (r"IR? \(0 is white\)" if photometric == 0 else "R?; exp")
+    # of inverted bytes in reversed order Pillow decodes nothing
+    with pytest.raises(InputError, match=rf"x\.tif ({said}|cannot be read \(unknown raw mode)"):
+        read_mask(file)
+
+
+def bitmap(rows: list[list[int]], bits: int, greys: list[int]) -> bytes:
+    """A BMP whose palette holds these greys and no others."""
+    pixels = b"".join(
+        row.ljust(-(-len(row) // 4) * 4, b"\0") for row in reversed(packed(rows, bits))
+    )
+    palette = b"".join(bytes([grey, grey, grey, 0]) for grey in greys)
+    start = 54 + len(palette)
+    header = b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start)
+    sizes = (40, len(rows[0]), len(rows), 1, bits, 0, len(pixels), 0, 0, len(greys), 0)
+    return header + struct.pack("<IiiHHIIiiII", *sizes) + palette + pixels
+
+
+@pytest.mark.parametrize(
+    ("bits", "greys"),
+    [
+        *((1, [0, 255]), (1, [255, 0]), (1, [0, 1])),
+        *((4, [255, 0]), (4, [17 * grey for grey in range(16)])),
+        *((8, [255, 0]), (8, [0, 1, 2]), (8, list(range(256)))),
+    ],
+)
+def test_a_bitmap_mask_holds_its_stored_indices(
+    tmp_path: Path, bits: int, greys: list[int]
+) -> None:
+    (tmp_path / "x.bmp").write_bytes(bitmap(ROWS, bits, greys))
+    assert read_mask(tmp_path / "x.bmp").tolist() == ROWS
+    shown = [[greys[value] for value in row] for row in ROWS]
+    assert read_image(tmp_path / "x.bmp").tolist() == [shown] * 3
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask, read_grey])
+@pytest.mark.parametrize(("bits", "greys"), [(8, [0, 255]), (4, [0, 255]), (4, [0, 1, 2])])
+def test_a_bitmap_that_would_be_scrambled_is_refused(
+    tmp_path: Path, bits: int, greys: list[int], read: Callable[[Path], object]
+) -> None:
+    """Pillow decodes bits or bytes where the palette is black and white, or a ramp from black."""
+    (tmp_path / "x.bmp").write_bytes(bitmap(ROWS, bits, greys))
+    with pytest.raises(
+        InputError, match=rf"x\.bmp is a BMP of {bits} bits a pixel .*save it as PNG"
+    ):
+        read(tmp_path / "x.bmp")
+
+
 def test_grey_levels_of_any_depth_and_no_colour(tmp_path: Path) -> None:
     levels = pixels(4, 6)
     Image.fromarray(levels).save(tmp_path / "grey.png")
-    assert torch.equal(read_grey(tmp_path / "grey.png"), torch.from_numpy(levels))
+    assert torch.equal(read_grey(tmp_path / "grey.png").values, torch.from_numpy(levels))
     Image.fromarray(levels > 127).save(tmp_path / "bits.png")
     assert torch.equal(
-        read_grey(tmp_path / "bits.png"), torch.from_numpy((levels > 127) * np.uint8(255))
+        read_grey(tmp_path / "bits.png").values, torch.from_numpy((levels > 127) * np.uint8(255))
     )
     Image.fromarray(levels).convert("P").save(tmp_path / "palette.png")
     with pytest.raises(InputError, match=r"palette\.png has pixel format P; expected a grey"):

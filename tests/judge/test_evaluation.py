@@ -23,6 +23,7 @@ from ppl.judge.evaluation import (
 from ppl.labeling.part_agreement import Photos
 from ppl.labeling.pseudo_masks import ONE_LOOK, write_pseudo_masks
 from ppl.network.network import SegmentationNetwork
+from ppl.network.predict import PLAIN
 from ppl.scores.bootstrap import IntervalSettings
 from ppl.scores.calibration import CalibrationBins
 from ppl.scores.counts import ModelResult
@@ -33,8 +34,6 @@ from tests.conftest import whole
 
 INFO = DatasetInfo("made", ("background", "dark", "bright"), ((0, 0, 0), (255, 0, 0), (0, 255, 0)))
 SETTINGS = EvaluateSettings(
-    scales=[1.0],
-    flip=False,
     min_defect_fraction=0.001,
     false_alarm_rate=0.05,
     defect_overlap=0.25,
@@ -219,7 +218,7 @@ def test_pictures_have_fixed_names_and_show_the_chosen_images(
         names,
         models,  # type: ignore[arg-type]
         whole(64, 48),
-        SETTINGS,
+        PLAIN,
         INFO,
     )
     assert {file.name for file in (tmp_path / "overlays").iterdir()} == set(names)
@@ -244,7 +243,7 @@ def test_pictures_are_named_by_what_chose_them(made: ImageSet) -> None:
 
 def test_zero_pictures_still_leave_the_folder(made: ImageSet, tmp_path: Path) -> None:
     models = {"teacher": ByBrightness(), "final": ByBrightness()}
-    write_overlays(tmp_path / "overlays", made, {}, models, whole(64, 48), SETTINGS, INFO)  # type: ignore[arg-type]
+    write_overlays(tmp_path / "overlays", made, {}, models, whole(64, 48), PLAIN, INFO)  # type: ignore[arg-type]
     assert list((tmp_path / "overlays").iterdir()) == []
 
 
@@ -259,6 +258,7 @@ def with_quality(right: list[int], defective: list[bool]) -> ModelResult:
         DetectionCounts(),
         DefectCounts.nothing(3),
         CalibrationBins.nothing(3),
+        torch.zeros(count, dtype=torch.float64),
     )
 
 

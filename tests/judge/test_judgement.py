@@ -19,15 +19,22 @@ from ppl.judge.judgement import (
 )
 from ppl.labeling.pseudo_masks import ONE_LOOK
 from ppl.network.network import Origin
+from ppl.network.predict import PLAIN
 from ppl.scores.bootstrap import IntervalSettings
 from ppl.scores.counts import read_result
 from ppl.scores.tested import fingerprint, read_tested
+from ppl.station.thresholds import ClassLimits, Promise, Thresholds
 from tests.conftest import whole
 from tests.judge.test_evaluation import INFO, SETTINGS, ByBrightness, make_set
 
 SECTIONS = JudgeSettings(
-    whole(64, 48), SETTINGS, ONE_LOOK, IntervalSettings(confidence=0.9, resamples=100, few_parts=2)
+    whole(64, 48),
+    PLAIN,
+    SETTINGS,
+    ONE_LOOK,
+    IntervalSettings(confidence=0.9, resamples=100, few_parts=2),
 )
+VERDICTS = Thresholds((ClassLimits(0.5, 4),) * 2, 0.5, Promise(0.3, 0.95, 8, 0))
 MODELS = {
     "teacher": ByBrightness(blind=True),
     "student_1": ByBrightness(blind=True),
@@ -50,7 +57,7 @@ def judge(made: ImageSet, folder: Path) -> Judgement:
             write_mask(mask_file(folder / half, id), torch.zeros(64, 48), INFO.colours)
     masks = PseudoMasks(made, folder / "reliable", folder / "hard", made.folder / "masks")
     split = SplitRecord("group", PARTS, PARTS, defective_validation_parts=4)
-    return judge_models(MODELS, ORIGINS, made, masks, split, INFO, SECTIONS)  # type: ignore[arg-type]
+    return judge_models(MODELS, ORIGINS, made, masks, split, INFO, SECTIONS, VERDICTS)  # type: ignore[arg-type]
 
 
 def test_each_model_is_scored_and_a_stand_in_is_named(made: ImageSet, tmp_path: Path) -> None:
@@ -105,6 +112,7 @@ def test_what_is_written_is_what_was_judged(made: ImageSet, tmp_path: Path) -> N
         "plots/confusion.json",
         "plots/iou_per_class.json",
         "plots/reliability.json",
+        "plots/verdicts.json",
     ]
     for name in MODELS:
         assert json.loads(left[f"metrics/{name}.json"].read_text()) == judged.metrics[name]

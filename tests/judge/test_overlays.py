@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ppl.images.files import IGNORE
+from ppl.images.pictures import IGNORE
 from ppl.judge.overlays import Candidate, choose_examples, overlay_name, overlay_row, write_picture
 
 NAMES = ("background", "crack", "fray")

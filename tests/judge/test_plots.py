@@ -17,9 +17,14 @@ from ppl.judge.plots import (
     pixel_confusion,
     reliability_points,
     reliability_rows,
+    verdict_rows,
 )
-from ppl.scores.calibration import calibration_bins
+from ppl.scores.calibration import CalibrationBins, calibration_bins
+from ppl.scores.counts import ModelResult
+from ppl.scores.defects import DefectCounts
+from ppl.scores.image_detection import DetectionCounts
 from ppl.scores.pixels import recall_per_class
+from ppl.station.thresholds import ClassLimits, Thresholds
 
 TEMPLATES = Path(__file__).parent.parent.parent / ".dvc" / "plots"
 NAMES = ("background", "scratch", "break")
@@ -101,12 +106,60 @@ def calibrated() -> list[Row]:
     return [*reliability_rows("teacher", bins), *reliability_rows("final", bins)]
 
 
+def judged(score: list[float], defective: list[bool]) -> ModelResult:
+    """What a model did on images of one pixel each."""
+    count = len(score)
+    return ModelResult(
+        torch.zeros((count, 2, 2), dtype=torch.int64),
+        torch.zeros(count, dtype=torch.float64),
+        torch.tensor(defective),
+        DetectionCounts(),
+        DefectCounts.nothing(2),
+        CalibrationBins.nothing(2),
+        torch.tensor(score, dtype=torch.float64),
+    )
+
+
+def verdicts() -> list[Row]:
+    result = judged([0.0, 0.2, 0.7, 0.4, 0.9], [False, False, False, True, True])
+    return verdict_rows(result, Thresholds((ClassLimits(0.0, 1),), 0.5, None))
+
+
+def test_the_curve_of_verdicts_holds_the_chosen_point() -> None:
+    rows = verdicts()
+    assert [(row["point"], row["threshold"]) for row in rows[:-1]] == [
+        ("any threshold", each) for each in (0.0, 0.2, 0.4, 0.7, 0.9, 1.0)
+    ]
+    curve = [(row["false_alarms"], row["miss_rate"]) for row in rows[:-1]]
+    third = round(1 / 3, 6)
+    assert curve == [
+        (0.666667, 0.0),
+        (third, 0.0),
+        (third, 0.5),
+        (0.0, 0.5),
+        (0.0, 1.0),
+        (0.0, 1.0),
+    ]
+    assert rows[-1] == {
+        "point": "chosen",
+        "threshold": 0.5,
+        "false_alarms": third,
+        "miss_rate": 0.5,
+    }
+    assert verdict_rows(judged([0.5, 0.6], [True, True]), rows_without_promise()) == []
+
+
+def rows_without_promise() -> Thresholds:
+    return Thresholds((ClassLimits(0.0, 1),), 0.0, None)
+
+
 TEMPLATE_DATA = [
     ("calibration", calibrated, "confidence", "accuracy"),
     ("grouped_bar", bars, "iou", "class"),
     ("pixel_confusion", lambda: pixel_confusion(MATRIX, NAMES), "predicted", "actual"),
     ("scatter_half", points, "reliability", "miou_true"),
     ("training_curves", curves, "iteration", "training_loss"),
+    ("verdicts", verdicts, "false_alarms", "miss_rate"),
 ]
 
 

@@ -8,7 +8,8 @@ import torch
 import yaml
 from PIL import Image
 
-from ppl.images.files import IGNORE, read_mask
+from ppl.images.files import read_mask
+from ppl.images.pictures import IGNORE
 from ppl.images.record import SplitRecord, write_split_record
 from ppl.images.sets import DatasetInfo, ImageSet, mask_file, masked_ids, write_dataset_info
 from ppl.labeling.part_agreement import NOBODY, lone

@@ -16,13 +16,16 @@ from tests.pipeline.project import paths
 ORDER = (
     "core",
     "images",
+    "station",
     "network",
     "data",
     "scores",
     "training",
     "labeling",
     "students",
+    "inspection",
     "judge",
+    "export",
     "annotate",
 )
 """The packages that stages list in dvc.yaml."""

@@ -15,6 +15,7 @@ CODE = [
     "ppl",
     "stages",
     "data/lists",
+    "data/sound",
     ".dvc/config",
     ".dvc/.gitignore",
     ".dvc/plots",

@@ -147,6 +147,15 @@ def test_dvc_sees_python_files_of_the_code_and_nothing_else(house: Path) -> None
     assert [file for file, hidden in ignored.items() if not hidden] == ["ppl/core/errors.py"]
 
 
+def test_copies_to_correct_are_no_data_to_dvc_but_images_in_such_a_folder_are(house: Path) -> None:
+    assert dvc(house, "init", "-q").returncode == 0
+    copies = ["data/to_correct/a.png", "data/raw/parts/to_correct/line/a.png"]
+    data = ["images/to_correct/a.png", "masks/line/to_correct/a.png", "corrected/to_correct/a.png"]
+    files = [*copies, *(f"data/raw/parts/{file}" for file in data)]
+    ignored = [file for file in files if not dvc(house, "check-ignore", "-q", file).returncode]
+    assert ignored == copies
+
+
 def test_an_editors_link_to_nowhere_does_not_stop_dvc(house: Path) -> None:
     """Emacs marks an unsaved buffer so."""
     pipeline = "stages: {count: {cmd: 'true', deps: [ppl/core], outs: [counted]}}"

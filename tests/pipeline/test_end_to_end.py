@@ -30,8 +30,10 @@ ALL = [
     "retrain_reliable",
     "pseudo_label_hard",
     "retrain_final",
+    "calibrate",
     "evaluate",
     "annotate_next",
+    "export",
 ]
 
 
@@ -84,7 +86,7 @@ def undeclared(workspace: Path, record: Path, stage: str) -> list[str]:
     unread = [
         f"in vain: {path}"
         for path in parts.inputs
-        if path.name not in {"settings_checked", "lists"}
+        if path.name not in {"settings_checked", "lists", "sound"}
         and not any(file == str(path) or file.startswith(f"{path}/") for file in found["files"])
     ]
     return [
@@ -205,9 +207,12 @@ EDITS: dict[str, object] = {
     "mean_teacher": {"momentum": 0.9},
     "retrain_reliable": {"iterations": 3},
     "retrain_final": {"iterations": 3},
+    "predict": {"flip": True},
+    "thresholds": {"false_alarms": 0.1},
     "evaluate": {"overlays": 2},
     "intervals": {"resamples": 200},
     "annotate_next": {"count": 3},
+    "export": {"samples": 2},
 }
 
 
@@ -275,7 +280,8 @@ def test_a_comment_in_params_yaml_reruns_nothing(workspace: Path) -> None:
 
 def test_an_evaluation_threshold_trains_nothing(workspace: Path) -> None:
     edit_params(workspace, {"evaluate": {"min_defect_fraction": 0.01}})
-    assert repro(workspace) == ["check_settings", "evaluate"]
+    # the export's card has the scores
+    assert repro(workspace) == ["check_settings", "evaluate", "export"]
 
 
 def test_a_reliable_fraction_retrains_no_teacher(workspace: Path) -> None:

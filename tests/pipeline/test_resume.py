@@ -30,6 +30,8 @@ STAGE = "train_supervised"
 LONG = {"selection": {"every": 50}, "train_supervised": {"iterations": 250, "batch": 4}}
 LEAST_SECONDS = "0.2"
 """Between two checkpoints, so that short trainings have some."""
+HANGS = 600
+"""Seconds after which something hangs, on a busy machine, too."""
 SHOW = {"TQDM_DISABLE": "", "TQDM_MININTERVAL": "0.1"}
 """Variables for a line of progress soon after a training has begun."""
 
@@ -99,7 +101,7 @@ def start_dvc(workspace: Path, stream: IO[bytes], *arguments: str) -> "subproces
 
 def wait_for_training(process: "subprocess.Popen[bytes]", log: Path) -> None:
     """Return when the training has begun, or when `process` has ended."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANGS
     while "train teacher" not in log.read_text(encoding="utf-8", errors="replace"):
         assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
         if process.poll() is not None:
@@ -118,7 +120,7 @@ def run_and_kill(
         in_time = process.poll() is None
         if in_time:
             draws.choice(WAYS)(process)
-        process.wait(timeout=60)
+        process.wait(timeout=HANGS)
     subprocess.run(["make", "-s", "-f", ROOT / "Makefile", "unlock"], cwd=workspace, check=True)
     return in_time, log.read_text(encoding="utf-8", errors="replace")
 
@@ -135,7 +137,7 @@ def start_queued(workspace: Path, name: str, *, until: Callable[[str], bool]) ->
         stdout=subprocess.DEVNULL,
         check=True,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANGS
     while not until(said := queue_log(workspace, since=began)):
         assert time.monotonic() < deadline, said
         time.sleep(0.2)
@@ -187,7 +189,7 @@ def terminate_all_of_queue(workspace: Path, name: str) -> None:
 
 def end_queue(workspace: Path) -> None:
     """Wait for the stage, if it was told to end, and do not wait for idle workers."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + HANGS
     while any(f"stages.{STAGE}" in words for words in map(words_of, queue_processes(workspace))):
         assert time.monotonic() < deadline, "the stage goes on"
         time.sleep(0.1)
@@ -324,7 +326,7 @@ def test_what_is_edited_while_a_stage_runs_is_recorded_nowhere(
     with log.open("wb") as stream, start_dvc(workspace, stream, "repro", STAGE) as process:
         wait_for_training(process, log)
         edited.write_text(before.replace("momentum: 0.9", "momentum: 0.8") + "\n# edited\n")
-        process.wait(timeout=120)
+        process.wait(timeout=HANGS)
     edited.write_text(before, encoding="utf-8")
     said = log.read_text(encoding="utf-8", errors="replace")
     assert process.returncode != 0

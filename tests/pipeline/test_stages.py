@@ -55,7 +55,8 @@ def test_own_data_with_few_masks_goes_all_the_way(
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    (tmp_path / "data" / "lists").mkdir()
+    for name in ("lists", "sound"):
+        (tmp_path / "data" / name).mkdir()
     edit_params(tmp_path, TINY)
     own = {"name": "folder", "root": "data/raw/my parts", "classes": ["background", "dent", "rust"]}
     edit_params(

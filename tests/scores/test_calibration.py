@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from ppl.images.files import IGNORE
+from ppl.images.pictures import IGNORE
 from ppl.judge.plots import reliability_rows
 from ppl.scores.calibration import (
     BINS,

@@ -39,6 +39,7 @@ def result(seed: int, images: int, *, sound: bool = False) -> ModelResult:
                 detection(predicted, truth, min_defect_fraction=0.01),
                 defect_counts(predicted, truth, 3, min_overlap=0.25),
                 calibration_bins(prob, truth),
+                torch.tensor([float(prob[1:].max())]).double(),
             )
         )
     return pooled(found)
@@ -103,6 +104,7 @@ def test_a_test_set_of_ignored_pixels_is_null_throughout() -> None:
         DetectionCounts(),
         DefectCounts.nothing(3),
         calibration_bins(torch.full((3, 2, 2), 1 / 3), torch.full((2, 2), 255)),
+        torch.zeros(2, dtype=torch.float64),
     )
     found = metrics(nothing)
     for key in ("miou", "miou_low", "image_auroc", "calibration_error", "false_alarms_per_image"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppl.images.files import IGNORE
+from ppl.images.pictures import IGNORE
 from ppl.scores.defects import DefectCounts, defect_counts, defect_scores
 
 CLASSES = 4

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppl.images.files import IGNORE
+from ppl.images.pictures import IGNORE
 from ppl.scores.image_detection import (
     DetectionCounts,
     DetectionScores,

@@ -13,8 +13,8 @@ from torchmetrics.classification import (
 )
 
 from ppl.images.confusion import confusion_matrix
-from ppl.images.files import IGNORE
 from ppl.images.miou import iou_per_class, mean_iou, miou, shown_iou
+from ppl.images.pictures import IGNORE
 from ppl.scores.image_detection import DetectionCounts, detection
 from ppl.scores.pixels import (
     dice_per_class,

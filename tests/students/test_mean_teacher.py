@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppl.images.files import IGNORE
+from ppl.images.pictures import IGNORE
 from ppl.network.network import SegmentationNetwork
 from ppl.students.mean_teacher import PAPER, MeanTeacher, relabeled
 

@@ -1,5 +1,6 @@
 """Masks to correct are handed out as copies, and a corrected one is never overwritten."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,14 +48,41 @@ def test_what_is_there_already_is_left_alone(project: Path) -> None:
     assert now == (HANDED_OUT / "list.csv").read_text(encoding="utf-8")
 
 
+def test_half_a_copy_is_none(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(source: Path, target: Path) -> None:
+        target.write_text("half", encoding="utf-8")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copyfile", killed)
+    with pytest.raises(KeyboardInterrupt):
+        hand_out(Path("mine"))
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    assert "4 file(s) copied\n" in hand_out(Path("mine"))
+    assert Path("mine/a/x.png").read_text(encoding="utf-8") == "start a/x.png"
+    assert not list(Path("mine").rglob(".*"))
+
+
+@pytest.mark.parametrize("done", ["corrected/a/x.png", "masks/a/x.BMP"])
+def test_images_that_have_a_mask_are_left_out(project: Path, done: str) -> None:
+    (Path("my parts") / done).parent.mkdir(parents=True)
+    (Path("my parts") / done).touch()
+    said = hand_out(None)
+    assert "3 file(s) copied, 1 left out whose images have a mask\n" in said
+    assert not Path("my parts/to_correct/a").exists()
+    assert Path("my parts/to_correct/y.png").exists()
+
+
 def test_the_datas_own_folders_are_refused(project: Path) -> None:
-    for name in ("images", "masks/line 1", "corrected"):
+    for name in ("images", "masks/line 1", "corrected", "Masks"):
         with pytest.raises(InputError, match="would count as yours before anybody looked"):
             hand_out(Path("my parts", name))
 
 
 def test_the_pipelines_own_folder_is_refused(project: Path) -> None:
-    for folder in (HANDED_OUT, HANDED_OUT / "masks"):
+    outs = [{"path": "data/pseudo/hard", "md5": "1.dir"}]
+    Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"x": {"outs": outs}}}), "utf-8")
+    for folder in (HANDED_OUT, HANDED_OUT / "masks", Path("data/pseudo/hard/mine")):
         with pytest.raises(InputError, match="the pipeline's own"):
             hand_out(folder)
 

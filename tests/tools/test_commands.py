@@ -69,3 +69,10 @@ def test_what_may_have_changed_something_is_not_asked_again(
     monkeypatch.setattr("ppl.tools.commands.DVC", (sys.executable, "-c", FAILS_ONCE))
     with pytest.raises(InputError, match="failed to show experiments"):
         ask_dvc(tmp_path / "asked")
+
+
+def test_an_error_is_said_without_an_offer_of_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "ERROR: unexpected error - no file\n\nHaving any troubles? Hit us up"
+    monkeypatch.setattr("ppl.tools.commands.DVC", (sys.executable, "-c", f"exit({said!r})"))
+    with pytest.raises(InputError, match=r"^unexpected error - no file$"):
+        ask_dvc("get")

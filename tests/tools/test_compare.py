@@ -25,13 +25,15 @@ def data(
     momentum: float = 0.9,
     final: float = 0.5,
     tested: str = "",
+    fold: int = 0,
 ) -> Any:
     """What `dvc exp show --json` says of one experiment."""
     params = {
         "seed": seed,
-        "split": {"labeled_fraction": fraction, "test_fraction": 0.25},
+        "split": {"labeled_fraction": fraction, "folds": 3 if fold else 0, "fold": fold or 1},
         "optimizer": {"momentum": momentum},
         "model": {"options": {}},
+        "intervals": {"confidence": 0.95, "resamples": 100, "few_parts": 3},
     }
     scores = {"teacher": 0.4, "student_1": 0.45, "final": final}
     return {
@@ -149,6 +151,19 @@ def test_runs_of_one_seed_and_other_test_images_are_tables_of_their_own() -> Non
     assert [run.name for run in read_runs(found)[0]] == ["a", "b", "c"], "another machine"
 
 
+def test_seeds_of_one_data_set_stand_in_one_table_in_whichever_order_they_come() -> None:
+    def run(name: str, seed: int, images: str) -> dict[str, Any]:
+        found = data("1/8", seed=seed, final=0.5 + seed / 100, tested=f"{images}{seed}")
+        found["params"]["params.yaml"]["data"]["data"] = {"root": "raw"}
+        return experiment(name, found | {"deps": {"raw": {"hash": images}}})
+
+    runs, _ = read_runs(
+        shown(run("a", 0, "new"), run("b", 0, "old"), run("c", 1, "old"), run("d", 1, "new"))
+    )
+    tables = [{one.name for one in group} for _, group in groups(runs)]
+    assert sorted(tables, key=min) == [{"a", "d"}, {"b", "c"}]
+
+
 def test_seeds_that_draw_other_test_images_say_so_and_have_no_common_part() -> None:
     runs, _ = read_runs(
         shown(
@@ -168,6 +183,57 @@ def test_seeds_that_draw_other_test_images_say_so_and_have_no_common_part() -> N
     assert list(common_parts(same)) == []
 
 
+def test_folds_of_a_seed_are_no_test_sets_that_compete(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(name: str, _: object) -> Evaluation:
+        raise InputError(f"{name} is asked for")
+
+    monkeypatch.setattr("ppl.tools.compare.evaluation_at", asked)
+    folds = [
+        experiment(f"f{fold}", data("1/8", fold=fold, tested=8 * str(fold))) for fold in (1, 2, 3)
+    ]
+    runs, _ = read_runs(shown(*folds))
+    assert [title for title, _ in groups(runs)] == [f"split.fold={fold}" for fold in (1, 2, 3)]
+    pooled = "Each fold has test images of its own: `make folds` pools them."
+    assert list(common_parts(runs)) == [pooled]
+    # a run without folds has nothing to be compared with either
+    alone = experiment("alone", data("1/8", tested="aaaaaaaa"))
+    for found in ([*folds, alone], [folds[0], alone]):
+        runs, _ = read_runs(shown(*found))
+        assert list(common_parts(runs)) == [pooled]
+    assert list(common_parts(runs[:1])) == []
+    # a fold before data were added
+    runs, _ = read_runs(shown(*folds, experiment("old", data("1/8", fold=2, tested="bbbbbbbb"))))
+    told, said, common = common_parts(runs)
+    assert told.startswith("Scores on different test images do not compare")
+    assert said == pooled
+    assert common.splitlines() == [
+        "seed 0, fold 2 of 3: what all 2 runs tested is not known",
+        "f2: what it tested is not known (f2 is asked for)",
+        "old: what it tested is not known (old is asked for)",
+    ]
+    assert [title for title, _ in groups(runs)] == [
+        "split.fold=1, test images: 9 (111111)",
+        "split.fold=2, test images: 9 (222222)",
+        "split.fold=3, test images: 9 (333333)",
+        "split.fold=2, test images: 9 (bbbbbb)",
+    ]
+
+
+def test_other_test_images_are_told_in_every_title_where_a_line_says_so() -> None:
+    runs, _ = read_runs(
+        shown(
+            experiment("a", data("1/8", tested="aaaaaaaa")),
+            experiment("b", data("1/8", momentum=0.5, seed=1, tested="bbbbbbbb")),
+        )
+    )
+    assert [title for title, _ in groups(runs)] == [
+        "optimizer.momentum=0.9, test images: 9 (aaaaaa)",
+        "optimizer.momentum=0.5, test images: 9 (bbbbbb)",
+    ]
+    [said] = common_parts(runs)
+    assert said.endswith("these are told by their number and a digest.")
+
+
 def test_what_all_runs_of_a_seed_tested_is_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     images = {
         "a": ScoredImages(["1", "2", "3"], ["1", "2", "3"], ["m", "m", "m"]),
@@ -183,11 +249,18 @@ def test_what_all_runs_of_a_seed_tested_is_a_table(monkeypatch: pytest.MonkeyPat
         shown(*(experiment(name, data("1/8", tested=8 * name)) for name in ("a", "b")))
     )
     _, said = common_parts(runs)
-    head, _, a, b = said.splitlines()
-    assert head == "seed 0, on the 2 test images of all 2 runs"
-    # images 2 and 3 hold 1 and 2 wrong pixels of run a, 0 and 1 of run b
-    for row, wrong in ((a, 3), (b, 1)):
-        assert row.split()[1] == f"{100 * 16 / (16 + wrong):.1f}"
+    head, header, a, b, few = said.splitlines()
+    assert head == "seed 0, mIoU* on the 2 images (2 parts) of all 2 runs"
+    assert header.split()[-4:] == ["gain", "of", "final", "experiment"]
+    # images 2 and 3 hold 1 and 2 wrong pixels of run a, 0 and 1 of run b; drawn are one of them
+    # twice or both
+    for row, (fewer, more) in ((a, (1, 2)), (b, (0, 1))):
+        miou, low, high = (
+            f"{100 * 16 / (16 + wrong):.1f}" for wrong in (fewer + more, 2 * more, 2 * fewer)
+        )
+        assert f"  {miou} ({low}-{high})" in row
+        assert row.endswith(f"+0.0 (+0.0 to +0.0)  {'a' if row == a else 'b':>10}")
+    assert few == "* fewer than 3 parts of these images show crack"
     images["b"] = ScoredImages(["4", "5", "6"], ["4", "5", "6"], ["m", "m", "m"])
     assert [*common_parts(runs)][1] == "seed 0: no image was tested by all 2 runs"
 
@@ -195,7 +268,30 @@ def test_what_all_runs_of_a_seed_tested_is_a_table(monkeypatch: pytest.MonkeyPat
         raise InputError("not in the cache")
 
     monkeypatch.setattr("ppl.tools.compare.evaluation_at", lost)
-    assert [*common_parts(runs)][1].endswith("tested is not known (not in the cache)")
+    assert [*common_parts(runs)][1].splitlines() == [
+        "seed 0: what all 2 runs tested is not known",
+        "a: what it tested is not known (not in the cache)",
+        "b: what it tested is not known (not in the cache)",
+    ]
+
+
+def test_a_run_that_is_lost_leaves_a_common_part_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def evaluation(name: str, _: object) -> Evaluation:
+        if name == "gone":
+            raise InputError("not in the cache")
+        counts = torch.tensor([[[8, 0], [1, 8]]]).expand(2, -1, -1)
+        images = ScoredImages(["1", name], ["1", name], ["m", "m"])
+        return Evaluation(images, dict.fromkeys(("teacher", "student_1", "final"), counts))
+
+    monkeypatch.setattr("ppl.tools.compare.evaluation_at", evaluation)
+    runs, _ = read_runs(
+        shown(*(experiment(name, data("1/8", tested=8 * name)) for name in ("a", "gone", "b")))
+    )
+    head, *_, lost = [*common_parts(runs)][1].splitlines()
+    assert head == "seed 0, mIoU* on the 1 image (1 part) of 2 of 3 runs"
+    assert lost == "gone: what it tested is not known (not in the cache)"
 
 
 def test_an_experiment_that_was_queued_twice_counts_once() -> None:

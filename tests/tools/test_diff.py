@@ -29,6 +29,7 @@ PARAMS: dict[str, Any] = {
     "seed": 0,
     "ranking": {"reliable_fraction": 0.5},
     "optimizer": {"momentum": 0.9, "weight_decay": 0.00001},
+    "intervals": {"confidence": 0.8, "resamples": 100, "few_parts": 10},
     "evaluate": {"overlays": 3},
 }
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ppl.scores.tested import Change
-from ppl.tools.common_part import Numbers
+from ppl.tools.common_part import CommonPart
 from ppl.tools.diff import OtherTests
 from ppl.tools.findings import Finding, Verdict, findings, other_tests_finding
 
@@ -141,13 +141,27 @@ def test_few_parts_with_a_defect_are_named() -> None:
 
 def test_a_former_run_on_other_images_is_compared_on_what_both_tested() -> None:
     change = Change(frozenset("abc"), frozenset(), frozenset("d"), frozenset("ef"))
-    pair: tuple[Numbers, Numbers] = ({"mIoU": 0.5, "crack": 0.1}, {"mIoU": 0.523, "crack": 0.2})
-    other = OtherTests(change, "", {"teacher": pair, "final": pair}, ())
-    assert other_tests_finding("The run of abc1234", other).text == (
+    common = CommonPart("abc", ["1", "1", "2"], ("background", "crack"))
+    once = FINAL | {"miou": 0.5, "miou_low": 0.4, "miou_high": 0.6}
+    now = FINAL | {"miou": 0.523, "gain": 0.023, "gain_low": -0.01}
+    other = OtherTests(change, "", common, {"teacher": (once, once), "final": (once, now)})
+    said = other_tests_finding("The run of abc1234", other).text
+    assert said == (
         "The run of abc1234 was tested on other images, so its scores do not compare with these "
-        "(test: 3 of 4 kept, 2 new). On the 3 images of both, final had 50.0 % mIoU and has 52.3 %."
+        "(test: 3 of 4 kept, 2 new). On the 3 images (2 parts) of both, the final student had "
+        "50.0 (40.0-60.0) % mIoU and has 52.3 (38.0-46.0) %: +2.3 (-1.0 to +6.0) points."
     )
-    unknown = OtherTests(None, "which images both tested is not known (no cache)", {}, ())
+    rare = now | {"parts": {"background": 2, "crack": 1}}
+    few = OtherTests(change, "", common, {"final": (once, rare)})
+    assert other_tests_finding("The run of abc1234", few).text == (
+        f"{said} Few of these parts show crack (1): their scores are chance."
+    )
+    sound = dict.fromkeys(FINAL) | {"parts": {"background": 2, "crack": 0}}
+    none = OtherTests(change, "", common, {"final": (sound, sound)})
+    assert other_tests_finding("The run of abc1234", none).text.endswith(
+        " The 3 images (2 parts) of both show no defect, so there is no mIoU on them."
+    )
+    unknown = OtherTests(None, "which images both tested is not known (no cache)")
     assert other_tests_finding("The run of abc1234", unknown).text.endswith("(no cache)).")
 
 
@@ -167,6 +181,23 @@ def test_without_a_defect_in_test_no_score_is_praised() -> None:
     )
     assert about(found, "Undefined: no test image shows a defect.").verdict is Verdict.NOTE
     assert [each.verdict for each in found].count(Verdict.GOOD) == 1, "that none was seen"
+
+
+def test_what_the_threshold_promises_stands_beside_what_came_of_it() -> None:
+    verdicts: dict[str, Any] = {
+        "promise": {"false_alarms": 0.312, "confidence": 0.95, "sound_parts": 8, "called": 0},
+        "sound_parts": 86,
+        "sound_parts_called": 3,
+        "part_false_alarm_rate": 0.034884,
+        "image_recall": 0.9,
+    }
+    text = about(said({"verdicts": verdicts}), "promises").text
+    assert "chosen on 8 sound parts, promises with 95 % confidence" in text
+    assert "at most 31.2 % of the sound parts are called defective" in text
+    assert "On test 3 of 86 sound parts were (3.5 %), and 90.0 % of the defective images." in text
+    nothing = about(said({"verdicts": verdicts | {"promise": None}}), "nothing is promised")
+    assert "On test 3 of 86" in nothing.text
+    assert not [each for each in said() if "promise" in each.text]
 
 
 def test_the_settings_of_interval_and_threshold_are_said() -> None:

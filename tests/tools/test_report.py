@@ -18,7 +18,10 @@ from ppl.tools.report import drawing, next_rows, picture, stale_stages
 from ppl.tools.used_settings import used_settings
 from tests.pipeline.project import copy_project, edit_params, module, repro
 
-SECTIONS = ["scores", "audit", "training", "confusion", "confidence", "images", "next", "settings"]
+SECTIONS = [
+    *("scores", "audit", "training", "confusion", "confidence", "verdicts", "images", "next"),
+    "settings",
+]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +92,7 @@ def test_the_page_loads_nothing_and_holds_all_pictures(workspace: Path) -> None:
         *(workspace / "data" / "audit" / "pictures").glob("*.png"),
         workspace / "data" / "annotate_next" / "sheet.png",
     ]
-    assert drawn == 5
+    assert drawn == 6
     assert shown == len(files) > 3
 
 
@@ -134,7 +137,7 @@ def test_a_clone_without_pictures_gets_a_page_that_says_so(workspace: Path) -> N
         for name in ("overlays", "audit", "annotate_next", "prepared"):
             shutil.move(aside / name, workspace / "data" / name)
     assert page.text.count("not in this folder") == 3
-    assert len(page.sources) == 5
+    assert len(page.sources) == 6
     assert "has changed since" not in page.text
 
 

@@ -24,7 +24,7 @@ from ppl.students.cutmix import CutMixSettings
 from ppl.students.def_up import RetrainSettings
 from ppl.students.fall_back import FallBackSettings
 from ppl.students.mean_teacher import PAPER as MASKS_STAY
-from ppl.students.student import StudentImages, StudentSettings, pseudo_labeled, retrain
+from ppl.students.student import StudentImages, StudentSettings, retrain
 from ppl.training.checkpoint import Checkpoint
 from ppl.training.compute import ComputeSettings
 from ppl.training.curve import write_training_curve
@@ -417,7 +417,7 @@ def student(
 ) -> Training:
     return retrain(
         new_network(settings, 3, seed=0),
-        StudentImages(labeled, [pseudo_labeled(unlabeled, at) for at in folders], labeled),
+        StudentImages(labeled, unlabeled, folders, validation=labeled),
         RECIPE,
         StudentSettings(
             cutmix=MIX,

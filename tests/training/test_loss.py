@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ppl.images.files import IGNORE
+from ppl.images.pictures import IGNORE
 from ppl.training.loss import PAPER, LossSettings, cross_entropy, segmentation_loss, tversky_loss
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppl.images.files import IGNORE
+from ppl.images.pictures import IGNORE
 from ppl.network.resize import ImageSettings
 from ppl.training.images import TrainingImages
 from ppl.training.paste import (

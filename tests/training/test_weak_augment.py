@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ppl.core.errors import InputError
 from ppl.core.settings import check
-from ppl.images.files import IGNORE
+from ppl.images.pictures import IGNORE
 from ppl.network.resize import resize_image
 from ppl.training.weak_augment import DRAWS, View, WeakAugmentSettings, cut, draw_view, show, stack
 

@@ -16,22 +16,18 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar, Literal, Protocol, cast
 
 from pydantic import Field, field_validator, model_validator
-from torch import Tensor
 
 import ppl.data.adapters
 from ppl.core.errors import InputError
 from ppl.core.settings import Settings
-from ppl.images.files import IGNORE, IMAGE_SUFFIXES, Colour, read_mask
+from ppl.images.files import StoredMask, read_stored_mask
+from ppl.images.pictures import IGNORE, IMAGE_SUFFIXES, Colour, files_below
 from ppl.images.sets import DatasetInfo
 
 Part = Literal["train", "test"]
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 """Formats that keep class indices; JPEG blurs one class into others that were never drawn."""
-
-_THUMBNAILS = {"@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN"}
-"""Folders that storage devices and archives leave beside pictures; hidden ones are like them."""
-_STRAYS = {"thumbs.db", "desktop.ini"}
 
 _SHOWN_NAMES = 10
 
@@ -145,8 +141,8 @@ class Adapter(Protocol):
     ) -> Mapping[str, str]:
         """The part that each image shows, by id, for all images; {} where it is not known."""
 
-    def read_mask(self, sample: Sample, settings: DataSettings) -> Tensor:
-        """(H, W) uint8 class indices of an annotated sample; 255 is ignore."""
+    def read_mask(self, sample: Sample, settings: DataSettings) -> StoredMask:
+        """An annotated sample's mask, its values class indices; 255 is ignore."""
 
 
 def load_adapter(name: str) -> Adapter:
@@ -191,6 +187,8 @@ def stop_unless_there(root: Path, settings: DataSettings) -> None:
 
 def stop_at_odd_names(root: Path) -> None:
     """DVC stops at a name that is no UTF-8 without naming it, and no list can name two lines.
+
+    Hidden files and thumbnails are looked at like all others, since DVC reads them too.
 
     Raises:
         InputError: files or folders below `root` with such names, up to ten of them.
@@ -253,13 +251,14 @@ def load_samples(root: Path, settings: DataSettings) -> list[Sample]:
     return samples
 
 
-def _stop_at_link(folder: Path) -> None:
+def _stop_at_link(folder: Path) -> bool:
     """DVC does not look behind a link below a dependency: images added there would be missed."""
     if folder.is_symlink():
         raise InputError(
             f"{folder} is a link to another folder, and changes behind it would go unnoticed: link "
             "the whole data set (data.root may be a link), or copy the folder"
         )
+    return False
 
 
 def distinct_colours(count: int) -> tuple[Colour, ...]:
@@ -314,9 +313,10 @@ def paired_samples(
 
     Raises:
         InputError: a mask without an image, a mask as JPEG or WebP, one id for two files, an image
-            with both a drawn and a corrected mask, or another folder where one of the two is
-            missing.
+            with both a drawn and a corrected mask, a folder named otherwise by its case alone, or
+            another folder where one of the two is missing.
     """
+    _stop_at_capitals(root, (images, masks, *filter(None, [corrected])))
     _stop_at_other_name(root, images)
     _stop_at_other_name(root, masks)
     image_by_id = by_id(_pictures_with_ids(root / images), "image")
@@ -352,6 +352,22 @@ def paired_samples(
     ]
 
 
+def _stop_at_capitals(root: Path, wanted: Sequence[str]) -> None:
+    """Masks/ is another folder than masks/ on most systems, and would be left alone."""
+    for folder in sorted(root.iterdir()):
+        for name in wanted:
+            if folder.name == name or folder.name.lower() != name or not folder.is_dir():
+                continue
+            meant = root / name
+            # one folder on a system that takes both names
+            same = meant.is_dir() and meant.samefile(folder)
+            if not same and any(True for _ in _files_below(folder)):
+                raise InputError(
+                    f"{folder} is not read: rename it to {name}/, in small letters"
+                    + (f", or move its files into {meant}" if meant.is_dir() else "")
+                )
+
+
 _OWN_FOLDERS = ("images", "masks", "annotations", "corrected", "to_correct")
 """What lies there is meant: masks that began as a model's must never be renamed to masks/."""
 
@@ -382,14 +398,23 @@ def without_suffix(path: str) -> str:
     return (pure.with_suffix("") if pure.suffix.lower() in IMAGE_SUFFIXES else pure).as_posix()
 
 
-def read_indices(sample: Sample, settings: DataSettings) -> Tensor:
-    """The mask of an annotated sample as stored: (H, W) uint8 class indices.
+def read_indices(sample: Sample, settings: DataSettings) -> StoredMask:
+    """The mask of an annotated sample as stored: its values are the class indices.
 
     Raises:
         InputError: an unreadable mask, or a colour image instead of indices.
     """
     assert sample.mask is not None, sample.id
-    return read_mask(sample.mask)
+    return read_stored_mask(sample.mask)
+
+
+def ids_below(folder: Path) -> set[str]:
+    """The ids that the files of images or masks below a folder give; none without that folder.
+
+    Raises:
+        InputError: a folder below is a link.
+    """
+    return {id for id, _ in _pictures_with_ids(folder)}
 
 
 def _pictures_with_ids(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -414,12 +439,4 @@ def _files_below(folder: Path) -> Iterator[Path]:
     Raises:
         InputError: a folder below is a link.
     """
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and name not in _THUMBNAILS
-        )
-        for name in folders:
-            _stop_at_link(Path(parent) / name)
-        for name in sorted(names):
-            if not name.startswith(".") and name.lower() not in _STRAYS:
-                yield Path(parent) / name
+    return files_below(folder, _stop_at_link)

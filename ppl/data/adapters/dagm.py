@@ -8,14 +8,15 @@ to class. A mask outlines its defect by an ellipse.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ppl.core.errors import InputError
 from ppl.data.adapters.base import DataSettings, Part, Sample, by_id, distinct_colours, no_groups
-from ppl.images.files import Colour, read_grey, read_image
+from ppl.images.files import StoredMask, read_grey, read_image
+from ppl.images.pictures import Colour
 
 CLASSES = ("background", *(f"class_{number}" for number in range(1, 11)))
 COLOURS: tuple[Colour, ...] = distinct_colours(len(CLASSES))
@@ -58,17 +59,19 @@ def find_samples(root: Path, settings: DataSettings) -> list[Sample]:
     return samples
 
 
-def read_mask(sample: Sample, settings: DataSettings) -> Tensor:
-    """(H, W) uint8: the number of the texture where the grey mask reaches the threshold, or all 0.
+def read_mask(sample: Sample, settings: DataSettings) -> StoredMask:
+    """The number of the texture where the grey mask reaches the threshold, or all 0.
 
     Raises:
         InputError: an unreadable mask or, where there is none, an unreadable image.
     """
     if sample.mask is None:
         _, height, width = read_image(sample.image).shape
-        return torch.zeros((height, width), dtype=torch.uint8)
+        return StoredMask(torch.zeros((height, width), dtype=torch.uint8))
     number = int(sample.id.split("/")[0].removeprefix("Class"))
-    return (read_grey(sample.mask) >= settings.mask_threshold).to(torch.uint8) * number
+    grey = read_grey(sample.mask)
+    defect = grey.values >= settings.mask_threshold
+    return replace(grey, values=defect.to(torch.uint8) * number)
 
 
 def _pngs(folder: Path, prefix: str, ending: str) -> list[tuple[str, Path]]:

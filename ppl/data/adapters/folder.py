@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ppl.data.adapters.base import DataSettings, Sample, paired_samples, read_indices
 from ppl.data.groups import by_table
-from ppl.images.files import Colour
+from ppl.images.pictures import Colour
 
 CLASSES: tuple[str, ...] = ()
 COLOURS: tuple[Colour, ...] = ()

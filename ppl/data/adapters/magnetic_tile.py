@@ -10,14 +10,15 @@ empty. Every tile was photographed several times, so a random split shows test t
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ppl.core.errors import InputError
 from ppl.data.adapters.base import DataSettings, Sample, by_id
-from ppl.images.files import Colour, read_grey
+from ppl.images.files import StoredMask, read_grey
+from ppl.images.pictures import Colour
 
 CLASSES = ("background", "blowhole", "break", "crack", "fray", "uneven")
 COLOURS: tuple[Colour, ...] = (
@@ -99,18 +100,19 @@ def find_groups(root: Path, samples: Sequence[Sample], settings: DataSettings) -
     return groups
 
 
-def read_mask(sample: Sample, settings: DataSettings) -> Tensor:
-    """(H, W) uint8: the class of the sample's folder where the grey mask reaches the threshold.
+def read_mask(sample: Sample, settings: DataSettings) -> StoredMask:
+    """The class of the sample's folder where the grey mask reaches the threshold.
 
     Raises:
         InputError: an unreadable mask, or one in MT_Free that marks a defect.
     """
     assert sample.mask is not None, sample.id
     folder = sample.id.split("/")[0]
-    defect = read_grey(sample.mask) >= settings.mask_threshold
+    grey = read_grey(sample.mask)
+    defect = grey.values >= settings.mask_threshold
     if folder == "MT_Free" and bool(defect.any()):
         raise InputError(
             f"mask {sample.mask} marks a defect, but MT_Free holds defect-free tiles: move the "
             "image to the folder of its class or clear the mask"
         )
-    return defect.to(torch.uint8) * _CLASS_OF_FOLDER[folder]
+    return replace(grey, values=defect.to(torch.uint8) * _CLASS_OF_FOLDER[folder])

@@ -10,7 +10,7 @@ training list names some images twice.
 from pathlib import Path
 
 from ppl.data.adapters.base import DataSettings, Sample, no_groups, paired_samples, read_indices
-from ppl.images.files import Colour
+from ppl.images.pictures import Colour
 
 CLASSES = ("background", "bubble", "scratch", "tin_ash")
 COLOURS: tuple[Colour, ...] = ((0, 0, 0), (70, 130, 230), (255, 210, 30), (230, 60, 60))

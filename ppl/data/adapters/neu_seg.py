@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ppl.data.adapters.base import DataSettings, Sample, paired_samples, read_indices
 from ppl.data.groups import by_content
-from ppl.images.files import Colour
+from ppl.images.pictures import Colour
 
 CLASSES = ("background", "inclusion", "patch", "scratch")
 COLOURS: tuple[Colour, ...] = ((0, 0, 0), (230, 60, 60), (60, 180, 75), (255, 210, 30))

@@ -7,7 +7,7 @@ at the size that the generator is asked for.
 from pathlib import Path
 
 from ppl.data.adapters.base import DataSettings, Sample, no_groups, paired_samples, read_indices
-from ppl.images.files import Colour
+from ppl.images.pictures import Colour
 
 CLASSES = ("background", "pore", "scratch", "stain", "edge_break")
 COLOURS: tuple[Colour, ...] = (

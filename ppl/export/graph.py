@@ -1,0 +1,86 @@
+"""A network as an ONNX graph: bytes in, probabilities out; the same bytes from run to run.
+
+Axes: B batch, H height, W width, C classes.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppl.core.errors import InputError
+from ppl.network.network import SegmentationNetwork
+
+OPSET = 18
+
+INPUT, OUTPUT = "image", "probabilities"
+
+
+class _FromBytes(nn.Module):
+    """What `ppl/network/predict.py` does to a batch, images last in colour as a camera's are."""
+
+    def __init__(self, network: SegmentationNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image_BHWC: Tensor) -> Tensor:
+        logits: Tensor = self.network(image_BHWC.permute(0, 3, 1, 2).float() / 255)
+        return logits.softmax(dim=1)
+
+
+def onnx_bytes(network: SegmentationNetwork, size: tuple[int, int], *, any_size: bool) -> bytes:
+    """The graph (B, H, W, 3) uint8 RGB -> (B, C, H, W) float32 softmax, for any B.
+
+    Args:
+        network: on the CPU, in eval mode.
+        size: height and width of the images in pixels.
+        any_size: the graph takes other sizes, too; not every architecture can.
+
+    Raises:
+        InputError: the architecture cannot be exported so.
+    """
+    batch = torch.export.Dim("batch", min=1)
+    sides = (torch.export.Dim("height", min=1), torch.export.Dim("width", min=1))
+    dynamic = {0: batch} | (dict(enumerate(sides, start=1)) if any_size else {})
+    # two images: a batch of one would be taken for a constant
+    example = torch.zeros(2, *size, 3, dtype=torch.uint8)
+    try:
+        program = torch.onnx.export(
+            _FromBytes(network).eval(),
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=(dynamic,),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            verbose=False,
+        )
+    except Exception as error:  # whatever a layer leads the exporter to
+        raise InputError(
+            f"model.architecture {network.architecture!r} with model.encoder "
+            f"{network.encoder_name!r} cannot be exported{' for several sizes' * any_size}: "
+            f"{_first_line(error)}. Architectures known to work: Unet, UnetPlusPlus, FPN, Linknet, "
+            "MAnet, DeepLabV3Plus, Segformer"
+        ) from None
+    assert program is not None
+    model = program.model_proto
+    _strip(model)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def _first_line(error: Exception) -> str:
+    """What it says first, or the error below it."""
+    cause = error.__cause__ or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0][:300]
+
+
+def _strip(message: Any) -> None:
+    """Take notes out of an ONNX message and all within: paths of this machine, lines of code."""
+    for field, value in message.ListFields():
+        if field.name in ("doc_string", "metadata_props"):
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            repeated = not hasattr(value, "ListFields")
+            for part in value if repeated else [value]:
+                _strip(part)

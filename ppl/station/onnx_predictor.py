@@ -1,0 +1,176 @@
+"""An exported model on a station: ONNX Runtime or OpenVINO, with NumPy around it; no PyTorch.
+
+What ppl/network/predict.py does in PyTorch; tests hold the two together.
+
+Axes: B batch, H height, W width, C classes.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppl.core.errors import InputError
+from ppl.images.pictures import Colour
+from ppl.station.card import Card, read_card
+from ppl.station.resize import at_own_size, resize_image
+from ppl.station.thresholds import Thresholds
+from ppl.station.windows import blended_windows
+
+AT_ONCE = 8
+"""Images or windows in one pass; it bounds memory and changes no result beyond float rounding."""
+
+ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
+RUNTIMES = (ONNXRUNTIME, OPENVINO)
+
+Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""Images (B, H, W, 3) uint8 RGB of the network's size -> softmax (B, C, H, W)."""
+
+
+class OnnxPredictor:
+    """A `Predictor` that runs an exported network. `load_onnx` makes one."""
+
+    def __init__(self, network: Network, card: Card) -> None:
+        self._network = network
+        self._card = card
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._card.classes
+
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        return self._card.colours
+
+    @property
+    def thresholds(self) -> Thresholds:
+        return self._card.thresholds
+
+    @property
+    def digest(self) -> str:
+        return self._card.digest
+
+    @property
+    def at_once(self) -> int:
+        """Of windows one image is a batch by itself."""
+        return 1 if self._card.windows else AT_ONCE
+
+    def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """The (C, H, W) softmax of each image at its own size.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each, of any sizes.
+        """
+        for start in range(0, len(images), self.at_once):
+            some = images[start : start + self.at_once]
+            if self._card.windows:
+                yield self._windowed(some[0])
+            else:
+                for prob, image in zip(self._whole(some), some, strict=True):
+                    yield at_own_size(prob, (image.shape[0], image.shape[1]))
+
+    def _whole(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """(B, C, *card.size): the mean over scales and, if so set, the mirror image."""
+        size, found = self._card.size, []
+        for scale in self._card.scales:
+            shown = scaled_size(size, scale)
+            batch = np.stack([resize_image(image, shown) for image in images])
+            found += [at_own_size(prob, size) for prob in self._softmaxes(batch)]
+        return _mean(found)
+
+    def _windowed(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        own, card, found = (image.shape[0], image.shape[1]), self._card, []
+        for scale in card.scales:
+            shown = resize_image(image, scaled_size(own, scale))
+            blended = blended_windows(
+                lambda batch: _mean(self._softmaxes(batch)), shown, card.size, card.overlap, AT_ONCE
+            )
+            found.append(at_own_size(blended, own))
+        return _mean(found)
+
+    def _softmaxes(self, batch_BHWC: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """(B, C, H, W) each, plain and, if so set, by the mirror image."""
+        found = [self._network(batch_BHWC)]
+        if self._card.flip:
+            mirrored = np.ascontiguousarray(batch_BHWC[:, :, ::-1])
+            found.append(self._network(mirrored)[..., ::-1])
+        return found
+
+
+def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """`size` times `scale`, in whole pixels, at least one."""
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _mean(found: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return found[0] if len(found) == 1 else np.mean(found, axis=0, dtype=np.float32)
+
+
+def load_onnx(folder: Path | str, runtime: str = ONNXRUNTIME) -> OnnxPredictor:
+    """The exported model in a folder.
+
+    Args:
+        runtime: one of `RUNTIMES` with which the export was compared.
+
+    Raises:
+        InputError: a file is missing, damaged or altered, or does not belong to the other; the
+            runtime is not installed, or was not compared.
+    """
+    folder = Path(folder)
+    card, network = read_card(folder)
+    if runtime not in card.compared:
+        raise InputError(
+            f"exported model {folder} was not compared with {runtime}, only with "
+            f"{', '.join(card.compared)}: put it under export.runtimes and export again"
+        )
+    return OnnxPredictor(open_network(network, runtime, str(folder)), card)
+
+
+def open_network(content: bytes, runtime: str, what: str) -> Network:
+    """The network in the content of an ONNX file, run on the CPU in float32.
+
+    Args:
+        runtime: one of `RUNTIMES`.
+        what: names the model in messages.
+
+    Raises:
+        InputError: the runtime is not installed, or cannot read the file.
+    """
+    try:
+        return _openvino(content) if runtime == OPENVINO else _onnxruntime(content)
+    except ImportError:
+        raise InputError(f"{runtime} is not installed: python -m pip install {runtime}") from None
+    except Exception as error:  # each runtime has exceptions of its own
+        raise InputError(f"{runtime} cannot read {what}: {str(error)[:400]}") from None
+
+
+def _onnxruntime(content: bytes) -> Network:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        [prob] = session.run(None, {name: images})
+        found: NDArray[np.float32] = prob
+        return found
+
+    return run
+
+
+def _openvino(content: bytes) -> Network:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(content)
+    # else it would compute in bfloat16 where the processor can
+    options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    return partial(_run_openvino, core.compile_model(model, "CPU", options))
+
+
+def _run_openvino(compiled: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    # a copy: the next pass writes into the same memory
+    return np.array(compiled(images)[0])

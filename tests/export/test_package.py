@@ -1,0 +1,261 @@
+"""An exported folder: whole or not at all, true to the project, of use without PyTorch."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ppl.core.errors import InputError
+from ppl.core.settings import check
+from ppl.export import package
+from ppl.export.licences import weights_note
+from ppl.export.package import ExportSettings, export_model, spread
+from ppl.images.sets import ImageSet, write_json
+from ppl.network.network import SegmentationNetwork
+from ppl.network.predict import TestTimeSettings
+from ppl.station.card import described_digest, read_card
+from ppl.station.onnx_predictor import Network, load_onnx
+from tests.conftest import MakeSet
+from tests.export.conftest import INFO, KNOWN, model_of
+from tests.pipeline.import_closure import import_closure
+from tests.pipeline.project import ROOT
+
+SETTINGS = ExportSettings(runtimes=["onnxruntime"], samples=3)
+
+
+@pytest.fixture(autouse=True)
+def known_network(of_one_size: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph is made once; that it is the same each time is tested elsewhere."""
+    monkeypatch.setattr(package, "network_of", lambda model: of_one_size)
+
+
+@pytest.fixture
+def test_set(make_set: MakeSet) -> ImageSet:
+    sizes = [(64, 96), (40, 50), (100, 90), (33, 33), (64, 64)]
+    return make_set(["a", "line 1/b", "c", "d", "e"], sizes=sizes)
+
+
+@pytest.fixture
+def folder(decided: SegmentationNetwork, test_set: ImageSet, tmp_path: Path) -> Path:
+    export_model(model_of(decided), test_set, KNOWN, SETTINGS, tmp_path / "export")
+    return tmp_path / "export"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+
+
+def test_two_exports_have_the_same_bytes(
+    decided: SegmentationNetwork, test_set: ImageSet, folder: Path, tmp_path: Path
+) -> None:
+    export_model(model_of(decided), test_set, KNOWN, SETTINGS, tmp_path / "again")
+    assert contents(folder) == contents(tmp_path / "again")
+    assert str(tmp_path).encode() not in b"".join(contents(folder).values())
+
+
+def test_code_is_that_of_the_project_and_all_that_is_imported(folder: Path) -> None:
+    copied = {Path(name) for name in contents(folder) if name.startswith("ppl/")}
+    for name in copied:
+        assert (folder / name).read_bytes() == (ROOT / name).read_bytes()
+        assert import_closure(name, ROOT) <= copied
+        assert (name.parent / "__init__.py") in copied
+
+
+def imports(nodes: list[ast.stmt]) -> set[str]:
+    found = set()
+    for top in nodes:
+        for node in ast.walk(top):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.split(".")[0])
+    return found
+
+
+def test_code_imports_nothing_that_a_station_lacks(folder: Path) -> None:
+    known = {*sys.stdlib_module_names, "ppl", "numpy", "PIL"}
+    for name in folder.rglob("*.py"):
+        body = ast.parse(name.read_text(encoding="utf-8")).body
+        late = [node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        assert imports([node for node in body if node not in late]) <= known, name
+        assert imports(late) <= {*known, "onnxruntime", "openvino"}, name
+
+
+def run_check(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """`python predict.py --check` where nothing else of the project's libraries is found."""
+    bare = folder / "sitecustomize.py"
+    names = ("torch", "torchvision", "scipy", "click", "pydantic", "safetensors", "timm", "onnx")
+    bare.write_text(f"import sys\nsys.modules.update(dict.fromkeys({names!r}))\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "predict.py", "--check", *options],
+        cwd=folder,
+        env={"PYTHONPATH": str(folder), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    bare.unlink()
+    return done
+
+
+def test_a_station_can_tell_whether_it_agrees(folder: Path, tmp_path: Path) -> None:
+    done = run_check(folder)
+    assert done.returncode == 0, done.stderr
+    assert "masks and verdicts of all 3 samples are equal" in done.stdout
+
+    file = folder / "samples" / "samples.json"
+    samples = json.loads(file.read_text(encoding="utf-8"))
+    samples[1]["defective"] = not samples[1]["defective"]
+    file.write_text(json.dumps(samples), encoding="utf-8")
+    first = samples[0]
+    source, target = (folder / "samples" / "images" / s["image"] for s in (samples[2], first))
+    shutil.copyfile(source, target)
+    done = run_check(folder)
+    assert done.returncode == 1
+    assert f"{samples[1]['image']}: the verdict is another" in done.stderr
+    assert f"{first['image']}: " in done.stderr
+    assert "do not use this machine" in done.stderr
+
+    done = run_check(folder, "--runtime", "openvino")
+    assert done.returncode == 1
+    assert "was not compared with openvino, only with onnxruntime" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_differs_is_not_exported(
+    decided: SegmentationNetwork,
+    test_set: ImageSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = package.open_network
+
+    def another(content: bytes, runtime: str, what: str) -> Network:
+        network = opened(content, runtime, what)
+        return lambda images: network(images)[:, [0, 2, 1]]
+
+    monkeypatch.setattr(package, "open_network", another)
+    with pytest.raises(InputError, match="test pixels another class than PyTorch"):
+        export_model(model_of(decided), test_set, KNOWN, SETTINGS, tmp_path / "export")
+    assert not (tmp_path / "export").exists()
+
+
+def test_what_does_not_run_is_not_exported(
+    decided: SegmentationNetwork, test_set: ImageSet, tmp_path: Path
+) -> None:
+    several = TestTimeSettings(scales=[0.5, 1.0], flip=False)
+    with pytest.raises(InputError, match=r"(?s)Linknet on 1 images of 48 x 32 pix.*one size"):
+        export_model(model_of(decided, None, several), test_set, KNOWN, SETTINGS, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "card.json"])
+def test_what_lacks_a_file_is_refused(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=f"incomplete: {re.escape(name)} is missing"):
+        load_onnx(folder)
+
+
+def test_a_network_beside_another_card_is_refused(folder: Path) -> None:
+    file = folder / "model.onnx"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.onnx is not the file that card\.json"):
+        load_onnx(folder)
+
+
+@pytest.mark.parametrize(
+    ("alter", "told"),
+    [
+        (lambda card: card["thresholds"].update(score=0.1), "was altered"),
+        (lambda card: card["classes"].reverse(), "no card of an exported model"),
+        (lambda card: card["input"].update(height=32), "was altered"),
+        (lambda card: card["prediction"].update(flip=True), "was altered"),
+        (lambda card: card.update(format=2), "has format 2"),
+        (lambda card: card.pop("onnx"), "no card of an exported model"),
+        (lambda card: card.pop("weights"), "no card of an exported model"),
+    ],
+)
+def test_an_altered_card_is_refused(folder: Path, alter: object, told: str) -> None:
+    file = folder / "card.json"
+    card = json.loads(file.read_text(encoding="utf-8"))
+    alter(card)  # type: ignore[operator]
+    file.write_text(json.dumps(card), encoding="utf-8")
+    with pytest.raises(InputError, match=told):
+        load_onnx(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"format": 1}'])
+def test_what_is_no_card_is_refused(folder: Path, text: str) -> None:
+    (folder / "card.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="no card of an exported model"):
+        load_onnx(folder)
+
+
+def test_the_card_tells_people_what_it_tells_programs(
+    decided: SegmentationNetwork, folder: Path
+) -> None:
+    model = model_of(decided)
+    card, network = read_card(folder)
+    content = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    assert card.digest == model.digest == described_digest(content)
+    assert (card.classes, card.thresholds) == (INFO.classes, model.thresholds)
+    assert network == (folder / "model.onnx").read_bytes()
+    assert content["compared"]["onnxruntime"]["other_pixels"] == 0
+    text = (folder / "card.md").read_text(encoding="utf-8")
+    for said in (model.digest, content["onnx"], "50.0 (40.0-60.0)", "| dent | 0.4 | 3 |", "0.55"):
+        assert said in text
+    assert (folder / "requirements.txt").read_text(encoding="utf-8").splitlines() == [
+        f"{name}=={version(name)}" for name in ("numpy", "pillow", "onnxruntime")
+    ]
+
+
+def test_samples_are_of_both_verdicts_and_spread() -> None:
+    draws = np.random.default_rng(0)
+    for _ in range(50):
+        called = (draws.random(draws.integers(1, 60)) < draws.random()).tolist()
+        count = int(draws.integers(0, 20))
+        chosen = spread(called, count)
+        assert chosen == sorted(set(chosen))
+        assert len(chosen) == min(count, len(called))
+        defective = sum(called[index] for index in chosen)
+        rest = len(chosen) - defective
+        assert defective >= min(sum(called), count // 2)
+        assert rest >= min(len(called) - sum(called), count // 2)
+
+
+@pytest.mark.parametrize(
+    ("described", "licence"),
+    [
+        ({"encoder": "resnet18", "source": "random"}, "no weights of others"),
+        ({"encoder": "resnet18", "source": "imagenet", "sha256": "0"}, "not known here"),
+        ({"encoder": "tu-efficientnet_lite0", "source": "imagenet", "sha256": "0"}, "apache-2.0"),
+        ({"encoder": "resnet18", "source": "own.pth", "sha256": "0"}, "given by hand"),
+    ],
+)
+def test_the_licence_of_weights_is_told_where_it_is_known(
+    tmp_path: Path, described: dict[str, str], licence: str
+) -> None:
+    write_json(tmp_path / "encoder.json", described)
+    note = weights_note(tmp_path)
+    assert licence in note["licence"]
+    if described["source"] == "imagenet":
+        assert note["page"].startswith("https://huggingface.co/")
+
+
+@pytest.mark.parametrize("runtimes", [[], ["openvino"], ["onnxruntime", "onnxruntime"], ["tvm"]])
+def test_settings_take_known_runtimes_and_the_usual_one_among_them(runtimes: list[str]) -> None:
+    with pytest.raises(InputError, match="export"):
+        check("export", {"runtimes": runtimes, "samples": 1}, ExportSettings)
