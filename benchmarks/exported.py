@@ -3,7 +3,8 @@
     python -m benchmarks.exported --size 128 --out exported.json
 
 From an image in memory to probabilities at its own size, `own` times the network's, and the
-network alone. All take turns, batch by batch; medians, since others may use the machine.
+network alone, each runtime also in 8-bit integers. All take turns, batch by batch; medians, since
+others may use the machine.
 """
 
 import argparse
@@ -11,22 +12,24 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.network_step import CLASSES, hardware, network_of, write_result
 from ppl.export.card import Known, card_content
+from ppl.export.int8 import quantized
 from ppl.export.package import network_of as exported_network
 from ppl.images.sets import DatasetInfo
 from ppl.inspection.model import Model
 from ppl.network.predict import PLAIN
 from ppl.network.resize import ImageSettings
 from ppl.station.card import card_of
-from ppl.station.onnx_predictor import RUNTIMES, OnnxPredictor, open_network
+from ppl.station.onnx_predictor import RUNTIMES, Network, OnnxPredictor, open_network
 from ppl.station.predictor import Predictor
 
 NOTHING = Known({}, {}, {})
@@ -41,30 +44,30 @@ def model_of(size: int, architecture: str, encoder: str) -> Model:
     return Model(network_of(architecture, encoder).eval(), image, PLAIN, info)
 
 
-def predictors_of(model: Model, content: bytes) -> dict[str, Predictor]:
+def networks_of(content: bytes, batch: NDArray[np.uint8]) -> dict[str, Network]:
     """By the name of what runs the network; without OpenVINO where that is not installed."""
-    card = replace(card_of(card_content(model, content, {}, NOTHING)), compared=RUNTIMES)
-    found: dict[str, Predictor] = {"pytorch": model}
-    for name in RUNTIMES:
-        if importlib.util.find_spec(name) is not None:
-            found[name] = OnnxPredictor(open_network(content, name, name), card)
-    return found
+    contents = {"": content, " int8": quantized(content, [batch])}
+    return {
+        runtime + numbers: open_network(one, runtime, runtime)
+        for numbers, one in contents.items()
+        for runtime in RUNTIMES
+        if importlib.util.find_spec(runtime) is not None
+    }
 
 
-def networks_of(model: Model, content: bytes, batch: np.ndarray) -> dict[str, Callable[[], Any]]:
-    """What predicts a batch of the network's size, by the same names."""
+def predictors_of(
+    model: Model, content: bytes, networks: Mapping[str, Network]
+) -> dict[str, Predictor]:
+    """By the same names, and PyTorch."""
+    card = card_of(card_content(model, content, {}, NOTHING))
+    return {"pytorch": model} | {name: OnnxPredictor(run, card) for name, run in networks.items()}
 
-    @torch.no_grad()
-    def by_torch() -> Any:
+
+def by_torch(model: Model, batch: NDArray[np.uint8]) -> Any:
+    """What the exported networks compute, in PyTorch."""
+    with torch.no_grad():
         images = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
         return model.network(images).softmax(dim=1)
-
-    found: dict[str, Callable[[], Any]] = {"pytorch": by_torch}
-    for name in RUNTIMES:
-        if importlib.util.find_spec(name) is not None:
-            run = open_network(content, name, name)
-            found[name] = lambda run=run: run(batch)  # type: ignore[misc]
-    return found
 
 
 def rates(work: Mapping[str, Callable[[], Any]], images: int, rounds: int) -> dict[str, Any]:
@@ -100,14 +103,18 @@ def main() -> None:
     draws, side = np.random.default_rng(0), round(given.size * given.own)
     images = list(draws.integers(0, 256, (given.batch, side, side, 3), dtype=np.uint8))
     batch = draws.integers(0, 256, (given.batch, given.size, given.size, 3), dtype=np.uint8)
+    networks = networks_of(content, batch)
     whole = {
         name: lambda one=one: list(one.probabilities(images))
-        for name, one in predictors_of(model, content).items()
+        for name, one in predictors_of(model, content, networks).items()
+    }
+    alone = {"pytorch": partial(by_torch, model, batch)} | {
+        name: partial(run, batch) for name, run in networks.items()
     }
     result = {
         "network": {key: getattr(given, key) for key in ("architecture", "encoder", "size")},
         "image_to_probabilities": rates(whole, given.batch, given.rounds),
-        "network_alone": rates(networks_of(model, content, batch), given.batch, given.rounds),
+        "network_alone": rates(alone, given.batch, given.rounds),
         "hardware": hardware(),
     }
     write_result(result, given.out)

@@ -6,8 +6,9 @@ from importlib.metadata import version
 from typing import Any
 
 from ppl.export.compare import Comparison, most_differing
+from ppl.export.int8 import Int8, as_json
 from ppl.inspection.model import Model
-from ppl.station.card import FORMAT, NETWORK, file_digest
+from ppl.station.card import FORMAT, INT8_NETWORK, NETWORK, file_digest
 from ppl.station.thresholds import Thresholds, thresholds_as_json
 
 LIBRARIES = ("torch", "onnx", "onnxscript")
@@ -30,13 +31,18 @@ class Known:
 
 
 def card_content(
-    model: Model, network: bytes, comparisons: Mapping[str, Comparison], known: Known
+    model: Model,
+    network: bytes,
+    comparisons: Mapping[str, Comparison],
+    known: Known,
+    int8: Int8 | None = None,
 ) -> dict[str, Any]:
     """The content of card.json.
 
     Args:
         network: the content of model.onnx.
         comparisons: by runtime.
+        int8: the network in integers, where one was asked for.
     """
     return {
         "format": FORMAT,
@@ -50,6 +56,7 @@ def card_content(
         "network": model.network.description(),
         "weights": model.weights,
         "compared": {name: _compared(one) for name, one in comparisons.items()},
+        "int8": as_json(int8),
         "made_with": {name: _version(name) for name in (*LIBRARIES, *NUMPY_AND_CO, *comparisons)},
         "encoder_weights": known.weights,
         "data": {"name": model.info.name, "split_by": known.audit.get("split_by")},
@@ -94,6 +101,7 @@ def card_text(content: Mapping[str, Any], thresholds: Thresholds) -> str:
         *_scores(content["scores"]),
         *_audit(content),
         *_equal(content),
+        *_in_integers(content["int8"]),
         *_licence(content["encoder_weights"]),
     ]
     return "\n".join(parts) + "\n"
@@ -224,6 +232,30 @@ def _equal(content: Mapping[str, Any]) -> list[str]:
         *lines,
         "",
         f"Made with {made}.\n",
+    ]
+
+
+def _in_integers(int8: Mapping[str, Any] | None) -> list[str]:
+    if int8 is None:
+        return []
+    kept = (
+        f"`{INT8_NETWORK}`, which `predict.py --int8` takes. The promise of false alarms was made "
+        "for floats, and is none for integers."
+        if int8["kept"]
+        else f"Not kept: it may lose {int8['most_lost']:g} points of mIoU."
+    )
+    lines = [
+        f"| {name} | {_share(one['miou'])} | {_share(int8['miou_in_floats'])} | "
+        f"{one['other_verdicts']} |"
+        for name, one in int8["runtimes"].items()
+    ]
+    return [
+        "## In 8-bit integers",
+        f"{kept} Ranges were taken from {int8['calibrated_on']} labeled images.\n",
+        "| runtime | test mIoU | in floats | other verdicts |",
+        "|---|---|---|---|",
+        *lines,
+        "",
     ]
 
 

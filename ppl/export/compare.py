@@ -12,25 +12,15 @@ from ppl.core.progress import bar
 from ppl.images.pictures import read_pixels
 from ppl.images.sets import ImageSet
 from ppl.network import resize as in_torch
-from ppl.station.defects import find_defects, likeliest, score_of
 from ppl.station.predictor import Predictor
 from ppl.station.resize import resize_image
+from ppl.station.verdict import Verdict, verdict_of
 
 MILLION = 10**6
 """Of that many pixels, and of a rest, one may get another class: two were equally likely."""
 
 NAMED = 5
 """Images that a message names."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a predictor says of an image."""
-
-    mask: NDArray[np.uint8]
-    """(H, W) class indices."""
-    score: float
-    defective: bool
 
 
 @dataclass
@@ -64,13 +54,6 @@ def most_differing(pixels: int) -> int:
     return -(-pixels // MILLION)
 
 
-def verdict_of(prob_CHW: NDArray[np.float32], predictor: Predictor) -> Verdict:
-    """The mask and the verdict by the predictor's own thresholds."""
-    mask = likeliest(prob_CHW)
-    score = score_of(find_defects(prob_CHW, mask, predictor.thresholds))
-    return Verdict(mask, score, predictor.thresholds.defective(score))
-
-
 def compare(
     model: Predictor, exported: Mapping[str, Predictor], test: ImageSet
 ) -> tuple[dict[str, Comparison], list[bool]]:
@@ -84,13 +67,15 @@ def compare(
     with bar(total=len(test), desc="export", unit="image") as progress:
         for ids, images in _batches(test, model.at_once):
             expected = list(model.probabilities(images))
-            truth = [verdict_of(prob, model) for prob in expected]
+            truth = [verdict_of(prob, model.thresholds) for prob in expected]
             called += [verdict.defective for verdict in truth]
             for name, predictor in exported.items():
                 probs = predictor.probabilities(images)
                 for id, own, verdict, prob in zip(ids, expected, truth, probs, strict=True):
                     difference = float(np.abs(own - prob).max())
-                    _count(found[name], id, verdict, verdict_of(prob, predictor), difference)
+                    _count(
+                        found[name], id, verdict, verdict_of(prob, predictor.thresholds), difference
+                    )
             progress.update(len(ids))
     return found, called
 

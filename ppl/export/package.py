@@ -8,6 +8,7 @@ FOLDER/samples/                         see ppl/station/samples.py
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,15 +25,16 @@ from ppl.export.compare import (
     compare,
     stop_unless_equal,
     stop_unless_resized_alike,
-    verdict_of,
 )
 from ppl.export.graph import onnx_bytes
+from ppl.export.int8 import Int8, batches_of, measured, quantized
 from ppl.images.pictures import read_pixels, write_indices
 from ppl.images.sets import ImageSet, write_json
 from ppl.inspection.model import Model
-from ppl.station.card import CARD, NETWORK, card_of
+from ppl.station.card import CARD, INT8_NETWORK, NETWORK, Card, card_of
 from ppl.station.onnx_predictor import ONNXRUNTIME, Network, OnnxPredictor, open_network
-from ppl.station.samples import LIST, SAMPLES
+from ppl.station.samples import IN_FLOATS, IN_INT8, SAMPLES, Expected
+from ppl.station.verdict import verdict_of
 
 CODE = (
     "__init__.py",
@@ -59,6 +61,8 @@ class ExportSettings(Settings):
 
     runtimes: Annotated[list[Literal["onnxruntime", "openvino"]], Field(min_length=1)]
     samples: Annotated[int, Field(ge=0, le=99)]
+    int8: Annotated[float, Field(ge=0, le=100)] | None
+    """Points of test mIoU that the network in 8-bit integers may lose; None: there is none."""
 
     @field_validator("runtimes")
     @classmethod
@@ -70,17 +74,29 @@ class ExportSettings(Settings):
         return runtimes
 
 
+@dataclass(frozen=True)
+class Exported:
+    """How far what was exported is from the model in PyTorch."""
+
+    comparisons: dict[str, Comparison]
+    """By runtime."""
+    int8: Int8 | None
+
+
 def export_model(
-    model: Model, test: ImageSet, known: Known, settings: ExportSettings, folder: Path
-) -> dict[str, Comparison]:
+    model: Model,
+    test: ImageSet,
+    labeled: ImageSet,
+    known: Known,
+    settings: ExportSettings,
+    folder: Path,
+) -> Exported:
     """Leave in `folder` what a station needs, or nothing.
 
     Args:
         model: on the CPU, where a station computes.
         test: images that every runtime has to judge as `model` does.
-
-    Returns:
-        how far each runtime is from `model`.
+        labeled: images from which integers take their ranges.
 
     Raises:
         InputError: a verdict or too many pixels differ, the architecture cannot be exported, or a
@@ -88,7 +104,9 @@ def export_model(
     """
     stop_unless_resized_alike()
     network = network_of(model)
-    runtimes = {name: open_network(network, name, NETWORK) for name in settings.runtimes}
+    runtimes: dict[str, Network] = {
+        name: open_network(network, name, NETWORK) for name in settings.runtimes
+    }
     for name, run in runtimes.items():
         _stop_unless_it_runs(model, run, name)
     card = card_of(card_content(model, network, {}, known))
@@ -97,15 +115,40 @@ def export_model(
     }
     comparisons, called = compare(model, exported, test)
     stop_unless_equal(comparisons)
-    content = card_content(model, network, comparisons, known)
+    int8 = None
+    if settings.int8 is not None:
+        int8 = _in_integers(network, runtimes, card, test, labeled, settings.int8)
+    content = card_content(model, network, comparisons, known, int8)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / NETWORK).write_bytes(network)
     _write_texts(folder, content, model)
     copy_code(folder)
     chosen = [test.entries[index] for index in spread(called, settings.samples)]
     samples = ImageSet(test.folder, tuple(chosen))
-    write_samples(folder / SAMPLES, samples, exported[ONNXRUNTIME])
-    return comparisons
+    write_samples(folder / SAMPLES, samples, exported[ONNXRUNTIME], IN_FLOATS)
+    if int8 and int8.kept:
+        (folder / INT8_NETWORK).write_bytes(int8.content)
+        predictor = OnnxPredictor(open_network(int8.content, ONNXRUNTIME, INT8_NETWORK), card)
+        write_samples(folder / SAMPLES, samples, predictor, IN_INT8)
+    return Exported(comparisons, int8)
+
+
+def _in_integers(
+    network: bytes,
+    runtimes: Mapping[str, Network],
+    card: Card,
+    test: ImageSet,
+    labeled: ImageSet,
+    most_lost: float,
+) -> Int8:
+    exact = runtimes[ONNXRUNTIME]
+    images, batches = batches_of(labeled, card, exact)
+    content = quantized(network, batches)
+    by_runtime = {
+        name: OnnxPredictor(open_network(content, name, INT8_NETWORK), card) for name in runtimes
+    }
+    miou, found = measured(by_runtime, OnnxPredictor(exact, card), test)
+    return Int8(content, images, len(test), miou, found, most_lost)
 
 
 def network_of(model: Model) -> bytes:
@@ -177,17 +220,19 @@ def _even(indices: Sequence[int], count: int) -> list[int]:
     return [indices[number * len(indices) // count] for number in range(count)]
 
 
-def write_samples(folder: Path, samples: ImageSet, predictor: OnnxPredictor) -> None:
+def write_samples(
+    folder: Path, samples: ImageSet, predictor: OnnxPredictor, places: Expected
+) -> None:
     """The images with what the exported network makes of them."""
     listed = []
     for entry in samples.entries:
         file = samples.image_file(entry)
         [prob] = predictor.probabilities([read_pixels(file)])
-        verdict = verdict_of(prob, predictor)
+        verdict = verdict_of(prob, predictor.thresholds)
         copy, mask = folder / "images" / entry.image, f"{entry.id}.png"
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
-        write_indices(folder / "masks" / mask, verdict.mask, predictor.colours)
+        write_indices(folder / places.masks / mask, verdict.mask, predictor.colours)
         listed.append(
             {
                 "image": entry.image,
@@ -196,4 +241,4 @@ def write_samples(folder: Path, samples: ImageSet, predictor: OnnxPredictor) -> 
                 "score": round(verdict.score, 6),
             }
         )
-    write_json(folder / LIST, listed, sort=False)
+    write_json(folder / places.listed, listed, sort=False)

@@ -31,6 +31,9 @@ MOST_PIXELS = 2**28
 """Of one picture: 268 million, as 16,384 x 16,384. Decoded it takes 3 GB, and 8 are read at once;
 from few bytes a file could claim any number."""
 
+STRIP = 2**24
+"""Pixels that are brought from Pillow to NumPy at once."""
+
 _THUMBNAILS = {"@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN"}
 """Folders that storage devices and archives leave beside pictures; hidden ones are like them."""
 _STRAYS = {"thumbs.db", "desktop.ini"}
@@ -73,17 +76,20 @@ class Opened:
     """The EXIF orientation by which it was turned."""
 
 
-def read_pixels(file: Path) -> NDArray[np.uint8]:
+def read_pixels(file: Path, most: int = MOST_PIXELS) -> NDArray[np.uint8]:
     """An image as (H, W, 3) uint8 RGB in 0-255, as viewers show it: turned by its EXIF orientation.
 
     Grey images have three equal channels. Transparency is left out: every pixel has the colour that
     the file gives it. Of an MPO the first picture counts.
 
+    Args:
+        most: pixels that it may have.
+
     Raises:
         InputError: missing, unreadable, truncated or too large, several pictures, or more than
             8 bits a channel.
     """
-    return rgb(open_image(file), file)
+    return rgb(open_image(file, most), file)
 
 
 def claimed_pixels(file: Path) -> int:
@@ -108,7 +114,7 @@ def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
         deep = False
         # as of a file, where it is one that was opened and not decoded yet
         if isinstance(image, ImageFile.ImageFile) and image.tile:
-            _stop_before_decoding(image, "the image")
+            _stop_before_decoding(image, "the image", MOST_PIXELS)
             deep = _storage(image)[2]
             turned, _ = _decode(image)
         else:
@@ -122,13 +128,16 @@ def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
         return np.array(turned.convert("RGB"))
 
 
-def open_image(file: Path) -> Opened:
+def open_image(file: Path, most: int = MOST_PIXELS) -> Opened:
     """The decoded image.
+
+    Args:
+        most: pixels that it may have.
 
     Raises:
         InputError: as `read_pixels`.
     """
-    opened = open_picture(file, "image")
+    opened = open_picture(file, "image", most)
     if opened.deep or opened.image.mode not in _EIGHT_BIT_MODES:
         raise InputError(
             f"image {file} has pixel format {opened.stored if opened.deep else opened.image.mode}; "
@@ -144,7 +153,16 @@ def rgb(opened: Opened, file: Path) -> NDArray[np.uint8]:
         InputError: memory does not suffice.
     """
     with _mendable(file, "image"):
-        return np.array(opened.image.convert("RGB"))
+        image = opened.image
+        if image.width * image.height <= STRIP:
+            return np.array(image.convert("RGB"))
+        pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
+        # strip by strip: a converted copy of a large image would not fit beside it
+        step = max(1, STRIP // image.width)
+        for top in range(0, image.height, step):
+            box = (0, top, image.width, min(top + step, image.height))
+            pixels[box[1] : box[3]] = np.asarray(image.crop(box).convert("RGB"))
+        return pixels
 
 
 def _stop(problem: InputError) -> None:
@@ -215,11 +233,12 @@ def indices_as_png(mask: NDArray[np.uint8], colours: Sequence[Colour]) -> bytes:
     return png.getvalue()
 
 
-def open_picture(file: Path, what: str) -> Opened:
+def open_picture(file: Path, what: str, most: int = MOST_PIXELS) -> Opened:
     """A decoded picture.
 
     Args:
         what: image or mask, as messages call it.
+        most: pixels that it may have.
 
     Raises:
         InputError: missing, unreadable, truncated or too large, or several pictures.
@@ -227,7 +246,7 @@ def open_picture(file: Path, what: str) -> Opened:
     # Pillow would warn from a third of MOST_PIXELS on, and refuse from two thirds on
     Image.MAX_IMAGE_PIXELS = None
     with _mendable(file, what), Image.open(file, formats=FORMATS) as opened:
-        _stop_before_decoding(opened, f"{what} {file}")
+        _stop_before_decoding(opened, f"{what} {file}", most)
         format, stored, deep = _storage(opened)
         image, orientation = _decode(opened)
     return Opened(image, format, stored, deep, orientation)
@@ -261,15 +280,15 @@ def _mendable(file: Path, what: str) -> Iterator[None]:
         ) from None
 
 
-def _stop_before_decoding(image: ImageFile.ImageFile, what: str) -> None:
+def _stop_before_decoding(image: ImageFile.ImageFile, what: str, most: int) -> None:
     """What would be decoded wrongly, or into more than the memory holds."""
     pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if pages > 1:
         raise InputError(f"{what} holds {pages} pictures: save each as a file of its own")
     width, height = image.size
-    if width * height > MOST_PIXELS:
+    if width * height > most:
         raise InputError(
-            f"{what} has {width} x {height} pixels, more than {MOST_PIXELS:,}: cut it into tiles, "
+            f"{what} has {width} x {height} pixels, more than {most:,}: cut it into tiles, "
             "and its mask likewise"
         )
     if image.format == "BMP" and _of_mistaken_depth(image):

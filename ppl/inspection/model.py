@@ -26,16 +26,23 @@ from ppl.core.errors import InputError
 from ppl.images.pictures import Colour, pixels_of, read_pixels
 from ppl.images.sets import DatasetInfo, write_json
 from ppl.network.network import CPU, WEIGHTS, SegmentationNetwork, load_network
-from ppl.network.predict import TestTimeSettings, at_once, batch_softmax, views_of
+from ppl.network.predict import (
+    TestTimeSettings,
+    at_once,
+    average_softmax,
+    batch_softmax,
+    views_of,
+)
 from ppl.network.resize import ImageSettings
+from ppl.station.bands import bands_at_size, windowed_bands
 from ppl.station.card import described_digest, model_digest
-from ppl.station.defects import Defect, find_defects, likeliest, score_of
 from ppl.station.thresholds import (
     Thresholds,
     no_thresholds,
     thresholds_as_json,
     thresholds_from_json,
 )
+from ppl.station.verdict import Verdict, verdict_of
 
 FORMAT = 1
 """Of model.json."""
@@ -47,19 +54,11 @@ _REMEDY = "`dvc repro calibrate` leaves a finished one in data/model"
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Verdict):
     """What a model finds on one image, at the image's own size."""
 
     probabilities: NDArray[np.float32]
     """(C, H, W), 0-1; they sum to one at each pixel."""
-    mask: NDArray[np.uint8]
-    """(H, W), the likeliest class of each pixel: what scores of masks are of."""
-    defects: list[Defect]
-    """Connected parts of the mask that the thresholds let stand."""
-    score: float
-    """How defective the image looks, 0-1."""
-    defective: bool
-    """The verdict: the score is above the threshold."""
 
 
 class Model:
@@ -127,10 +126,8 @@ class Model:
             InputError: an unreadable file, another type or shape of array.
         """
         [prob] = self.probabilities([as_pixels(image)])
-        mask = likeliest(prob)
-        defects = find_defects(prob, mask, self.thresholds)
-        score = score_of(defects)
-        return Prediction(prob, mask, defects, score, self.thresholds.defective(score))
+        found = verdict_of(prob, self.thresholds)
+        return Prediction(found.mask, found.defects, found.score, found.defective, prob)
 
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """The (C, H, W) softmax of each image at its own size.
@@ -143,6 +140,36 @@ class Model:
         sizes = [(tensor.shape[1], tensor.shape[2]) for tensor in tensors]
         for prob in batch_softmax(self.network, views, sizes, self.image, self.test_time):
             yield prob.cpu().numpy()
+
+    def bands(self, image: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+        """The same of one image, (C, h, W) each, from top to bottom: for very large ones.
+
+        Resized and blended in NumPy, so that last digits may differ.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+        """
+        tensor = torch.from_numpy(image).permute(2, 0, 1)
+        own, size = (image.shape[0], image.shape[1]), self.image.size
+        if self.image.fit == "whole":
+            views = views_of(tensor, self.image, self.test_time)
+            prob = average_softmax(self.network, [views], size, self.test_time)
+            yield from bands_at_size([prob[0].cpu().numpy()], size[0], own)
+            return
+        yield from windowed_bands(
+            self._softmax,
+            image,
+            size,
+            self.image.overlap,
+            self.test_time.scales,
+            at_once(self._device),
+        )
+
+    def _softmax(self, windows_BHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        batch = torch.from_numpy(windows_BHWC).permute(0, 3, 1, 2).contiguous()
+        once = TestTimeSettings(scales=[1.0], flip=self.test_time.flip)
+        views = [[window] for window in batch]
+        return average_softmax(self.network, views, self.image.size, once).cpu().numpy()
 
     @property
     def _device(self) -> torch.device:

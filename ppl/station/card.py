@@ -1,13 +1,14 @@
 """The card of an exported model: what goes with `model.onnx`, and whether it belongs to it.
 
-FOLDER/model.onnx   the network
-FOLDER/card.json    classes, sizes, thresholds and what the model was measured to do
+FOLDER/model.onnx        the network
+FOLDER/model.int8.onnx   the same in 8-bit integers, where that was asked for and good enough
+FOLDER/card.json         classes, sizes, thresholds and what the model was measured to do
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ FORMAT = 1
 """Of card.json."""
 
 NETWORK = "model.onnx"
+INT8_NETWORK = "model.int8.onnx"
 CARD = "card.json"
 
 _REMEDY = "copy the whole folder data/export again, or make it anew: dvc repro export"
@@ -73,15 +75,16 @@ def described_digest(content: Mapping[str, Any]) -> str:
     return model_digest(*(content[key] for key in keys))
 
 
-def read_card(folder: Path) -> tuple[Card, bytes]:
+def read_card(folder: Path, *, int8: bool = False) -> tuple[Card, bytes]:
     """The card in `folder`, and the network that it belongs to.
+
+    Args:
+        int8: take the network in 8-bit integers.
 
     Raises:
         InputError: a file is missing, damaged or altered, or does not belong to the other.
     """
-    for name in (CARD, NETWORK):
-        if not (folder / name).is_file():
-            raise InputError(f"exported model {folder} is incomplete: {name} is missing; {_REMEDY}")
+    _stop_unless_there(folder, CARD)
     file = folder / CARD
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -92,22 +95,47 @@ def read_card(folder: Path) -> tuple[Card, bytes]:
             )
         card = card_of(content)
         described, written_for = described_digest(content), content["onnx"]
+        if int8:
+            card, written_for = replace(card, digest=f"{card.digest}-int8"), _int8(content)
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is no card of an exported model: {error!r}; {_REMEDY}") from None
-    if card.digest != described:
+    if card.digest.removesuffix("-int8") != described:
         raise InputError(
             f"{file} was altered: its classes, sizes or thresholds are not those that it was "
             f"written with; {_REMEDY}"
         )
-    network = (folder / NETWORK).read_bytes()
+    name = INT8_NETWORK if int8 else NETWORK
+    _stop_unless_there(folder, name)
+    network = (folder / name).read_bytes()
     if written_for != file_digest(network):
         raise InputError(
-            f"{folder / NETWORK} is not the file that {CARD} was written for: it was altered or "
+            f"{folder / name} is not the file that {CARD} was written for: it was altered or "
             f"belongs to another model; {_REMEDY}"
         )
     return card, network
+
+
+def _stop_unless_there(folder: Path, name: str) -> None:
+    if not (folder / name).is_file():
+        raise InputError(f"exported model {folder} is incomplete: {name} is missing; {_REMEDY}")
+
+
+def _int8(content: Mapping[str, Any]) -> str:
+    """The digest of the network in integers."""
+    made = content["int8"]
+    if made is None:
+        raise InputError(
+            "the model was exported without a network in 8-bit integers: set export.int8, and "
+            "export again"
+        )
+    if not made["kept"]:
+        raise InputError(
+            "the network in 8-bit integers lost too much, and was not kept: card.md says how much"
+        )
+    digest: str = made["onnx"]
+    return digest
 
 
 def card_of(content: Mapping[str, Any]) -> Card:

@@ -20,6 +20,9 @@ MOST_AHEAD = 2**26
 """Pixels that wait at a time, decoded or predicted: 200 MB of images. Of images that are larger
 together one is decoded at a time."""
 
+MOST_OF_ONE = 2**30
+"""Pixels of an image, as 32,768 x 32,768: 3 GB of bytes."""
+
 HEADERS = 4
 """That are read ahead of the decoding: on a network share each takes its time."""
 
@@ -50,7 +53,7 @@ def decode(found: Found) -> Decoded:
     if stamp is None:
         return Decoded(found, None, None, why_missing(found.file), 0.0)
     try:
-        pixels = read_pixels(found.file)
+        pixels = read_pixels(found.file, MOST_OF_ONE)
     except InputError as problem:
         error = shown(str(problem).removeprefix(f"image {found.file} "))
     if stamp_of(found.file) != stamp:

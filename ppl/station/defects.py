@@ -8,6 +8,7 @@ Axes: H height, W width, C classes; class 0 is background.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,24 +48,44 @@ def likeliest(prob_CHW: NDArray[np.float32]) -> NDArray[np.uint8]:
     return found
 
 
+class DefectSearch:
+    """Finds the defects of an image that comes in bands of rows, from top to bottom."""
+
+    def __init__(self, thresholds: Thresholds) -> None:
+        self._limits = thresholds.classes
+        self._runs: list[list[_Runs]] = [[] for _ in thresholds.classes]
+        self._size = (0, 0)
+
+    def add(self, prob_CHW: NDArray[np.float32], mask_HW: NDArray[np.uint8]) -> None:
+        """The next rows.
+
+        Args:
+            mask_HW: the likeliest class of each pixel; only pixels of a class may be its defect.
+        """
+        rows, columns = mask_HW.shape
+        for index, limits in enumerate(self._limits, start=BACKGROUND + 1):
+            inside = mask_HW == index
+            if inside.any():
+                inside &= prob_CHW[index] >= limits.pixel
+                self._runs[index - 1].append(_runs(inside, prob_CHW[index], self._size[0]))
+        self._size = (self._size[0] + rows, columns)
+
+    def defects(self) -> list[Defect]:
+        """Those that the thresholds of their class let stand, by class, from top to bottom."""
+        found = []
+        for index, limits in enumerate(self._limits, start=BACKGROUND + 1):
+            all_of_class = _regions(self._runs[index - 1], self._size, index)
+            found += [defect for defect in all_of_class if defect.area >= limits.area]
+        return found
+
+
 def find_defects(
     prob_CHW: NDArray[np.float32], mask_HW: NDArray[np.uint8], thresholds: Thresholds
 ) -> list[Defect]:
-    """The defects that the thresholds of their class let stand, by class, from top to bottom.
-
-    Args:
-        mask_HW: the likeliest class of each pixel; only pixels of a class may be its defect.
-    """
-    found = []
-    for index, limits in enumerate(thresholds.classes, start=BACKGROUND + 1):
-        prob_HW = prob_CHW[index]
-        inside = mask_HW == index
-        if inside.any():
-            inside &= prob_HW >= limits.pixel
-        found += [
-            defect for defect in regions(inside, prob_HW, index) if defect.area >= limits.area
-        ]
-    return found
+    """The defects of a whole image, as `DefectSearch` finds them."""
+    search = DefectSearch(thresholds)
+    search.add(prob_CHW, mask_HW)
+    return search.defects()
 
 
 def score_of(defects: Sequence[Defect]) -> float:
@@ -74,21 +95,48 @@ def score_of(defects: Sequence[Defect]) -> float:
 
 def regions(inside_HW: NDArray[np.bool_], prob_HW: NDArray[np.float32], index: int) -> list[Defect]:
     """Each connected part of `inside_HW` as a defect of class `index`."""
-    if not inside_HW.any():
+    height, width = inside_HW.shape
+    return _regions([_runs(inside_HW, prob_HW, 0)], (height, width), index)
+
+
+class _Runs(NamedTuple):
+    """Marked pixels as runs, row by row from the top left."""
+
+    rows: Numbers
+    starts: Numbers
+    """First columns."""
+    stops: Numbers
+    """Columns behind the last."""
+    probs: NDArray[np.float32]
+    """Of each pixel, in the order of the runs."""
+
+
+def _runs(inside_HW: NDArray[np.bool_], prob_HW: NDArray[np.float32], top: int) -> _Runs:
+    """The runs of a band whose first row is row `top` of the image."""
+    padded = np.pad(inside_HW, ((0, 0), (1, 1))).astype(np.int8)
+    change = np.diff(padded, axis=1)
+    rows, starts = np.nonzero(change == 1)
+    _, stops = np.nonzero(change == -1)
+    return _Runs(rows + top, starts, stops, prob_HW[inside_HW])
+
+
+def _regions(found: Sequence[_Runs], size: tuple[int, int], index: int) -> list[Defect]:
+    """Each connected part of runs of an image of `size` as a defect of class `index`."""
+    if not sum(len(each.rows) for each in found):
         return []
-    rows, starts, stops = _runs(inside_HW)
-    numbers = _connected(rows, starts, stops, inside_HW.shape[1])
+    runs = found[0] if len(found) == 1 else _Runs(*map(np.concatenate, zip(*found, strict=True)))
+    rows, starts, stops = runs.rows, runs.starts, runs.stops
+    numbers = _connected(rows, starts, stops, size[1])
     count = int(numbers.max()) + 1
     lengths = stops - starts
-    left, top = np.full(count, inside_HW.shape[1]), np.full(count, inside_HW.shape[0])
+    left, top = np.full(count, size[1]), np.full(count, size[0])
     right, bottom = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     np.minimum.at(left, numbers, starts)
     np.minimum.at(top, numbers, rows)
     np.maximum.at(right, numbers, stops)
     np.maximum.at(bottom, numbers, rows + 1)
     areas = np.bincount(numbers, weights=lengths).astype(np.int64)
-    # pixels come in the order of the runs: row by row, from left to right
-    probs, of_pixel = prob_HW[inside_HW].astype(np.float64), np.repeat(numbers, lengths)
+    probs, of_pixel = runs.probs.astype(np.float64), np.repeat(numbers, lengths)
     means = np.bincount(of_pixel, weights=probs) / areas
     highest = np.zeros(count)
     np.maximum.at(highest, of_pixel, probs)
@@ -102,15 +150,6 @@ def regions(inside_HW: NDArray[np.bool_], prob_HW: NDArray[np.float32], index: i
         )
         for n in range(count)
     ]
-
-
-def _runs(inside_HW: NDArray[np.bool_]) -> tuple[Numbers, Numbers, Numbers]:
-    """The rows, first columns and ends of all runs of pixels, from the top left."""
-    padded = np.pad(inside_HW, ((0, 0), (1, 1))).astype(np.int8)
-    change = np.diff(padded, axis=1)
-    rows, starts = np.nonzero(change == 1)
-    _, stops = np.nonzero(change == -1)
-    return rows, starts, stops
 
 
 def _connected(rows: Numbers, starts: Numbers, stops: Numbers, width: int) -> Numbers:

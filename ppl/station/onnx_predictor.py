@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ppl.core.errors import InputError
 from ppl.images.pictures import Colour
+from ppl.station.bands import bands_at_size, mean, windowed_bands
 from ppl.station.card import Card, read_card
-from ppl.station.resize import at_own_size, resize_image
+from ppl.station.resize import at_own_size, resize_image, scaled_size
 from ppl.station.thresholds import Thresholds
 from ppl.station.windows import blended_windows
 
@@ -72,6 +73,26 @@ class OnnxPredictor:
                 for prob, image in zip(self._whole(some), some, strict=True):
                     yield at_own_size(prob, (image.shape[0], image.shape[1]))
 
+    def bands(self, image: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+        """The same of one image, (C, h, W) each, from top to bottom: for very large ones.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+        """
+        card = self._card
+        if not card.windows:
+            own = (image.shape[0], image.shape[1])
+            yield from bands_at_size(self._whole([image]), card.size[0], own)
+            return
+        yield from windowed_bands(
+            lambda batch: mean(self._softmaxes(batch)),
+            image,
+            card.size,
+            card.overlap,
+            card.scales,
+            AT_ONCE,
+        )
+
     def _whole(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """(B, C, *card.size): the mean over scales and, if so set, the mirror image."""
         size, found = self._card.size, []
@@ -79,17 +100,17 @@ class OnnxPredictor:
             shown = scaled_size(size, scale)
             batch = np.stack([resize_image(image, shown) for image in images])
             found += [at_own_size(prob, size) for prob in self._softmaxes(batch)]
-        return _mean(found)
+        return mean(found)
 
     def _windowed(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         own, card, found = (image.shape[0], image.shape[1]), self._card, []
         for scale in card.scales:
             shown = resize_image(image, scaled_size(own, scale))
             blended = blended_windows(
-                lambda batch: _mean(self._softmaxes(batch)), shown, card.size, card.overlap, AT_ONCE
+                lambda batch: mean(self._softmaxes(batch)), shown, card.size, card.overlap, AT_ONCE
             )
             found.append(at_own_size(blended, own))
-        return _mean(found)
+        return mean(found)
 
     def _softmaxes(self, batch_BHWC: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """(B, C, H, W) each, plain and, if so set, by the mirror image."""
@@ -100,27 +121,21 @@ class OnnxPredictor:
         return found
 
 
-def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """`size` times `scale`, in whole pixels, at least one."""
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _mean(found: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    return found[0] if len(found) == 1 else np.mean(found, axis=0, dtype=np.float32)
-
-
-def load_onnx(folder: Path | str, runtime: str = ONNXRUNTIME) -> OnnxPredictor:
+def load_onnx(
+    folder: Path | str, runtime: str = ONNXRUNTIME, *, int8: bool = False
+) -> OnnxPredictor:
     """The exported model in a folder.
 
     Args:
         runtime: one of `RUNTIMES` with which the export was compared.
+        int8: take the network in 8-bit integers, which has a digest of its own.
 
     Raises:
         InputError: a file is missing, damaged or altered, or does not belong to the other; the
             runtime is not installed, or was not compared.
     """
     folder = Path(folder)
-    card, network = read_card(folder)
+    card, network = read_card(folder, int8=int8)
     if runtime not in card.compared:
         raise InputError(
             f"exported model {folder} was not compared with {runtime}, only with "

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ppl.images.pictures import Colour
+from ppl.images.pictures import STRIP, Colour
 from ppl.station.defects import BACKGROUND, Defect
 from ppl.station.predictor import Predictor
 
@@ -53,7 +53,10 @@ def draw_overlay(
 
 def _scaled(image: NDArray[np.uint8], shrink: int, grow: int) -> NDArray[np.uint8]:
     if shrink > 1:
-        return np.asarray(Image.fromarray(image).reduce(shrink))
+        # strip by strip: Pillow's copy of a large image would not fit beside it
+        step = max(1, STRIP // (image.shape[1] * shrink)) * shrink
+        strips = (image[top : top + step] for top in range(0, len(image), step))
+        return np.concatenate([np.asarray(Image.fromarray(s).reduce(shrink)) for s in strips])
     return image.repeat(grow, axis=0).repeat(grow, axis=1) if grow > 1 else image
 
 

@@ -42,3 +42,10 @@ class Predictor(Protocol):
         Args:
             images: (H, W, 3) uint8 RGB each, of any sizes.
         """
+
+    def bands(self, image: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+        """The same of one image, (C, h, W) each, from top to bottom: for very large ones.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+        """

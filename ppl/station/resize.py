@@ -92,22 +92,61 @@ def _resize_rows(image_HWC: NDArray[np.uint8], target: int) -> NDArray[np.uint8]
     return result.reshape(target, *image_HWC.shape[1:])
 
 
+def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """`size` times `scale`, in whole pixels, at least one."""
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 def at_own_size(prob: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """Probabilities (..., H, W) at `size`, bilinear; they still sum to one."""
     if prob.shape[-2:] == size:
         return prob
-    result = np.empty((*prob.shape[:-2], *size), dtype=np.float32)
     planes = prob.reshape(-1, *prob.shape[-2:])
+    result = rows_at_own_size(planes, (0, planes.shape[1]), size, (0, size[0]))
+    return result.reshape(*prob.shape[:-2], *size)
+
+
+def rows_at_own_size(
+    prob_CHW: NDArray[np.float32],
+    held: tuple[int, int],
+    size: tuple[int, int],
+    rows: tuple[int, int],
+) -> NDArray[np.float32]:
+    """The rows from `rows[0]` to before `rows[1]` of what `at_own_size` gives of a whole.
+
+    Args:
+        prob_CHW: rows of the whole, those that `rows_needed` names at least.
+        held: the number of the first of them, and how many the whole has.
+    """
+    top, height = held
+    result = np.empty((len(prob_CHW), rows[1] - rows[0], size[1]), dtype=np.float32)
+    mix = _part_of(_neighbours(height, size[0]), rows, top)
     # plane by plane: one fits into a processor's cache, all of them may not
-    for plane, into in zip(planes, result.reshape(-1, *size), strict=True):
-        into[:] = _mixed(_mixed(plane, size[1], axis=1), size[0], axis=0)
+    for plane, into in zip(prob_CHW, result, strict=True):
+        wide = plane
+        if plane.shape[1] != size[1]:
+            wide = _mixed(plane, _neighbours(plane.shape[1], size[1]), axis=1)
+        into[:] = _mixed(wide, mix, axis=0) if height != size[0] else wide[mix[0]]
     return result
 
 
-def _mixed(plane: NDArray[np.float32], target: int, *, axis: int) -> NDArray[np.float32]:
-    if plane.shape[axis] == target:
-        return plane
-    first, second, share = _neighbours(plane.shape[axis], target)
+def rows_needed(height: int, target: int, rows: tuple[int, int]) -> tuple[int, int]:
+    """Which of `height` rows, from and to before, give the rows `rows` of `target`."""
+    first, second, _ = _neighbours(height, target)
+    return int(first[rows[0]]), int(second[rows[1] - 1]) + 1
+
+
+_Mix = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+"""Of each place the two numbers between which it lies, and how much the second counts."""
+
+
+def _part_of(mix: _Mix, places: tuple[int, int], top: int) -> _Mix:
+    some = slice(*places)
+    return mix[0][some] - top, mix[1][some] - top, mix[2][some]
+
+
+def _mixed(plane: NDArray[np.float32], mix: _Mix, *, axis: int) -> NDArray[np.float32]:
+    first, second, share = mix
     share = share if axis == 1 else share[:, None]
     result = plane.take(first, axis=axis)
     result *= 1 - share
@@ -118,10 +157,8 @@ def _mixed(plane: NDArray[np.float32], target: int, *, axis: int) -> NDArray[np.
 
 
 @lru_cache(maxsize=64)
-def _neighbours(
-    length: int, target: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Of each of `target` pixels the two between which it lies, and how much the second counts."""
+def _neighbours(length: int, target: int) -> _Mix:
+    """Where each of `target` pixels lies among `length`."""
     scale = np.float32(length) / np.float32(target)
     # rounded once, as the fused products of PyTorch are
     exact = np.float64(scale) * (np.arange(target) + 0.5) - 0.5

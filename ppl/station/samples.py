@@ -1,12 +1,15 @@
 """Sample images with the masks and verdicts that they had in the project: does this machine agree?
 
-FOLDER/samples/samples.json   a line an image: its file, its verdict, its score
-FOLDER/samples/images/        the images
-FOLDER/samples/masks/         the expected masks, class indices
+FOLDER/samples/images/             the images
+FOLDER/samples/samples.json        an entry an image: its file, its mask, its verdict, its score
+FOLDER/samples/masks/              the expected masks, class indices
+FOLDER/samples/samples.int8.json   the same of the network in 8-bit integers
+FOLDER/samples/masks.int8/
 """
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +17,31 @@ import numpy as np
 
 from ppl.core.errors import InputError
 from ppl.images.pictures import open_picture, read_pixels
-from ppl.station.defects import find_defects, likeliest, score_of
 from ppl.station.predictor import Predictor
+from ppl.station.verdict import verdict_of
 
 SAMPLES = "samples"
-LIST = "samples.json"
 
 
-def check_samples(folder: Path, predictor: Predictor) -> tuple[int, list[str]]:
+@dataclass(frozen=True)
+class Expected:
+    """Where the expected masks and verdicts lie."""
+
+    listed: str
+    masks: str
+
+
+IN_FLOATS = Expected("samples.json", "masks")
+IN_INT8 = Expected("samples.int8.json", "masks.int8")
+
+
+def check_samples(
+    folder: Path, predictor: Predictor, expected: Expected = IN_FLOATS
+) -> tuple[int, list[str]]:
     """Predict the samples below `folder`.
+
+    Args:
+        expected: what the predictor's network had in the project.
 
     Returns:
         how many there are, and what is not as it was, a line an image; empty where all is equal.
@@ -30,16 +49,19 @@ def check_samples(folder: Path, predictor: Predictor) -> tuple[int, list[str]]:
     Raises:
         InputError: there are none, or a file of them is missing or damaged.
     """
-    samples = _listed(folder)
+    samples = _listed(folder / SAMPLES / expected.listed)
     if not samples:
         raise InputError(
             f"{folder / SAMPLES} holds no samples to check by: set export.samples and export again"
         )
-    return len(samples), [line for sample in samples for line in _check(folder, sample, predictor)]
+    return len(samples), [
+        line
+        for sample in samples
+        for line in _check(folder / SAMPLES, sample, predictor, expected.masks)
+    ]
 
 
-def _listed(folder: Path) -> list[dict[str, Any]]:
-    file = folder / SAMPLES / LIST
+def _listed(file: Path) -> list[dict[str, Any]]:
     try:
         listed = json.loads(file.read_text(encoding="utf-8"))
         return [
@@ -52,20 +74,20 @@ def _listed(folder: Path) -> list[dict[str, Any]]:
         ) from None
 
 
-def _check(folder: Path, sample: dict[str, Any], predictor: Predictor) -> Iterator[str]:
-    image = folder / SAMPLES / "images" / sample["image"]
-    expected = np.array(open_picture(folder / SAMPLES / "masks" / sample["mask"], "mask").image)
+def _check(folder: Path, sample: dict[str, Any], predictor: Predictor, masks: str) -> Iterator[str]:
+    image = folder / "images" / sample["image"]
+    expected = np.array(open_picture(folder / masks / sample["mask"], "mask").image)
     [prob] = predictor.probabilities([read_pixels(image)])
-    mask = likeliest(prob)
+    found = verdict_of(prob, predictor.thresholds)
+    mask = found.mask
     if mask.shape != expected.shape:
         yield f"{sample['image']}: the mask is {mask.shape}, expected {expected.shape}"
         return
     pixels = int(np.count_nonzero(mask != expected))
     if pixels:
         yield f"{sample['image']}: {pixels} of {mask.size} pixels have another class"
-    score = score_of(find_defects(prob, mask, predictor.thresholds))
-    if predictor.thresholds.defective(score) != sample["defective"]:
+    if found.defective != sample["defective"]:
         yield (
-            f"{sample['image']}: the verdict is another: score {score:.6f}, "
+            f"{sample['image']}: the verdict is another: score {found.score:.6f}, "
             f"expected {sample['score']:.6f}"
         )

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from ppl.core.errors import InputError
 from ppl.images.pictures import write_indices
 from ppl.station.decode import MOST_AHEAD, Decoded, decoded_ahead
-from ppl.station.defects import BACKGROUND, find_defects, likeliest, score_of
+from ppl.station.defects import BACKGROUND
 from ppl.station.folder import Found
 from ppl.station.overlay import draw_overlay
 from ppl.station.places import overlay_of
 from ppl.station.predictor import Predictor
 from ppl.station.results import Outcome, written
+from ppl.station.verdict import Verdict, verdict_of_bands
 
 THREADS = 4
 """That read, and that write."""
@@ -47,14 +48,19 @@ class Writer:
     out: Path
     overlays: bool
 
-    def __call__(self, decoded: Decoded, prob_CHW: Probabilities, outcome: Outcome) -> Outcome:
-        """The outcome with all that the probabilities tell."""
+    def __call__(
+        self, decoded: Decoded, found: Probabilities | Verdict, outcome: Outcome
+    ) -> Outcome:
+        """The outcome with the verdict, if it is there already, or with all it takes to find it."""
         began = time.perf_counter()
-        # softmax makes a pixel's classes NaN together
-        if np.isnan(prob_CHW[BACKGROUND].max()):
-            return replace(outcome, mask="", error=NO_NUMBER)
+        error = ""
         try:
-            judged, error = self._judged(decoded, prob_CHW, outcome), ""
+            if not isinstance(found, Verdict):
+                found = verdict_of_bands(_numbers([found]), self.predictor.thresholds)
+            outcome = _judged(outcome, found, len(self.predictor.classes))
+            self._write(decoded, found.mask, outcome)
+        except _NoNumberError:
+            error = NO_NUMBER
         except MemoryError:
             error = NO_MEMORY
         except InputError as problem:
@@ -65,24 +71,8 @@ class Writer:
             for picture in (outcome.mask, overlay_of(outcome.mask)):
                 with suppress(OSError):
                     (self.out / picture).unlink()
-            return replace(outcome, mask="", error=error)
-        return replace(judged, seconds=outcome.seconds + time.perf_counter() - began)
-
-    def _judged(self, decoded: Decoded, prob_CHW: Probabilities, outcome: Outcome) -> Outcome:
-        mask = likeliest(prob_CHW)
-        thresholds = self.predictor.thresholds
-        defects = find_defects(prob_CHW, mask, thresholds)
-        score = score_of(defects)
-        counts = [int(np.count_nonzero(mask == index)) for index in range(len(prob_CHW))]
-        judged = replace(
-            outcome,
-            score=score,
-            defective=thresholds.defective(score),
-            areas=tuple(counts),
-            defects=tuple(defects),
-        )
-        self._write(decoded, mask, judged)
-        return judged
+            return Outcome(outcome.found, outcome.stamp, outcome.seconds, error)
+        return replace(outcome, seconds=outcome.seconds + time.perf_counter() - began)
 
     def _write(self, decoded: Decoded, mask: NDArray[np.uint8], outcome: Outcome) -> None:
         file = self.out / outcome.mask
@@ -95,6 +85,29 @@ class Writer:
                 file.write_bytes(
                     draw_overlay(decoded.pixels, mask, outcome.defects, self.predictor)
                 )
+
+
+class _NoNumberError(Exception):
+    """A model whose softmax is NaN."""
+
+
+def _numbers(bands: Iterable[Probabilities]) -> Iterator[Probabilities]:
+    for band in bands:
+        # softmax makes a pixel's classes NaN together
+        if np.isnan(band[BACKGROUND].max()):
+            raise _NoNumberError
+        yield band
+
+
+def _judged(outcome: Outcome, verdict: Verdict, classes: int) -> Outcome:
+    mask = verdict.mask
+    return replace(
+        outcome,
+        score=verdict.score,
+        defective=verdict.defective,
+        areas=tuple(int(np.count_nonzero(mask == index)) for index in range(classes)),
+        defects=tuple(verdict.defects),
+    )
 
 
 def outcomes(
@@ -145,25 +158,31 @@ def outcomes(
 
 def _started(
     decoded: Decoded,
-    found: tuple[Probabilities | None, Outcome],
+    found: tuple[Probabilities | Verdict | None, Outcome],
     mask_of: Callable[[str], str],
     writer: Writer,
     writers: ThreadPoolExecutor,
 ) -> Future[Outcome]:
-    prob, outcome = found
-    if prob is None:
+    judged, outcome = found
+    if judged is None:
         ready: Future[Outcome] = Future()
         ready.set_result(outcome)
         return ready
     named = replace(outcome, mask=mask_of(outcome.found.name))
-    return writers.submit(writer, decoded, prob, named)
+    return writers.submit(writer, decoded, judged, named)
 
 
 def _predicted(
     predictor: Predictor, block: Iterable[Decoded]
-) -> Iterator[tuple[Decoded, tuple[Probabilities | None, Outcome]]]:
-    """Each image of a block with its probabilities, and what is known of its outcome."""
+) -> Iterator[tuple[Decoded, tuple[Probabilities | Verdict | None, Outcome]]]:
+    """Each image of a block with its probabilities, and what is known of its outcome.
+
+    A very large one comes with its verdict, since its probabilities would not fit into memory.
+    """
     for group in _groups(block):
+        if group[0].count > MOST_AHEAD:
+            yield group[0], _by_bands(predictor, group[0])
+            continue
         whole = _together(predictor, [d.pixels for d in group if d.pixels is not None])
         for decoded in group:
             outcome = Outcome(decoded.found, decoded.stamp, decoded.seconds, decoded.error)
@@ -175,6 +194,22 @@ def _predicted(
             error = "" if prob is not None else NO_MEMORY
             yield decoded, (prob, replace(outcome, seconds=seconds, error=error))
             del prob
+
+
+def _by_bands(predictor: Predictor, decoded: Decoded) -> tuple[Verdict | None, Outcome]:
+    assert decoded.pixels is not None
+    began = time.perf_counter()
+    verdict, error = None, ""
+    try:
+        verdict = verdict_of_bands(_numbers(predictor.bands(decoded.pixels)), predictor.thresholds)
+    except _NoNumberError:
+        error = NO_NUMBER
+    except Exception as problem:  # each runtime has exceptions of its own
+        if not _of_memory(problem):
+            raise
+        error = NO_MEMORY
+    seconds = decoded.seconds + time.perf_counter() - began
+    return verdict, Outcome(decoded.found, decoded.stamp, seconds, error)
 
 
 def _groups(block: Iterable[Decoded]) -> Iterator[list[Decoded]]:

@@ -5,7 +5,7 @@ What ppl/network/windows.py does in PyTorch, which says why; tests hold the two 
 Axes: B batch, H height, W width, C channels, K classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,21 +34,59 @@ def blended_windows(
         overlap: pixels by which neighbours overlap, at least.
         at_once: windows given to `predict_batch` together.
     """
+    result: Probabilities | None = None
+    done = 0
+    for band in blended_bands(predict_batch, image_HWC, window, overlap, at_once):
+        if result is None:
+            result = np.empty((len(band), *image_HWC.shape[:2]), dtype=np.float32)
+        result[:, done : done + band.shape[1]] = band
+        done += band.shape[1]
+    assert result is not None
+    return result
+
+
+def blended_bands(
+    predict_batch: Callable[[NDArray[np.uint8]], Probabilities],
+    image_HWC: NDArray[np.uint8],
+    window: tuple[int, int],
+    overlap: int,
+    at_once: int,
+) -> Iterator[Probabilities]:
+    """What `blended_windows` returns, (K, h, W) each, from top to bottom.
+
+    Rows come as soon as no further window adds to them. Memory: those that wait, which are about
+    as many as windows are high, or as `at_once` windows cover.
+    """
     height, width = image_HWC.shape[:2]
     rows = _weighted_starts(height, window[0], overlap)
     columns = _weighted_starts(width, window[1], overlap)
+    total_of_rows, total_of_columns = _total(rows, height), _total(columns, width)
     places = [(row, column) for row in rows for column in columns]
-    result: Probabilities | None = None
+    top, waiting = 0, np.zeros((0, 0, width), dtype=np.float32)
     for start in range(0, len(places), at_once):
         some = places[start : start + at_once]
         found = predict_batch(np.stack([_part(image_HWC, r[0], c[0], window) for r, c in some]))
-        if result is None:
-            result = np.zeros((found.shape[1], height, width), dtype=np.float32)
+        bottom = min(some[-1][0][0] + window[0], height)
+        waiting = _longer(waiting, (found.shape[1], bottom - top, width))
         for prob, (row, column) in zip(found, some, strict=True):
-            _add(result, prob, row, column)
-    assert result is not None
-    result /= _total(rows, height)[:, None]
-    result /= _total(columns, width)
+            _add(waiting, prob, (row[0] - top, row[1]), column)
+        following = start + at_once
+        final = places[following][0][0] if following < len(places) else height
+        if final > top:
+            band, waiting = waiting[:, : final - top], waiting[:, final - top :].copy()
+            band /= total_of_rows[top:final, None]
+            band /= total_of_columns
+            top = final
+            yield band
+
+
+def _longer(waiting: Probabilities, shape: tuple[int, int, int]) -> Probabilities:
+    """`waiting` with rows of zeros below."""
+    if waiting.shape[1] >= shape[1]:
+        return waiting
+    result = np.zeros(shape, dtype=np.float32)
+    if waiting.size:
+        result[:, : waiting.shape[1]] = waiting
     return result
 
 

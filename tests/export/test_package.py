@@ -15,19 +15,22 @@ import pytest
 from ppl.core.errors import InputError
 from ppl.core.settings import check
 from ppl.export import package
+from ppl.export.int8 import said
 from ppl.export.licences import weights_note
 from ppl.export.package import ExportSettings, export_model, spread
-from ppl.images.sets import ImageSet, write_json
+from ppl.images.pictures import read_pixels, write_indices
+from ppl.images.sets import ImageSet, mask_file, write_json
 from ppl.network.network import SegmentationNetwork
 from ppl.network.predict import TestTimeSettings
 from ppl.station.card import described_digest, read_card
 from ppl.station.onnx_predictor import Network, load_onnx
+from ppl.station.verdict import verdict_of
 from tests.conftest import MakeSet
-from tests.export.conftest import INFO, KNOWN, model_of
+from tests.export.conftest import INFO, KNOWN, model_of, predictor_of
 from tests.pipeline.import_closure import import_closure
 from tests.pipeline.project import ROOT
 
-SETTINGS = ExportSettings(runtimes=["onnxruntime"], samples=3)
+SETTINGS = ExportSettings(runtimes=["onnxruntime"], samples=3, int8=None)
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +47,7 @@ def test_set(make_set: MakeSet) -> ImageSet:
 
 @pytest.fixture
 def folder(decided: SegmentationNetwork, test_set: ImageSet, tmp_path: Path) -> Path:
-    export_model(model_of(decided), test_set, KNOWN, SETTINGS, tmp_path / "export")
+    export_model(model_of(decided), test_set, test_set, KNOWN, SETTINGS, tmp_path / "export")
     return tmp_path / "export"
 
 
@@ -59,7 +62,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_two_exports_have_the_same_bytes(
     decided: SegmentationNetwork, test_set: ImageSet, folder: Path, tmp_path: Path
 ) -> None:
-    export_model(model_of(decided), test_set, KNOWN, SETTINGS, tmp_path / "again")
+    export_model(model_of(decided), test_set, test_set, KNOWN, SETTINGS, tmp_path / "again")
     assert contents(folder) == contents(tmp_path / "again")
     assert str(tmp_path).encode() not in b"".join(contents(folder).values())
 
@@ -133,6 +136,77 @@ def test_a_station_can_tell_whether_it_agrees(folder: Path, tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
 
 
+@pytest.fixture
+def as_predicted(decided: SegmentationNetwork, of_one_size: bytes, test_set: ImageSet) -> ImageSet:
+    """Test images whose masks are what the network in floats makes of them: its mIoU is 1."""
+    predictor = predictor_of(model_of(decided), of_one_size)
+    for entry in test_set.entries:
+        [prob] = predictor.probabilities([read_pixels(test_set.image_file(entry))])
+        file = mask_file(test_set.folder / "masks", entry.id)
+        write_indices(file, verdict_of(prob, predictor.thresholds).mask, predictor.colours)
+    return test_set
+
+
+def test_in_integers_it_is_kept_where_it_loses_little(
+    decided: SegmentationNetwork, as_predicted: ImageSet, tmp_path: Path
+) -> None:
+    folder = tmp_path / "export"
+    settings = SETTINGS.model_copy(update={"int8": 60.0})
+    model = model_of(decided)
+    done = export_model(model, as_predicted, as_predicted, KNOWN, settings, folder)
+    assert done.int8 is not None
+    assert done.int8.kept
+    assert done.int8.miou == 1
+    assert 0 < done.int8.lost < 60
+    assert done.int8.calibrated_on == len(as_predicted)
+    assert "predict.py --int8" in said(done.int8)
+    assert (folder / "model.int8.onnx").stat().st_size < (folder / "model.onnx").stat().st_size
+
+    floats, integers = load_onnx(folder), load_onnx(folder, int8=True)
+    assert floats.digest != integers.digest
+    images = [read_pixels(as_predicted.image_file(entry)) for entry in as_predicted.entries]
+    both = zip(floats.probabilities(images), integers.probabilities(images), strict=True)
+    steps = [float(np.abs(one - other).max()) for one, other in both]
+    assert 0 < max(steps) < 0.9
+
+    assert run_check(folder).returncode == 0
+    shown = run_check(folder, "--int8")
+    assert shown.returncode == 0, shown.stderr
+    assert "-int8: masks and verdicts of all 3" in shown.stdout
+    text = (folder / "card.md").read_text(encoding="utf-8")
+    assert "## In 8-bit integers" in text
+    assert "| onnxruntime | " in text
+
+    export_model(model, as_predicted, as_predicted, KNOWN, settings, tmp_path / "again")
+    assert contents(folder).keys() == contents(tmp_path / "again").keys()
+    for name, content in contents(tmp_path / "again").items():
+        assert (folder / name).read_bytes() == content, name
+
+    (folder / "model.int8.onnx").write_bytes((folder / "model.onnx").read_bytes())
+    with pytest.raises(InputError, match=r"model\.int8\.onnx is not the file"):
+        load_onnx(folder, int8=True)
+    assert load_onnx(folder).digest == floats.digest
+
+
+def test_in_integers_it_is_not_kept_where_it_loses_more(
+    decided: SegmentationNetwork, as_predicted: ImageSet, folder: Path, tmp_path: Path
+) -> None:
+    settings = SETTINGS.model_copy(update={"int8": 0.0})
+    lost = tmp_path / "lost"
+    done = export_model(model_of(decided), as_predicted, as_predicted, KNOWN, settings, lost)
+    assert done.int8 is not None
+    assert not done.int8.kept
+    assert "not kept" in said(done.int8)
+    assert "Not kept" in (lost / "card.md").read_text(encoding="utf-8")
+    assert contents(lost).keys() == contents(folder).keys()
+    assert load_onnx(lost).digest == load_onnx(folder).digest
+    for where, why in [(lost, "lost too much"), (folder, "set export.int8")]:
+        shown = run_check(where, "--int8")
+        assert shown.returncode == 1
+        assert why in shown.stderr
+        assert "Traceback" not in shown.stderr
+
+
 def test_what_differs_is_not_exported(
     decided: SegmentationNetwork,
     test_set: ImageSet,
@@ -147,16 +221,16 @@ def test_what_differs_is_not_exported(
 
     monkeypatch.setattr(package, "open_network", another)
     with pytest.raises(InputError, match="test pixels another class than PyTorch"):
-        export_model(model_of(decided), test_set, KNOWN, SETTINGS, tmp_path / "export")
+        export_model(model_of(decided), test_set, test_set, KNOWN, SETTINGS, tmp_path / "export")
     assert not (tmp_path / "export").exists()
 
 
 def test_what_does_not_run_is_not_exported(
     decided: SegmentationNetwork, test_set: ImageSet, tmp_path: Path
 ) -> None:
-    several = TestTimeSettings(scales=[0.5, 1.0], flip=False)
+    model = model_of(decided, None, TestTimeSettings(scales=[0.5, 1.0], flip=False))
     with pytest.raises(InputError, match=r"(?s)Linknet on 1 images of 48 x 32 pix.*one size"):
-        export_model(model_of(decided, None, several), test_set, KNOWN, SETTINGS, tmp_path / "x")
+        export_model(model, test_set, test_set, KNOWN, SETTINGS, tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
@@ -215,8 +289,8 @@ def test_the_card_tells_people_what_it_tells_programs(
     assert network == (folder / "model.onnx").read_bytes()
     assert content["compared"]["onnxruntime"]["other_pixels"] == 0
     text = (folder / "card.md").read_text(encoding="utf-8")
-    for said in (model.digest, content["onnx"], "50.0 (40.0-60.0)", "| dent | 0.4 | 3 |", "0.55"):
-        assert said in text
+    for told in (model.digest, content["onnx"], "50.0 (40.0-60.0)", "| dent | 0.4 | 3 |", "0.55"):
+        assert told in text
     assert (folder / "requirements.txt").read_text(encoding="utf-8").splitlines() == [
         f"{name}=={version(name)}" for name in ("numpy", "pillow", "onnxruntime")
     ]

@@ -5,11 +5,11 @@ import importlib.util
 import numpy as np
 import pytest
 
-from ppl.export.compare import verdict_of
 from ppl.network.network import SegmentationNetwork
 from ppl.network.predict import TestTimeSettings
 from ppl.network.resize import ImageSettings
 from ppl.station.predictor import Predictor
+from ppl.station.verdict import verdict_of
 from tests.conftest import whole, windows
 from tests.export.conftest import SIZE, model_of, predictor_of
 
@@ -46,10 +46,13 @@ def stop_unless_same(expected: Predictor, found: Predictor, images: list[np.ndar
         assert prob.dtype == np.float32
         assert prob.shape == own.shape == (3, *image.shape[:2])
         np.testing.assert_allclose(prob, own, rtol=0, atol=2e-5)
-        one, other = verdict_of(own, expected), verdict_of(prob, found)
+        one, other = verdict_of(own, expected.thresholds), verdict_of(prob, found.thresholds)
         assert np.array_equal(one.mask, other.mask)
         assert one.defective == other.defective
         assert one.score == pytest.approx(other.score, abs=1e-5)
+        for predictor in (expected, found):
+            banded = np.concatenate(list(predictor.bands(image)), axis=1)
+            np.testing.assert_allclose(banded, own, rtol=0, atol=2e-5)
         pixels += one.mask.size
         shown += np.count_nonzero(one.mask)
     assert 0.05 < shown / pixels < 0.95, "all are one class: nothing is compared"

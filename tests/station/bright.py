@@ -44,6 +44,11 @@ class Bright:
             scores = np.stack([np.full_like(level, 0.2 + len(images) / 1000), bright, dark])
             yield (scores / scores.sum(axis=0)).astype(np.float32)
 
+    def bands(self, image: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+        [prob] = self.probabilities([image])
+        # of any heights
+        yield from np.split(prob, [1, 2, len(image) // 2], axis=1)
+
 
 if __name__ == "__main__":
     if limit := os.environ.get("PPL_FILE_LIMIT"):

@@ -81,7 +81,7 @@ def test_seconds_are_a_number_up_to_a_day(
     [
         ("--check --runtme openvino bla", "unrecognized arguments: --runtme"),
         ("--run openvino day1", "unrecognized arguments: --run"),
-        ("--check day1", "--check takes --runtime alone, but images came with it"),
+        ("--check day1", "--check takes --runtime and --int8, but images came with it"),
         ("--check --watch --out o", "but out, watch came with it"),
         ("--chec day1", "unrecognized arguments: --chec"),
         ("--runtime tvm day1", "invalid choice: 'tvm'"),

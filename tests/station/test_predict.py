@@ -19,7 +19,7 @@ from PIL import Image
 
 from ppl.core.errors import InputError
 from ppl.images.pictures import read_pixels
-from ppl.station import command, results, stream
+from ppl.station import command, decode, results, stream, verdict
 from ppl.station.defects import find_defects, score_of
 from ppl.station.options import Request
 from tests.station.bright import Bright
@@ -490,19 +490,72 @@ def test_each_runtimes_error_of_memory_is_a_row(
     assert [name for name, error in errors.items() if error] == ["photo.JPG"]
 
 
-@pytest.mark.parametrize("step", ["likeliest", "find_defects", "draw_overlay"])
+def test_a_very_large_image_is_judged_band_by_band_as_a_smaller_one_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Whole(Bright):
+        at_once = 1
+
+        def bands(self, image):  # type: ignore[no-untyped-def]
+            banded.append(image.shape)
+            return super().bands(image)
+
+    banded: list[tuple[int, ...]] = []
+    for number, (height, width) in enumerate([(20, 30), (200, 300), (10, 40), (101, 100)]):
+        save(tmp_path / f"images/{number}.png", picture(number + 1, height, width))
+    asked = [Request((tmp_path / "images",), tmp_path / name) for name in ("at_once", "banded")]
+    assert command.predict(lambda _: Whole(), Path("strict"), asked[0]) == 0
+    assert not banded
+    for module in (decode, stream):
+        monkeypatch.setattr(module, "MOST_AHEAD", 10_000)
+    assert command.predict(lambda _: Whole(), Path("strict"), asked[1]) == 0
+    assert banded == [(200, 300, 3), (101, 100, 3)]
+    assert state(tmp_path / "banded") == state(tmp_path / "at_once")
+
+
+def test_a_very_large_image_without_numbers_or_memory_is_a_row(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Bright):
+        def __init__(self, problem: Exception | None) -> None:
+            super().__init__()
+            self.problem = problem
+
+        def bands(self, image):  # type: ignore[no-untyped-def]
+            bands = super().bands(image)
+            yield next(bands)
+            if self.problem:
+                raise self.problem
+            yield next(bands) * np.float32(np.nan)
+
+    for module in (decode, stream):
+        monkeypatch.setattr(module, "MOST_AHEAD", 10_000)
+    for problem, said in [
+        (None, "gives no number"),
+        (MemoryError(), "memory did not suffice"),
+        (FailError("bad allocation"), "memory did not suffice"),
+    ]:
+        asked = Request((images,), tmp_path / f"out {said} {type(problem)}")
+        assert command.predict(lambda _, p=problem: Broken(p), Path("bright"), asked) == 3
+        errors = {row["image"]: row["error"] for row in rows(asked.out / "results.csv")}
+        assert [name for name, error in errors.items() if error] == ["photo.JPG"]
+        assert said in errors["photo.JPG"]
+
+
+@pytest.mark.parametrize("step", ["likeliest", "write_indices", "draw_overlay"])
 def test_memory_that_fails_behind_the_network_is_a_row(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    real = getattr(stream, step)
+    module = verdict if step == "likeliest" else stream
+    real = getattr(module, step)
 
-    def full(first: np.ndarray, *others: object) -> object:
-        if 200 in first.shape:
+    def full(*given: object) -> object:
+        if any(isinstance(one, np.ndarray) and 200 in one.shape for one in given):
             raise MemoryError
-        return real(first, *others)
+        return real(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream, step, full)
+        patch.setattr(module, step, full)
         assert predict(images, tmp_path / "out", no_overlays=False) == 3
     table = {row["image"]: row for row in rows(tmp_path / "out/results.csv")}
     assert [name for name, row in table.items() if row["error"]] == ["photo.JPG"]
