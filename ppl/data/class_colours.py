@@ -31,6 +31,8 @@ class ClassColours:
 
     values: Mapping[Colour, int]
     """Class index by RGB colour; 255 for what is ignored."""
+    names: Mapping[Colour, str]
+    """The name of that class."""
     source: str
     """Where that stands, for messages."""
     file: Path | None = None
@@ -62,7 +64,15 @@ def colours_of_settings(
     else:
         raise ValueError("expected a colour by class name, as `colours: {scratch: [255, 0, 0]}`")
     checked = [(str(name), _rgb(name, colour)) for name, colour in named]
-    return ClassColours(_by_colour(checked, classes), "data.colours")
+    return _class_colours(_by_colour(checked, classes), classes, "data.colours")
+
+
+def _class_colours(
+    name_of: Mapping[Colour, str], classes: Sequence[str], source: str, file: Path | None = None
+) -> ClassColours:
+    value_of = {IGNORED: IGNORE} | {name: index for index, name in enumerate(classes)}
+    values = {colour: value_of[name] for colour, name in name_of.items()}
+    return ClassColours(values, name_of, source, file)
 
 
 def _rgb(name: object, colour: Any) -> Colour:
@@ -76,15 +86,14 @@ def _rgb(name: object, colour: Any) -> Colour:
     return whole[0], whole[1], whole[2]
 
 
-def _by_colour(named: Iterable[tuple[str, Colour]], classes: Sequence[str]) -> dict[Colour, int]:
-    """The class by colour.
+def _by_colour(named: Iterable[tuple[str, Colour]], classes: Sequence[str]) -> dict[Colour, str]:
+    """The name of the class by colour.
 
     Raises:
         ValueError: a name that is no class, a class without a colour, or one colour for two.
     """
-    value_of = {IGNORED: IGNORE} | {name: index for index, name in enumerate(classes)}
     colour_of = dict(named)
-    strangers = [name for name in colour_of if name not in value_of]
+    strangers = [name for name in colour_of if name not in (*classes, IGNORED)]
     if strangers:
         raise ValueError(
             f"{strangers[0]} is none of data.classes ({', '.join(classes)}): correct the name, add "
@@ -101,7 +110,7 @@ def _by_colour(named: Iterable[tuple[str, Colour]], classes: Sequence[str]) -> d
                 f"{first[colour]} and {name} have one colour, {colour} (RGB), and masks could not "
                 "tell them apart: give each its own"
             )
-    return {colour: value_of[name] for name, colour in colour_of.items()}
+    return first
 
 
 def find_colours(
@@ -126,7 +135,7 @@ def find_colours(
         return None
     named = _named_as(classes, list(_lines_of(file)))
     try:
-        return ClassColours(_by_colour(named, classes), str(file), file)
+        return _class_colours(_by_colour(named, classes), classes, str(file), file)
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
 
@@ -179,7 +188,7 @@ def _lines_of(file: Path) -> Iterator[tuple[str, Colour]]:
             raise InputError(
                 f"{file}, line {number}: {json.dumps(line[:60], ensure_ascii=False)} gives no "
                 "class its colour: expected name:red,green,blue with numbers of 0-255, as "
-                "scratch:255,0,0::"
+                "scratch:255,0,0::; rename the file if it is none of CVAT"
             )
         if name in seen:
             raise InputError(f"{file}, line {number}: {name} stands there twice: keep one line")

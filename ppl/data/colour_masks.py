@@ -23,6 +23,7 @@ Origin = Literal["indices", "grey_in_colour", "colours"]
 _LOSSLESS = ("PNG", "BMP", "TIFF")
 _LOSSY_TIFF = ("(jpeg)", "(tiff_jpeg)", "(webp)")
 _SHOWN_COLOURS = 3
+_SHOWN_CLASSES = 8
 _MANY = 32
 """From so many colours on that name no class, blurred edges are the likely reason."""
 
@@ -51,16 +52,25 @@ def read_own_mask(file: Path, colours: ClassColours | None, own: Sequence[Colour
         mask = read_stored_mask(file)
     except InputError as error:
         return _of_colour_picture(file, colours, error)
-    if colours is None or _in_palette(mask, own):
+    if colours is None or in_own_palette(mask.palette, own):
         return mask
-    if mask.palette is None:
+    if mask.palette is None or in_own_palette(mask.palette, _GREYS):
         return _of_grey(file, mask, colours, "indices")
     return _of_palette(file, mask, colours)
 
 
-def _in_palette(mask: StoredMask, own: Sequence[Colour]) -> bool:
-    """Whether a mask to start from was written by this project, and maybe corrected since."""
-    return mask.palette is not None and mask.palette[: len(own)] == tuple(own)
+_GREYS = tuple((level, level, level) for level in range(256))
+
+
+def in_own_palette(palette: Sequence[Colour] | None, own: Sequence[Colour]) -> bool:
+    """Whether a palette is that of this project, as a tool that corrected a mask may have cut it.
+
+    Args:
+        palette: colours by index; None without one.
+        own: the colours by class in which this project writes masks.
+    """
+    shown = tuple(palette or ())[: len(own)]
+    return len(shown) > 1 and shown == tuple(own[: len(shown)])
 
 
 def _of_colour_picture(
@@ -119,16 +129,25 @@ def _of_grey(
 
     A colour picture that is grey by chance, black and white say, holds no indices.
     """
-    found = set(np.unique(mask.values.numpy()).tolist())
     plain = OwnMask(mask.values, mask.palette, mask.orientation, origin)
     if colours is None:
         return plain
+    levels = _shown_levels(file, mask, colours)
+    found = set(np.unique(levels).tolist())
     grey = {colour[0]: value for colour, value in colours.values.items() if len({*colour}) == 1}
     indices = found - {IGNORE} <= set(range(_count(colours)))
     if not found <= grey.keys() and indices and (origin == "indices" or found - {0, IGNORE}):
         return plain
-    values = _by_colour(file, mask.values.numpy().astype(np.uint32) * 0x010101, colours)
+    values = _by_colour(file, levels.astype(np.uint32) * 0x010101, colours)
     return OwnMask(torch.from_numpy(values), None, mask.orientation, "colours")
+
+
+def _shown_levels(file: Path, mask: StoredMask, colours: ClassColours) -> NDArray[np.uint8]:
+    """The grey levels of a mask as viewers show them: 1 of a mask of one bit is white."""
+    levels: NDArray[np.uint8] = mask.values.numpy()
+    if (255, 255, 255) in colours.values and levels.max() == 1:
+        return levels * np.uint8(255 if open_picture(file, "mask").image.mode == "1" else 1)
+    return levels
 
 
 def _count(colours: ClassColours) -> int:
@@ -181,7 +200,7 @@ def _by_colour(file: Path, codes: NDArray[np.uint32], colours: ClassColours) -> 
         hint = " (blurred edges? save it without smoothing)" if blurred else ""
         raise InputError(
             f"mask {file} holds colours that name no class: {_most_frequent(strange)}{hint}; "
-            f"{colours.source} names {_told(colours.values)}: correct the mask or the colours"
+            f"{colours.source} names {_told(colours.names)}: correct the mask or the colours"
         )
     return values
 
@@ -202,5 +221,7 @@ def _colour(code: int) -> Colour:
     return code >> 16, code >> 8 & 255, code & 255
 
 
-def _told(values: Mapping[Colour, int]) -> str:
-    return ", ".join(str(colour) for colour in values)
+def _told(names: Mapping[Colour, str]) -> str:
+    shown = [f"{name} {colour}" for colour, name in names.items()][:_SHOWN_CLASSES]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -4,9 +4,10 @@ An image that is called good needs no mask: it is annotated, all background. Any
 nothing by itself; it is held against the mask where there is one.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppl.core.errors import InputError
@@ -42,30 +43,55 @@ def sound_if_good(sample: Sample) -> Sample:
     return replace(sample, annotated=True) if good else sample
 
 
-def _label_names(file: Path, classes: Sequence[str]) -> dict[str, str]:
-    """What each label means, by what a table may say in small letters."""
+@dataclass(frozen=True)
+class _Names:
+    """What the labels of a table mean."""
+
+    exact: Mapping[str, str]
+    sure: Mapping[str, str]
+    """The same in small letters, where these leave no doubt."""
+
+    def meant(self, said: str) -> str | None:
+        return self.exact.get(unicodedata.normalize("NFC", said)) or self.sure.get(_small(said))
+
+
+def _label_names(file: Path, classes: Sequence[str]) -> _Names:
+    """The labels that images may have, by these class names.
+
+    Raises:
+        InputError: a class of defect is called good.
+    """
     background, *defects = classes
-    taken = [name for name in defects if name.casefold() == GOOD]
+    taken = [name for name in defects if _small(name) == GOOD]
     if taken:
         raise InputError(
             f"{file}: {taken[0]} is a class of defect in data.classes, and good means sound here: "
             "rename the class"
         )
-    known = {name.casefold(): name for name in defects}
-    return {BAD: BAD} | known | {background.casefold(): GOOD, GOOD: GOOD}
+    names = {GOOD: GOOD, BAD: BAD, background: GOOD} | {name: name for name in defects}
+    in_small: dict[str, set[str]] = {}
+    for name, label in names.items():
+        in_small.setdefault(_small(name), set()).add(label)
+    sure = {small: label for small, (label, *others) in in_small.items() if not others}
+    exact = {unicodedata.normalize("NFC", name): label for name, label in names.items()}
+    return _Names(exact, sure)
 
 
-def _labels(file: Path, ids: set[str], known: Mapping[str, str]) -> dict[str, Label]:
+def _small(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _labels(file: Path, ids: set[str], names: _Names) -> dict[str, Label]:
     labels: dict[str, Label] = {}
     for where, (image, said) in read_rows(file, _COLUMNS):
         id = known_as(image, ids)
         if id is None:
             raise InputError(f"{where}: the data set holds no image {image!r}")
-        name = known.get(said.casefold())
+        name = names.meant(said)
         if name is None:
             raise InputError(
                 f"{where}: image {image} has the label {said!r}: expected one of "
-                f"{', '.join(dict.fromkeys([GOOD, *known.values()]))}"
+                f"{', '.join(dict.fromkeys(names.exact.values()))}"
             )
         first = labels.setdefault(id, Label(name, where))
         if first.name != name:

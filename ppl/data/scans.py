@@ -19,7 +19,7 @@ from ppl.data.adapters.base import (
     unread_files,
     without_suffix,
 )
-from ppl.data.colour_masks import Origin, OwnMask
+from ppl.data.colour_masks import Origin, OwnMask, in_own_palette
 from ppl.images.files import StoredMask, class_pixels, read_picture
 from ppl.images.pictures import IGNORE, UPRIGHT, Colour, palette_of
 from ppl.images.sets import DatasetInfo, Entry
@@ -121,7 +121,7 @@ def scan_one(sample: Sample, adapter: Adapter, settings: DataSettings, info: Dat
         mask.orientation if sample.mask else None,
         picture.clear,
         mask.origin if isinstance(mask, OwnMask) else "indices",
-        palette[: len(info.colours)] == info.colours,
+        in_own_palette(palette, info.colours),
     )
 
 

@@ -1,5 +1,6 @@
 """Colours of classes: by the settings or by CVAT's labelmap.txt; what cannot be meant is named."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,13 @@ def test_colours_that_cannot_be_meant_are_named_in_a_line(colours: Any, said: st
         check("data", section(colours=colours), DataSettings)
     assert "data.colours: got" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_wrong_classes_are_said_by_themselves() -> None:
+    with pytest.raises(InputError) as caught:
+        check("data", section(classes=["x"], colours={"scratch": [255, 0, 0]}), DataSettings)
+    assert "data.classes: got" in str(caught.value)
+    assert "colours" not in str(caught.value)
 
 
 def test_a_layout_of_its_own_reads_no_colours() -> None:
@@ -186,3 +194,14 @@ def test_optional_keys_stand_in_params_yaml_as_comments_that_are_valid() -> None
         assert " # " in line, "says what it is"
         values = section(classes=["background", "scratch"]) | yaml.safe_load(line)
         assert getattr(check("data", values, DataSettings), name) == yaml.safe_load(line)[name]
+
+
+def test_the_sections_that_the_documents_show_are_valid() -> None:
+    text = (PARAMS.parent / "docs/your_data.md").read_text(encoding="utf-8")
+    shown = re.findall(r"(?:^ {6}\w+: .*\n)+", text, flags=re.MULTILINE)
+    keys = set()
+    for block in shown:
+        values = yaml.safe_load(block)
+        check("data", section() | values, DataSettings)
+        keys |= values.keys()
+    assert {"colours", "mask_suffix", "name", "classes"} <= keys

@@ -88,7 +88,7 @@ def test_a_colour_that_is_no_class_is_named_with_its_pixels(tmp_path: Path) -> N
         read_own_mask(file, NAMED, OWN)
     said = str(caught.value)
     assert str(file) in said
-    assert "(250, 0, 0) in 3 pixels, (1, 2, 3) in 1 pixels; data.colours names (0, 0, 0)" in said
+    assert "(250, 0, 0) in 3 pixels, (1, 2, 3) in 1 pixels; data.colours names background (" in said
     assert "blurred" not in said
 
 
@@ -142,6 +142,31 @@ def test_a_grey_level_that_is_the_colour_of_a_class_is_that_class(tmp_path: Path
         picture = Image.fromarray(np.array([[0, 128, 77]], dtype=np.uint8)).convert(mode)
         with pytest.raises(InputError, match=r"\(77, 77, 77\) in 1 pixels"):
             read_own_mask(save(tmp_path, picture), named, OWN)
+
+
+def test_white_of_one_bit_is_the_class_that_is_white(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.array([[0, 255]], dtype=np.uint8)).convert("1")
+    file = save(tmp_path, picture)
+    white = [255, 255, 255]
+    classes = ["background", "scratch", "dent"]
+    named = colours_of_settings({"scratch": list(RED), "dent": white}, classes)
+    assert read_own_mask(file, named, OWN).values.tolist() == [[0, 2]]
+    assert read_own_mask(file, NAMED, OWN).values.tolist() == [[0, 1]], "no class is white"
+    assert read_own_mask(file, None, OWN).values.tolist() == [[0, 1]]
+    # a grey 1 is no white
+    file = save(tmp_path, Image.fromarray(np.array([[0, 1]], dtype=np.uint8)))
+    assert read_own_mask(file, named, OWN).values.tolist() == [[0, 1]]
+
+
+def test_a_palette_of_all_greys_is_grey(tmp_path: Path) -> None:
+    greys = [(level, level, level) for level in range(256)]
+    file = save(tmp_path, as_palette(INDICES, greys))
+    assert read_own_mask(file, NAMED, OWN).values.tolist() == INDICES.tolist()
+
+
+def test_masks_of_this_project_are_known_by_a_palette_that_was_cut(tmp_path: Path) -> None:
+    file = save(tmp_path, as_palette(np.minimum(INDICES, 1), list(OWN[:2])))
+    assert read_own_mask(file, NAMED, OWN).values.tolist() == np.minimum(INDICES, 1).tolist()
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])

@@ -1,6 +1,7 @@
 """Labels of whole images: good ones are annotated, none contradicts a mask without a word."""
 
 import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,28 @@ def test_good_is_no_class_of_defect(tmp_path: Path) -> None:
         with_labels(tmp_path, samples(tmp_path, "a"), ["background", "Good"])
     [sample] = with_labels(tmp_path, samples(tmp_path, "a"), ["good", "scratch"])
     assert sample.annotated
+
+
+def test_classes_that_differ_by_capitals_are_told_apart(tmp_path: Path) -> None:
+    write_table(tmp_path, "image,label\na,Dent\nb,dent\nc,BAD\nd,Bad\n")
+    chosen = samples(tmp_path, "a", "b", "c", "d")
+    with pytest.raises(InputError, match="line 4: image c has the label 'BAD'"):
+        with_labels(tmp_path, chosen, ["background", "Dent", "dent", "Bad"])
+    write_table(tmp_path, "image,label\na,Dent\nb,dent\nc,bad\nd,Bad\n")
+    found = with_labels(tmp_path, chosen, ["background", "Dent", "dent", "Bad"])
+    assert [sample.label and sample.label.name for sample in found] == [
+        "Dent",
+        "dent",
+        "bad",
+        "Bad",
+    ]
+
+
+def test_an_accent_in_a_label_may_be_written_in_two_ways(tmp_path: Path) -> None:
+    write_table(tmp_path, "image,label\na," + unicodedata.normalize("NFD", "Öl") + "\n")
+    [sample] = with_labels(tmp_path, samples(tmp_path, "a"), ["background", "Öl"])
+    assert sample.label is not None
+    assert sample.label.name == "Öl"
 
 
 def test_a_hundred_thousand_rows_take_seconds(tmp_path: Path) -> None:

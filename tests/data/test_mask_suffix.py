@@ -135,6 +135,18 @@ def test_without_any_mask_those_among_images_are_refused(tmp_path: Path) -> None
     )
 
 
+def test_masks_of_a_usual_ending_say_what_to_set(tmp_path: Path) -> None:
+    draw(tmp_path / "images/a.png")
+    draw(tmp_path / "masks/a_label.png")
+    refused(
+        tmp_path,
+        r"has no image of its name, .*images/a\.png: set `mask_suffix: _label`",
+        mask_suffix="",
+    )
+    (tmp_path / "masks/a_label.png").rename(tmp_path / "masks/b_label.png")
+    refused(tmp_path, r"b_label\.png has no image .* with any of the suffixes", mask_suffix="")
+
+
 def test_images_that_have_a_mask_are_known_whatever_it_is_called(tmp_path: Path) -> None:
     for file in ("images/a.jpg", "images/a_mask.png", "images/b.jpg", "masks/b_mask.png"):
         draw(tmp_path / file)

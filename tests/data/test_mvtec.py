@@ -1,6 +1,7 @@
 """MVTec AD: good images are sound, the folders of test/ name the classes, masks are white."""
 
 import shutil
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,17 @@ def test_nested_folders_keep_the_class_of_the_first(category: Category) -> None:
     category.draw("ground_truth/scratch/line 1/000_mask.png", 255)
     sample = category.samples()["test/scratch/line 1/000"]
     assert set(mvtec.read_mask(sample, category.settings()).values.unique().tolist()) == {0, 2}
+
+
+def test_an_accent_in_a_folder_may_be_written_in_two_ways(category: Category) -> None:
+    one, other = (unicodedata.normalize(form, "öl") for form in ("NFD", "NFC"))
+    category.draw(f"test/{one}/000.png")
+    category.draw(f"ground_truth/{one}/000_mask.png", 255)
+    for name in (one, other):
+        classes = [*CLASSES, name]
+        sample = category.samples(classes=classes)[f"test/{other}/000"]
+        mask = mvtec.read_mask(sample, category.settings(classes=classes))
+        assert set(mask.values.unique().tolist()) == {0, 3}
 
 
 def test_a_picture_in_no_folder_of_a_class_is_refused(category: Category) -> None:

@@ -113,7 +113,9 @@ class DataSettings(Settings):
     def _name_classes(cls, colours: Any, info: ValidationInfo) -> Any:
         if colours is not None:
             _for_folder_alone(info)
-            colours_of_settings(colours, info.data.get("classes", []))
+            # what is wrong with the classes is said by themselves
+            if info.data.get("classes"):
+                colours_of_settings(colours, info.data["classes"])
         return colours
 
     @field_validator("mask_suffix")
@@ -378,7 +380,7 @@ def paired_samples(
     masks: str,
     parts: Mapping[str, Part],
     corrected: str | None = None,
-    mask_suffix: str = "",
+    mask_suffix: str | None = None,
 ) -> list[Sample]:
     """Samples of the common layout: ROOT/images/ID.SUFFIX with its mask at ROOT/masks/ID.png.
 
@@ -389,7 +391,7 @@ def paired_samples(
         parts: the published part by the first folder of an id; {} where there are none.
         corrected: the folder of the masks that began as a model's.
         mask_suffix: what the name of a mask may have more than that of its image. Files of
-            `images` whose name ends with it are masks, too.
+            `images` whose name ends with it are masks, too. None where a layout has none.
 
     Raises:
         InputError: a mask without an image, a mask as JPEG or WebP, one id for two files, an image
@@ -399,14 +401,17 @@ def paired_samples(
     stop_at_capitals(root, (images, masks, *filter(None, [corrected])))
     _stop_at_other_name(root, images)
     pictures = list(pictures_with_ids(root / images))
-    beside = list(_ending_with(mask_suffix, pictures))
+    suffix = mask_suffix or ""
+    beside = list(_ending_with(suffix, pictures))
     if not beside:
         _stop_at_other_name(root, masks)
-    image_by_id = by_id(_not_ending_with(mask_suffix, pictures), "image")
-    drawn = by_id([*beside, *_masks_with_ids(root / masks, mask_suffix)], "mask")
-    began = by_id(_masks_with_ids(root / corrected, mask_suffix), "mask") if corrected else {}
+    image_by_id = by_id(_not_ending_with(suffix, pictures), "image")
+    drawn = by_id([*beside, *_masks_with_ids(root / masks, suffix)], "mask")
+    began = masks_below(root / corrected, suffix) if corrected else {}
     _stop_at_two_masks(drawn, began)
     mask_by_id = drawn | began
+    if mask_suffix == "":
+        _stop_at_usual_suffix(mask_by_id, image_by_id)
     stop_at_stray_masks(mask_by_id, image_by_id, root / images)
     return [
         Sample(
@@ -427,6 +432,17 @@ def _stop_at_two_masks(drawn: Mapping[str, Path], began_as_pseudo: Mapping[str, 
             f"image {id} has two masks, {drawn[id]} and {began_as_pseudo[id]}: keep the first "
             "if it was drawn from scratch, and the second if it began as a model's"
         )
+
+
+def _stop_at_usual_suffix(masks: Mapping[str, Path], images: Mapping[str, Path]) -> None:
+    """A mask that would have an image, were it not for the end of its name."""
+    for id, mask in masks.items():
+        for suffix in _USUAL_SUFFIXES:
+            if id not in images and id.endswith(suffix) and id[: -len(suffix)] in images:
+                raise InputError(
+                    f"mask {mask} has no image of its name, but there is "
+                    f"{images[id[: -len(suffix)]]}: set `mask_suffix: {suffix}` in section data"
+                )
 
 
 def stop_at_stray_masks(

@@ -8,6 +8,7 @@ defect, so nothing could be learned from it, and test/ holds all of them. `split
 images from both. Masks are black and white.
 """
 
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +48,9 @@ find_groups = no_groups
 
 def find_classes(root: Path) -> tuple[str, ...]:
     """Background and the folders of test/ but good, sorted; () where there are none."""
-    names = sorted(folder.name for folder in _folders(root / _TEST) if folder.name != GOOD)
+    # as in ids, macOS writes accents as characters of their own
+    folders = (unicodedata.normalize("NFC", folder.name) for folder in _folders(root / _TEST))
+    names = sorted(name for name in folders if name != GOOD)
     return ("background", *names) if names else ()
 
 
@@ -148,7 +151,7 @@ def _stop_at_other_classes(root: Path, settings: DataSettings) -> None:
             f"{root / _TEST}/CLASS/NAME.png"
         )
     background, *defects = settings.classes
-    if tuple(defects) != found[1:]:
+    if tuple(unicodedata.normalize("NFC", name) for name in defects) != found[1:]:
         raise InputError(
             f"data.classes lists {', '.join(defects)} after {background}, but the folders of "
             f"{root / _TEST} are {', '.join(found[1:])}: write "
@@ -179,5 +182,6 @@ def read_mask(sample: Sample, settings: DataSettings) -> StoredMask:
             f"data.mask_threshold {settings.mask_threshold}: save defects as 255, or lower it"
         )
     # what a good image shows is refused by its label, whichever class it would be
-    number = 1 if sample.label.name == GOOD else settings.classes.index(sample.label.name)
+    classes = [unicodedata.normalize("NFC", name) for name in settings.classes]
+    number = 1 if sample.label.name == GOOD else classes.index(sample.label.name, 1)
     return replace(grey, values=defect.to(torch.uint8) * number)
