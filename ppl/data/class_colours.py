@@ -1,7 +1,8 @@
 """Which class a colour of a mask names: by `data.colours`, or by the labelmap.txt that CVAT leaves.
 
 A labelmap has a line a class, `name:red,green,blue:parts:actions`, of which the last two may be
-missing, and comments behind #: docs.cvat.ai, "Segmentation mask" and "Pascal VOC".
+missing, and comments behind #. Background may have any colour, and its name any capitals. Source:
+docs.cvat.ai, "Segmentation Mask" and "Creating masks".
 """
 
 import json
@@ -148,7 +149,7 @@ def labelmap_classes(root: Path) -> tuple[str, ...]:
     """
     file = _labelmap(root)
     names = [name for name, _ in _lines_of(file)] if file else []
-    defects = [name for name in names if name not in (_CVAT_BACKGROUND, IGNORED)]
+    defects = [name for name in names if name.lower() not in (_CVAT_BACKGROUND, IGNORED)]
     return (_CVAT_BACKGROUND, *defects) if defects else ()
 
 
@@ -200,8 +201,7 @@ def _named_as(
     classes: Sequence[str], named: Sequence[tuple[str, Colour]]
 ) -> list[tuple[str, Colour]]:
     """With the background, which CVAT calls so, under the name that it has here."""
-    foreign = _CVAT_BACKGROUND not in classes
     return [
-        (classes[0] if foreign and name == _CVAT_BACKGROUND else name, colour)
+        (classes[0] if name.lower() == _CVAT_BACKGROUND and name not in classes else name, colour)
         for name, colour in named
     ]

@@ -78,8 +78,12 @@ def _of_colour_picture(
 ) -> StoredMask:
     """A mask that holds no class indices, if it is a lossless colour picture of 8 bits."""
     opened = open_picture(file, "mask")
-    if opened.image.mode not in {"RGB", "RGBA", "LA"} or opened.deep or not _is_lossless(opened):
+    if opened.image.mode not in {"RGB", "RGBA", "LA"} or not _is_lossless(opened):
         raise no_index
+    if opened.deep:
+        raise InputError(
+            f"mask {file} has 16 bits a channel, of which only 8 would be read: save it with 8"
+        )
     levels = np.array(opened.image)
     _stop_at_transparency(file, levels)
     grey = _equal_channels(levels)

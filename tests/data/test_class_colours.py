@@ -117,11 +117,16 @@ def test_settings_go_before_a_labelmap_and_neither_need_be_there(tmp_path: Path)
     assert found.values[4, 5, 6] == 2
 
 
-def test_the_background_of_cvat_is_the_first_class_whatever_it_is_called(tmp_path: Path) -> None:
-    write_labelmap(tmp_path, "background:1,1,1::\nscratch:255,0,0::\n")
-    found = find_colours(tmp_path, None, ["sound", "scratch"])
-    assert found is not None
-    assert found.values == {(1, 1, 1): 0, RED: 1}
+@pytest.mark.parametrize("first", ["sound", "background"])
+def test_the_background_of_cvat_is_the_first_class_whatever_it_is_called(
+    tmp_path: Path, first: str
+) -> None:
+    for name in ("background", "Background"):
+        write_labelmap(tmp_path, f"{name}:1,1,1::\nscratch:255,0,0::\n")
+        found = find_colours(tmp_path, None, [first, "scratch"])
+        assert found is not None
+        assert found.values == {(1, 1, 1): 0, RED: 1}
+        assert labelmap_classes(tmp_path) == ("background", "scratch")
 
 
 @pytest.mark.parametrize(
