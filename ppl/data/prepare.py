@@ -2,11 +2,13 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+import torch
 
 from ppl.core.errors import InputError
 from ppl.core.progress import bar
@@ -19,9 +21,12 @@ from ppl.data.adapters.base import (
 )
 from ppl.data.groups import find_groups, parts_of, told_by_names
 from ppl.data.held import read_held
+from ppl.data.image_labels import label_notes, label_warnings, stop_at_contradictions
 from ppl.data.scans import (
     SHOWN,
     Scan,
+    mask_notes,
+    mask_of,
     mask_warnings,
     scan_one,
     shares,
@@ -31,6 +36,7 @@ from ppl.data.split_draws import Images
 from ppl.data.split_lists import read_lists
 from ppl.data.split_settings import SplitSettings
 from ppl.data.splits import Split, make_split
+from ppl.data.white_defects import as_defect, white_defects
 from ppl.images.files import write_mask
 from ppl.images.pictures import IGNORE
 from ppl.images.record import SplitRecord, write_split_record
@@ -59,6 +65,8 @@ class SetsPlan:
     """What `data.groups` says of every image, by id; {} where it says nothing."""
     parts: Mapping[str, str]
     """The part that every image shows: groups that look alike are merged."""
+    white: frozenset[str] = frozenset()
+    """The images in whose masks 255 is the one class of defect; their scans say so already."""
 
     @property
     def hidden(self) -> list[str]:
@@ -122,6 +130,9 @@ def plan_sets(
     list_files = read_lists(lists, split.labeled_fraction, optional=optional)
     scans = scan(samples, data, info)
     by_id = {sample.id: sample for sample in samples}
+    white = white_defects(raw, by_id, scans, data)
+    scans |= {id: as_defect(scans[id]) for id in white}
+    stop_at_contradictions(by_id, scans, info)
     stop_at_senseless_masks(raw, by_id, scans, info, data)
     groups = find_groups(raw, samples, data)
     parts = parts_of(groups, samples, data)
@@ -139,7 +150,7 @@ def plan_sets(
     )
     found = make_split(images, list_files, split, seed, held)
     _stop_at_empty_set(found)
-    return SetsPlan(raw, data, info, by_id, scans, found, groups, parts)
+    return SetsPlan(raw, data, info, by_id, scans, found, groups, parts, white)
 
 
 def write_sets(plan: SetsPlan, paths: SetPaths) -> None:
@@ -222,7 +233,13 @@ def _write_masks(plan: SetsPlan, sets: Mapping[Path, Iterable[str]]) -> None:
 
     def write(task: tuple[Path, str]) -> None:
         folder, id = task
-        mask = adapter.read_mask(plan.samples[id], plan.settings).values
+        entry = plan.scans[id].entry
+        stored = mask_of(
+            plan.samples[id], adapter, plan.settings, height=entry.height, width=entry.width
+        )
+        mask = stored.values
+        if id in plan.white:
+            mask = torch.where(mask == IGNORE, 1, mask)
         write_mask(mask_file(folder / "masks", id), mask, plan.info.colours)
 
     _in_threads(write, _tasks(sets), "writing masks")
@@ -270,9 +287,12 @@ def _remarks(plan: SetsPlan) -> list[str]:
         (plan.split.labeled, "labeled", "no model can learn it", "labeled_fraction"),
         (plan.split.test, "test", "its scores are undefined", "test_fraction"),
     )
-    of_masks = mask_warnings(plan.raw, plan.samples, plan.scans, plan.info)
+    of_masks = (
+        *mask_warnings(plan.raw, plan.samples, plan.scans, plan.info),
+        *label_warnings(plan.samples, plan.scans, plan.info),
+    )
     return [
-        *(f"note: {note}" for note in plan.split.notes),
+        *(f"note: {note}" for note in (*plan.split.notes, *_notes_on_data(plan))),
         *(
             f"warning: no {part} image shows {name}, so {consequence}: raise split.{setting}, "
             f"change the seed, or list the {part} images"
@@ -282,6 +302,17 @@ def _remarks(plan: SetsPlan) -> list[str]:
         ),
         *(f"warning: {warning}" for warning in of_masks),
     ]
+
+
+def _notes_on_data(plan: SetsPlan) -> Iterator[str]:
+    """How masks and labels were read, where a mask is not simply its class indices."""
+    yield from mask_notes(plan.scans)
+    if plan.white:
+        yield (
+            f"masks hold 0 and 255 alone, and there is one class of defect: 255 is taken as "
+            f"{plan.info.classes[1]} in {len(plan.white)} masks"
+        )
+    yield from label_notes(plan.samples)
 
 
 def _summary(plan: SetsPlan) -> str:

@@ -8,9 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from ppl.core.errors import InputError
-from ppl.data.adapters.base import Adapter, DataSettings, Sample, unread_files, without_suffix
-from ppl.images.files import class_pixels, read_picture
+from ppl.data.adapters.base import (
+    Adapter,
+    DataSettings,
+    Sample,
+    named_like_masks,
+    unread_files,
+    without_suffix,
+)
+from ppl.data.colour_masks import Origin, OwnMask, in_own_palette
+from ppl.images.files import StoredMask, class_pixels, read_picture
 from ppl.images.pictures import IGNORE, UPRIGHT, Colour, palette_of
 from ppl.images.sets import DatasetInfo, Entry
 
@@ -41,6 +51,10 @@ class Scan:
     """That of the mask; None without a file of its own."""
     clear: bool = False
     """A pixel of the image is fully transparent."""
+    origin: Origin = "indices"
+    """How its mask says the classes."""
+    own: bool = False
+    """Its mask is in the palette of this project, as `annotate_next` hands it out."""
 
     @property
     def values(self) -> frozenset[int]:
@@ -59,6 +73,22 @@ class Scan:
         return self.mask_orientation not in (None, self.image_orientation)
 
 
+def mask_of(
+    sample: Sample, adapter: Adapter, settings: DataSettings, *, height: int, width: int
+) -> StoredMask:
+    """The mask of an annotated sample; all background where it is sound and has none.
+
+    Args:
+        height, width: of the image as shown, in pixels.
+
+    Raises:
+        InputError: as `read_mask` of the adapter.
+    """
+    if sample.mask is None:
+        return StoredMask(torch.zeros((height, width), dtype=torch.uint8))
+    return adapter.read_mask(sample, settings)
+
+
 def scan_one(sample: Sample, adapter: Adapter, settings: DataSettings, info: DatasetInfo) -> Scan:
     """Decode and check one image and its mask.
 
@@ -71,7 +101,7 @@ def scan_one(sample: Sample, adapter: Adapter, settings: DataSettings, info: Dat
     entry = Entry(sample.id, sample.id + sample.image.suffix.lower(), height, width)
     if not sample.annotated:
         return Scan(entry, clear=picture.clear)
-    mask = adapter.read_mask(sample, settings)
+    mask = mask_of(sample, adapter, settings, height=height, width=width)
     values = mask.values
     if values.shape != (height, width):
         turned = "" if picture.orientation == UPRIGHT else ", turned by its EXIF orientation"
@@ -90,6 +120,8 @@ def scan_one(sample: Sample, adapter: Adapter, settings: DataSettings, info: Dat
         picture.orientation,
         mask.orientation if sample.mask else None,
         picture.clear,
+        mask.origin if isinstance(mask, OwnMask) else "indices",
+        in_own_palette(palette, info.colours),
     )
 
 
@@ -120,9 +152,17 @@ def _stop_without_defects(scans: Mapping[str, Scan], info: DatasetInfo) -> None:
     if annotated and not values - {0, IGNORE}:
         found = "0 and 255 (ignored) alone" if IGNORE in values else "background alone"
         raise InputError(
-            f"the {len(annotated)} masks hold {found}, no pixel of {', '.join(info.classes[1:])}: "
+            f"the {_masks_told(scans)} hold {found}, no pixel of {', '.join(info.classes[1:])}: "
             "a mask holds class indices, so a defect of the first class is 1, not 255"
         )
+
+
+def _masks_told(scans: Mapping[str, Scan]) -> str:
+    """How many masks there are, and how many sound images that have none."""
+    annotated = [scan for scan in scans.values() if scan.values]
+    sound = sum(scan.mask_orientation is None for scan in annotated)
+    bare = f" and {sound} sound images without one" if sound else ""
+    return f"{len(annotated) - sound} masks{bare}"
 
 
 def _stop_at_renumbered_palettes(
@@ -153,22 +193,26 @@ def _stop_at_ignored_alone(
     raw: Path, samples: Mapping[str, Sample], scans: Mapping[str, Scan], info: DatasetInfo
 ) -> None:
     """A defect drawn as 255 would be ignored, and its image count as sound."""
-    meant = _meant_ignored(raw / IGNORED_FILE, samples)
+    meant = meant_ignored(raw / IGNORED_FILE, samples)
     found = [
         str(samples[id].mask)
         for id, scan in sorted(scans.items())
-        if IGNORE in scan.values and not scan.values - {0, IGNORE} and id not in meant
+        # a colour is ignored only where a person named it so
+        if IGNORE in scan.values
+        and not scan.values - {0, IGNORE}
+        and id not in meant
+        and scan.origin != "colours"
     ]
     if found:
         raise InputError(
             f"{len(found)} masks hold 255 (ignored) and no defect, so their images would count as "
-            f"sound: {_named(found, SHOWN)}. Draw defects by their class index "
+            f"sound: {named(found, SHOWN)}. Draw defects by their class index "
             f"({_indices(info)}); where 255 does mean ignored, name the images in "
             f"{raw / IGNORED_FILE}, one a line, or * for all"
         )
 
 
-def _meant_ignored(file: Path, samples: Mapping[str, Sample]) -> set[str]:
+def meant_ignored(file: Path, samples: Mapping[str, Sample]) -> set[str]:
     """The ids of the images that `file` names; none without that file.
 
     Raises:
@@ -180,10 +224,10 @@ def _meant_ignored(file: Path, samples: Mapping[str, Sample]) -> set[str]:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{file} is no UTF-8 text: save it as UTF-8") from None
-    named = {line.strip().replace("\\", "/") for line in lines} - {""}
-    if "*" in named:
+    names = {line.strip().replace("\\", "/") for line in lines} - {""}
+    if "*" in names:
         return set(samples)
-    ids = {without_suffix(name.removeprefix("images/")): name for name in named}
+    ids = {without_suffix(name.removeprefix("images/")): name for name in names}
     for id, name in sorted(ids.items()):
         if id not in samples:
             raise InputError(f"{file}: the data set holds no image {name}: correct or remove it")
@@ -197,7 +241,19 @@ def shares(scans: Mapping[str, Scan], info: DatasetInfo) -> str:
         return ""
     names = [*zip(info.classes, total, strict=False), ("ignored", total[IGNORE])]
     parts = [f"{name} {100 * count / sum(total):.3g}" for name, count in names]
-    return f"pixels of all masks in percent: {', '.join(parts)}"
+    sound = sum(bool(scan.values) and scan.mask_orientation is None for scan in scans.values())
+    bare = f" and of {sound} sound images without one" if sound else ""
+    return f"pixels of all masks{bare} in percent: {', '.join(parts)}"
+
+
+def mask_notes(scans: Mapping[str, Scan]) -> Iterator[str]:
+    """How masks were read, where that is not by class indices as they are stored."""
+    by_colour = sum(scan.origin == "colours" for scan in scans.values())
+    if by_colour:
+        yield f"{by_colour} masks are read by their colours"
+    grey = sum(scan.origin == "grey_in_colour" for scan in scans.values())
+    if grey:
+        yield f"{grey} masks store grey as colours with equal channels: read as class indices"
 
 
 def mask_warnings(
@@ -214,14 +270,14 @@ def mask_warnings(
     inverted = [id for id, scan in scans.items() if scan.values and scan.background < _HARDLY]
     if inverted:
         yield (
-            f"in {len(inverted)} masks hardly a pixel is {info.classes[0]}: {_named(inverted)}; "
+            f"in {len(inverted)} masks hardly a pixel is {info.classes[0]}: {named(inverted)}; "
             "are they inverted?"
         )
     void = [id for id, scan in scans.items() if IGNORE in scan.values]
     for index, name in enumerate(info.classes):
         if void and not total[index]:
             yield (
-                f"no mask holds {name}, but {len(void)} hold 255 (ignored): {_named(void)}; is "
+                f"no mask holds {name}, but {len(void)} hold 255 (ignored): {named(void)}; is "
                 f"{name} drawn as 255 instead of {index}?"
             )
     yield from _turned_apart(scans)
@@ -229,9 +285,15 @@ def mask_warnings(
     if clear:
         yield (
             f"{len(clear)} images have fully transparent pixels, and models see the colours that "
-            f"these hide: {_named(clear)}; save them without transparency where that is not meant"
+            f"these hide: {named(clear)}; save them without transparency where that is not meant"
         )
     yield from _unread(raw, samples)
+    if info.name == "folder":
+        for suffix, like in named_like_masks(samples).items():
+            yield (
+                f"{len(like)} images are named like another and {suffix}: {named(like)}; if these "
+                f"are masks, set `mask_suffix: {suffix}` in section data"
+            )
 
 
 def _turned_apart(scans: Mapping[str, Scan]) -> Iterator[str]:
@@ -242,12 +304,12 @@ def _turned_apart(scans: Mapping[str, Scan]) -> Iterator[str]:
     if images:
         yield (
             f"{len(images)} images were turned by their EXIF orientation, as viewers show them, "
-            f"and their masks have another or none: {_named(images)}; look whether they fit"
+            f"and their masks have another or none: {named(images)}; look whether they fit"
         )
     if masks:
         yield (
             f"{len(masks)} masks were turned by their EXIF orientation, as viewers show them, and "
-            f"their images have none: {_named(masks)}; look whether they fit"
+            f"their images have none: {named(masks)}; look whether they fit"
         )
 
 
@@ -261,7 +323,7 @@ def _unread(raw: Path, samples: Mapping[str, Sample]) -> Iterator[str]:
         ids = [file.relative_to(raw / folder).with_suffix("").as_posix() for file in files]
         bare = {id for id in ids if id in samples and not samples[id].annotated}
         then = f"; {len(bare)} are named like images that have no mask" if bare else ""
-        yield f"{len(files)} files below {folder}/ are not read: {_named(paths)}{then}"
+        yield f"{len(files)} files below {folder}/ are not read: {named(paths)}{then}"
 
 
 def _totals(scans: Mapping[str, Scan]) -> list[int]:
@@ -273,7 +335,7 @@ def _totals(scans: Mapping[str, Scan]) -> list[int]:
     return total
 
 
-def _named(names: Sequence[str], shown: int = 3) -> str:
+def named(names: Sequence[str], shown: int = 3) -> str:
     """The first of some names, and how many more there are."""
     more = len(names) - shown
     return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")

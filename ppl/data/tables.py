@@ -8,6 +8,8 @@ from pathlib import Path
 from ppl.core.errors import InputError
 from ppl.data.adapters.base import without_suffix
 
+_LONGEST_HEAD = 10_000
+
 
 def known_as(name: str, ids: Collection[str]) -> str | None:
     """The id that a line of a table means; None where it is none of `ids`.
@@ -27,14 +29,18 @@ def known_as(name: str, ids: Collection[str]) -> str | None:
 def read_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Each row of a CSV file: where it stands, for messages, and what its `columns` hold, stripped.
 
-    Other columns and empty rows are left alone.
+    Other columns and empty rows are left alone. Semicolons separate a table whose first line holds
+    some and no comma: spreadsheets of some countries write them.
 
     Raises:
         InputError: no such columns, no UTF-8 text, or no CSV.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True, strict=True)
+            head = stream.readline(_LONGEST_HEAD)
+            stream.seek(0)
+            separator = ";" if ";" in head and "," not in head else ","
+            reader = csv.DictReader(stream, delimiter=separator, skipinitialspace=True, strict=True)
             if not set(columns) <= set(reader.fieldnames or ()):
                 raise InputError(
                     f"{file} has the columns {', '.join(reader.fieldnames or ['(none)'])}: its "

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ppl.core.errors import InputError
 from ppl.core.settings import section
-from ppl.data.adapters.base import DataSettings, ids_below, without_suffix
+from ppl.data.adapters.base import DataSettings, masked_ids, without_suffix
 from ppl.tools.used_settings import lock_text, locked_stages
 
 HANDED_OUT = Path("data", "annotate_next")
@@ -73,7 +73,7 @@ def _masked(data: DataSettings) -> set[str]:
     """The ids of one's own images that have a mask; those of other data sets are hidden labels."""
     if data.name != "folder":
         return set()
-    return ids_below(Path(data.root, "masks")) | ids_below(Path(data.root, "corrected"))
+    return masked_ids(data)
 
 
 def _id(mask: Path) -> str:

@@ -27,7 +27,8 @@ from ppl.data.adapters.base import (
 
 
 def settings(name: str, **changes: object) -> DataSettings:
-    classes = ["background", "scratch", "dent"] if name == "folder" else []
+    own = name in ("folder", "mvtec")
+    classes = ["background", "scratch", "dent"] if own else []
     values = {
         "name": name,
         "root": "raw",
@@ -87,7 +88,7 @@ def test_masks_of_a_corrected_model_are_told_by_their_folder(tmp_path: Path) -> 
 
 def test_every_module_of_the_package_is_an_adapter() -> None:
     published = {"dagm", "magnetic_tile", "msdd3", "neu_seg"}
-    assert {*published, "folder", "synthetic"} <= set(adapter_names())
+    assert {*published, "folder", "mvtec", "synthetic"} <= set(adapter_names())
     for name in adapter_names():
         info = dataset_info(settings(name))
         assert info.classes[0] == "background"

@@ -73,6 +73,12 @@ def test_a_table_names_the_part_of_every_image(tmp_path: Path) -> None:
     assert found == {"a/x": "p1", "a/y": "p1", "z": "p2"}
 
 
+def test_a_table_of_semicolons_is_read_as_one_of_commas(tmp_path: Path) -> None:
+    write_table(tmp_path, "image;group\na;p1, left\nb;p1, left\nz;p2\n")
+    found = find_groups(tmp_path, samples(tmp_path, "a", "b", "z"), settings())
+    assert found == {"a": "p1, left", "b": "p1, left", "z": "p2"}
+
+
 def test_without_a_table_nothing_is_known(tmp_path: Path) -> None:
     assert find_groups(tmp_path, samples(tmp_path, "a"), settings()) == {}
     write_table(tmp_path, "image,group\na,p\n")

@@ -337,7 +337,7 @@ def test_unreadable_mask(workspace: Workspace) -> None:
 
 
 def test_colour_mask(workspace: Workspace) -> None:
-    Image.new("RGB", (8, 6)).save(workspace.raw / "masks/free0.png")
+    Image.new("RGB", (8, 6), (255, 0, 0)).save(workspace.raw / "masks/free0.png")
     assert_refused(workspace, r"free0\.png has pixel format RGB")
 
 

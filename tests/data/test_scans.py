@@ -19,7 +19,7 @@ from ppl.data.adapters.base import (
     load_adapter,
     load_samples,
 )
-from ppl.data.prepare import plan_sets, report
+from ppl.data.prepare import SetsPlan, plan_sets, report
 from ppl.data.scans import scan_one
 from ppl.data.split_settings import SplitSettings
 from ppl.images.files import write_mask
@@ -40,6 +40,7 @@ class Parts:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "parts"
+        self.changes: dict[str, Any] = {}
         (self.root / "images").mkdir(parents=True)
         (self.root / "masks").mkdir()
         (folder / "lists").mkdir()
@@ -59,17 +60,18 @@ class Parts:
             made.save(self.root / f"masks/im{number:02}.png")
 
     def settings(self) -> DataSettings:
-        return DataSettings(
-            name="folder",
-            root=str(self.root),
-            mask_threshold=128,
-            classes=CLASSES,
-            groups="own",
-            group_pattern="",
-            same_part=None,
-        )
+        values: dict[str, Any] = {
+            "name": "folder",
+            "root": str(self.root),
+            "mask_threshold": 128,
+            "classes": CLASSES,
+            "groups": "own",
+            "group_pattern": "",
+            "same_part": None,
+        }
+        return DataSettings(**(values | self.changes))
 
-    def run(self) -> None:
+    def run(self) -> SetsPlan:
         """Check and split the data set, and report."""
         split = SplitSettings(
             by="lists",
@@ -83,7 +85,9 @@ class Parts:
         )
         lists = self.root.parent / "lists"
         (lists / "val.txt").write_text("im01.png\nim02.png\n", encoding="utf-8")
-        report(plan_sets(self.root, lists, self.settings(), split, seed=0))
+        plan = plan_sets(self.root, lists, self.settings(), split, seed=0)
+        report(plan)
+        return plan
 
     def refused(self, match: str) -> str:
         with pytest.raises(InputError, match=match) as caught:

@@ -2,25 +2,30 @@
 
 An adapter is a module of this package with six names: CLASSES, COLOURS, LAYOUT, `find_samples`,
 `find_groups` and `read_mask` (see `Adapter`). One more file here is one more value of `data.name`.
+Where `data.classes` names the classes, a seventh, `find_classes`, may say what the data call them.
 """
 
 import colorsys
 import importlib
+import json
 import os
 import pkgutil
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Annotated, ClassVar, Literal, Protocol, cast
+from typing import Annotated, Any, ClassVar, Literal, Protocol, cast
 
-from pydantic import Field, field_validator, model_validator
+import torch
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 import ppl.data.adapters
 from ppl.core.errors import InputError
 from ppl.core.settings import Settings
-from ppl.images.files import StoredMask, read_stored_mask
+from ppl.data.class_colours import ClassColours, colours_of_settings
+from ppl.images.files import StoredMask, read_image, read_stored_mask
 from ppl.images.pictures import IGNORE, IMAGE_SUFFIXES, Colour, files_below
 from ppl.images.sets import DatasetInfo
 
@@ -46,9 +51,11 @@ class DataSettings(Settings):
     root: Annotated[str, Field(min_length=1)]
     """The folder that holds the data set in its published layout."""
     mask_threshold: Annotated[int, Field(ge=1, le=255)]
-    """Grey level (1-255) from which a pixel of a grey mask is defect: magnetic_tile and dagm."""
+    """Grey level (1-255) from which a pixel of a grey mask is defect: magnetic_tile, dagm and
+    mvtec."""
     classes: list[str]
-    """Class names by index, background first, for `folder`; every other adapter wants []."""
+    """Class names by index, background first, for `folder` and `mvtec`; every other adapter wants
+    []."""
     groups: Literal["own", "none", "pattern", "content"]
     """How photos of one part are told: as the data set knows, not at all, by `group_pattern`, or
     by how they look."""
@@ -57,6 +64,12 @@ class DataSettings(Settings):
     same_part: Annotated[float, Field(ge=0.5, le=1)] | None
     """Similarity from which two images show one part, by content; and from which two groups that
     file names tell are one part, photographed again, where null leaves them as they are."""
+    colours: dict[str, list[int]] | list[list[int]] | None = None
+    """Of `folder`, optional: the colour of each class in its masks, RGB in 0-255, by name or by
+    index. Background is black unless named; `ignored` may have one, too. Null: masks hold class
+    indices, or a labelmap.txt says the colours."""
+    mask_suffix: str = ""
+    """Of `folder`, optional: what the name of a mask has more than that of its image, as _mask."""
 
     LINES: ClassVar[Mapping[str, str]] = {
         "name": "name: folder                 # your own images; or the name of a published set",
@@ -66,6 +79,8 @@ class DataSettings(Settings):
         "groups": "groups: own                  # which photos show one part: by groups.csv",
         "group_pattern": 'group_pattern: ""            # for `groups: pattern`',
         "same_part": "same_part: 0.9               # for `groups: content`",
+        "colours": "colours: null                # RGB by class, where masks are in colours",
+        "mask_suffix": 'mask_suffix: ""              # _mask: the mask of NAME is NAME_mask.png',
     }
 
     @field_validator("name")
@@ -93,6 +108,28 @@ class DataSettings(Settings):
             raise ValueError(f"expected background and 1 to {IGNORE - 1} defect classes, or []")
         return classes
 
+    @field_validator("colours", mode="before")
+    @classmethod
+    def _name_classes(cls, colours: Any, info: ValidationInfo) -> Any:
+        if colours is not None:
+            _for_folder_alone(info)
+            # what is wrong with the classes is said by themselves
+            if info.data.get("classes"):
+                colours_of_settings(colours, info.data["classes"])
+        return colours
+
+    @field_validator("mask_suffix")
+    @classmethod
+    def _ends_a_name(cls, suffix: str, info: ValidationInfo) -> str:
+        if not suffix:
+            return suffix
+        _for_folder_alone(info)
+        if suffix.lower().endswith(IMAGE_SUFFIXES):
+            raise ValueError("write it without the suffix of the file: _mask, not _mask.png")
+        if suffix != suffix.strip() or not _is_plain(suffix) or set(suffix) & set("/\\"):
+            raise ValueError("expected the end of a file name, as _mask")
+        return unicodedata.normalize("NFC", suffix)
+
     @model_validator(mode="after")
     def _has_its_pattern(self) -> "DataSettings":
         try:
@@ -104,6 +141,26 @@ class DataSettings(Settings):
                 "group_pattern is what `groups: pattern` needs, and nothing else does: set both"
             )
         return self
+
+
+def _for_folder_alone(info: ValidationInfo) -> None:
+    """No other layout reads it, and nobody should believe that one does."""
+    name = info.data.get("name", "folder")
+    if name != "folder":
+        raise ValueError(f"`folder` alone reads it, and data.name is {name}: remove the line")
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a person or a folder says of an image as a whole."""
+
+    name: str
+    """`GOOD`, `BAD`, or the name of a defect class."""
+    where: str
+    """The line of a table, or the folder, that says so."""
+
+
+GOOD, BAD = "good", "bad"
 
 
 @dataclass(frozen=True)
@@ -121,6 +178,10 @@ class Sample:
     """The published part, or None where the data set has none."""
     corrected: bool = False
     """Whether the mask began as a model's, which a person corrected: to train on alone."""
+    colours: ClassColours | None = None
+    """Which classes the colours of its mask name; None where it holds class indices."""
+    label: Label | None = None
+    """What is said of the image as a whole, where anything is."""
 
 
 class Adapter(Protocol):
@@ -165,14 +226,31 @@ def dataset_info(settings: DataSettings) -> DatasetInfo:
             f"of its own ({', '.join(adapter.CLASSES)}): write `classes: []`"
         )
     if not adapter.CLASSES and not settings.classes:
-        raise InputError(
-            f"data.classes is empty, and {settings.name} has no classes of its own: list the "
-            "names by index, background first, e.g. `classes: [background, scratch]`"
-        )
+        raise InputError(_no_classes(adapter, settings))
     classes = adapter.CLASSES or tuple(settings.classes)
     colours = adapter.COLOURS or distinct_colours(len(classes))
     assert len(colours) == len(classes) == len(set(colours)), "one colour a class"
     return DatasetInfo(settings.name, classes, colours)
+
+
+def _no_classes(adapter: Adapter, settings: DataSettings) -> str:
+    """What to write for `data.classes`: what the data call them, where they do."""
+    find = getattr(adapter, "find_classes", None)
+    found = find(Path(settings.root)) if find else ()
+    if found:
+        return (
+            f"data.classes is empty: {settings.root} names classes, so write "
+            f"`{classes_line(found)}`"
+        )
+    return (
+        f"data.classes is empty, and {settings.name} has no classes of its own: list the "
+        "names by index, background first, e.g. `classes: [background, scratch]`"
+    )
+
+
+def classes_line(classes: Sequence[str]) -> str:
+    """The line of params.yaml that names these classes, to be pasted."""
+    return f"classes: {json.dumps(list(classes), ensure_ascii=False)}"
 
 
 def stop_unless_there(root: Path, settings: DataSettings) -> None:
@@ -218,6 +296,7 @@ def unread_files(folder: Path, samples: Sequence[Sample]) -> list[Path]:
     Hidden files, and what storage devices leave, are not among them.
     """
     read = {file for sample in samples for file in (sample.image, sample.mask)}
+    read |= {sample.colours.file for sample in samples if sample.colours}
     return [file for file in _files_below(folder) if file not in read]
 
 
@@ -301,6 +380,7 @@ def paired_samples(
     masks: str,
     parts: Mapping[str, Part],
     corrected: str | None = None,
+    mask_suffix: str | None = None,
 ) -> list[Sample]:
     """Samples of the common layout: ROOT/images/ID.SUFFIX with its mask at ROOT/masks/ID.png.
 
@@ -310,35 +390,29 @@ def paired_samples(
         images, masks: the two folders below `root`.
         parts: the published part by the first folder of an id; {} where there are none.
         corrected: the folder of the masks that began as a model's.
+        mask_suffix: what the name of a mask may have more than that of its image. Files of
+            `images` whose name ends with it are masks, too. None where a layout has none.
 
     Raises:
         InputError: a mask without an image, a mask as JPEG or WebP, one id for two files, an image
             with both a drawn and a corrected mask, a folder named otherwise by its case alone, or
             another folder where one of the two is missing.
     """
-    _stop_at_capitals(root, (images, masks, *filter(None, [corrected])))
+    stop_at_capitals(root, (images, masks, *filter(None, [corrected])))
     _stop_at_other_name(root, images)
-    _stop_at_other_name(root, masks)
-    image_by_id = by_id(_pictures_with_ids(root / images), "image")
-    mask_by_id = by_id(_pictures_with_ids(root / masks), "mask")
-    began_as_pseudo = by_id(_pictures_with_ids(root / corrected), "mask") if corrected else {}
-    for id in sorted(began_as_pseudo.keys() & mask_by_id.keys()):
-        raise InputError(
-            f"image {id} has two masks, {mask_by_id[id]} and {began_as_pseudo[id]}: keep the first "
-            "if it was drawn from scratch, and the second if it began as a model's"
-        )
-    mask_by_id |= began_as_pseudo
-    for id, mask in mask_by_id.items():
-        if mask.suffix.lower() not in MASK_SUFFIXES:
-            raise InputError(
-                f"mask {mask} is a {mask.suffix.lower()} file, which alters class indices or holds "
-                "none: save masks as PNG"
-            )
-        if id not in image_by_id:
-            raise InputError(
-                f"mask {mask} has no image {root / images / id} with any of the suffixes "
-                f"{' '.join(IMAGE_SUFFIXES)}: add the image or remove the mask"
-            )
+    pictures = list(pictures_with_ids(root / images))
+    suffix = mask_suffix or ""
+    beside = list(_ending_with(suffix, pictures))
+    if not beside:
+        _stop_at_other_name(root, masks)
+    image_by_id = by_id(_not_ending_with(suffix, pictures), "image")
+    drawn = by_id([*beside, *_masks_with_ids(root / masks, suffix)], "mask")
+    began = masks_below(root / corrected, suffix) if corrected else {}
+    _stop_at_two_masks(drawn, began)
+    mask_by_id = drawn | began
+    if mask_suffix == "":
+        _stop_at_usual_suffix(mask_by_id, image_by_id)
+    stop_at_stray_masks(mask_by_id, image_by_id, root / images)
     return [
         Sample(
             id,
@@ -346,13 +420,119 @@ def paired_samples(
             mask_by_id.get(id),
             annotated=id in mask_by_id,
             part=parts.get(id.split("/")[0]),
-            corrected=id in began_as_pseudo,
+            corrected=id in began,
         )
         for id, image in image_by_id.items()
     ]
 
 
-def _stop_at_capitals(root: Path, wanted: Sequence[str]) -> None:
+def _stop_at_two_masks(drawn: Mapping[str, Path], began_as_pseudo: Mapping[str, Path]) -> None:
+    for id in sorted(began_as_pseudo.keys() & drawn.keys()):
+        raise InputError(
+            f"image {id} has two masks, {drawn[id]} and {began_as_pseudo[id]}: keep the first "
+            "if it was drawn from scratch, and the second if it began as a model's"
+        )
+
+
+def _stop_at_usual_suffix(masks: Mapping[str, Path], images: Mapping[str, Path]) -> None:
+    """A mask that would have an image, were it not for the end of its name."""
+    for id, mask in masks.items():
+        for suffix in _USUAL_SUFFIXES:
+            if id not in images and id.endswith(suffix) and id[: -len(suffix)] in images:
+                raise InputError(
+                    f"mask {mask} has no image of its name, but there is "
+                    f"{images[id[: -len(suffix)]]}: set `mask_suffix: {suffix}` in section data"
+                )
+
+
+def stop_at_stray_masks(
+    masks: Mapping[str, Path], images: Mapping[str, Path], folder: Path
+) -> None:
+    """A mask that no image has is misnamed, and its image would count as unlabeled.
+
+    Args:
+        masks, images: the files by id.
+        folder: where the images lie.
+
+    Raises:
+        InputError: a mask as JPEG or WebP, or without an image.
+    """
+    for id, mask in masks.items():
+        if mask.suffix.lower() not in MASK_SUFFIXES:
+            raise InputError(
+                f"mask {mask} is a {mask.suffix.lower()} file, which alters class indices or holds "
+                "none: save masks as PNG"
+            )
+        if id not in images:
+            raise InputError(
+                f"mask {mask} has no image {folder / id} with any of the suffixes "
+                f"{' '.join(IMAGE_SUFFIXES)}: add the image or remove the mask"
+            )
+
+
+_USUAL_SUFFIXES = ("_mask", "-mask", "_masks", "_label", "_labels", "_seg", "_gt", ".mask")
+
+
+def named_like_masks(ids: Collection[str]) -> dict[str, list[str]]:
+    """Images that are named like another and a usual ending of masks, by that ending."""
+    known = set(ids)
+    found = {
+        suffix: sorted(id for id in known if id.endswith(suffix) and id[: -len(suffix)] in known)
+        for suffix in _USUAL_SUFFIXES
+    }
+    return {suffix: like for suffix, like in found.items() if like}
+
+
+def masks_below(folder: Path, mask_suffix: str) -> dict[str, Path]:
+    """The masks below a folder by the id of their image, whose name may lack `mask_suffix`.
+
+    Raises:
+        InputError: two masks of one image, or a folder below is a link.
+    """
+    return by_id(_masks_with_ids(folder, mask_suffix), "mask")
+
+
+def _masks_with_ids(folder: Path, mask_suffix: str) -> Iterator[tuple[str, Path]]:
+    # no image is named like a mask, so the suffix can go from every name that has it
+    return ((id.removesuffix(mask_suffix), file) for id, file in pictures_with_ids(folder))
+
+
+def _ending_with(
+    mask_suffix: str, pictures: Iterable[tuple[str, Path]]
+) -> Iterator[tuple[str, Path]]:
+    """Those that are masks by their name, under the ids of their images."""
+    return (
+        (id.removesuffix(mask_suffix), file)
+        for id, file in pictures
+        if mask_suffix and id.endswith(mask_suffix)
+    )
+
+
+def _not_ending_with(
+    mask_suffix: str, pictures: Iterable[tuple[str, Path]]
+) -> Iterator[tuple[str, Path]]:
+    """Those that are images by their name.
+
+    Raises:
+        InputError: one ends with the suffix of masks but for capitals: it would be an image
+            without a mask.
+    """
+    for id, file in pictures:
+        if mask_suffix and id.endswith(mask_suffix):
+            continue
+        _stop_at_suffix_in_capitals(id, file, mask_suffix)
+        yield id, file
+
+
+def _stop_at_suffix_in_capitals(id: str, file: Path, mask_suffix: str) -> None:
+    if mask_suffix and id.lower().endswith(mask_suffix.lower()):
+        raise InputError(
+            f"{file} ends with data.mask_suffix {mask_suffix!r} but for capitals: rename it, or "
+            f"write `mask_suffix: {id[-len(mask_suffix) :]}`"
+        )
+
+
+def stop_at_capitals(root: Path, wanted: Sequence[str]) -> None:
     """Masks/ is another folder than masks/ on most systems, and would be left alone."""
     for folder in sorted(root.iterdir()):
         for name in wanted:
@@ -408,16 +588,38 @@ def read_indices(sample: Sample, settings: DataSettings) -> StoredMask:
     return read_stored_mask(sample.mask)
 
 
-def ids_below(folder: Path) -> set[str]:
-    """The ids that the files of images or masks below a folder give; none without that folder.
+def sound_mask(sample: Sample) -> StoredMask:
+    """The mask of an annotated image that has none: all background.
+
+    Raises:
+        InputError: an unreadable image.
+    """
+    assert sample.annotated, sample.id
+    _, height, width = read_image(sample.image).shape
+    return StoredMask(torch.zeros((height, width), dtype=torch.uint8))
+
+
+def masked_ids(settings: DataSettings) -> set[str]:
+    """The ids of the images of `folder` that have a mask, drawn or corrected.
 
     Raises:
         InputError: a folder below is a link.
     """
-    return {id for id, _ in _pictures_with_ids(folder)}
+    root, suffix = Path(settings.root), settings.mask_suffix
+    beside = _ending_with(suffix, pictures_with_ids(root / "images"))
+    below = chain.from_iterable(_masks_with_ids(root / name, suffix) for name in _OF_MASKS)
+    return {id for id, _ in chain(beside, below)}
 
 
-def _pictures_with_ids(folder: Path) -> Iterator[tuple[str, Path]]:
+_OF_MASKS = ("masks", "corrected")
+
+
+def pictures_with_ids(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Files with the suffix of an image, in any case, by their path below `folder` without it.
+
+    Raises:
+        InputError: a folder below is a link.
+    """
     for file in _pictures_below(folder):
         # macOS writes accents as characters of their own: the same name in other bytes
         id = unicodedata.normalize("NFC", file.relative_to(folder).with_suffix("").as_posix())

@@ -14,8 +14,16 @@ from pathlib import Path
 import torch
 
 from ppl.core.errors import InputError
-from ppl.data.adapters.base import DataSettings, Part, Sample, by_id, distinct_colours, no_groups
-from ppl.images.files import StoredMask, read_grey, read_image
+from ppl.data.adapters.base import (
+    DataSettings,
+    Part,
+    Sample,
+    by_id,
+    distinct_colours,
+    no_groups,
+    sound_mask,
+)
+from ppl.images.files import StoredMask, read_grey
 from ppl.images.pictures import Colour
 
 CLASSES = ("background", *(f"class_{number}" for number in range(1, 11)))
@@ -66,8 +74,7 @@ def read_mask(sample: Sample, settings: DataSettings) -> StoredMask:
         InputError: an unreadable mask or, where there is none, an unreadable image.
     """
     if sample.mask is None:
-        _, height, width = read_image(sample.image).shape
-        return StoredMask(torch.zeros((height, width), dtype=torch.uint8))
+        return sound_mask(sample)
     number = int(sample.id.split("/")[0].removeprefix("Class"))
     grey = read_grey(sample.mask)
     defect = grey.values >= settings.mask_threshold
