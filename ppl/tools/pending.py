@@ -14,6 +14,8 @@ from ppl.core.errors import InputError
 ALWAYS_SAME = ("data/settings_checked",)
 """Outputs that no edit changes: what follows them does not run for their sake."""
 
+KINDS = ("data", "settings", "code")
+
 _MISSING = ("deleted", "not in cache")
 
 
@@ -29,7 +31,8 @@ class Pending:
     """Folders and files of yours that changed."""
     code: tuple[str, ...] = ()
     """Packages of ppl/ that changed, and stages."""
-    settings: bool = False
+    why: frozenset[tuple[str, str]] = frozenset()
+    """Stage and kind of what changed of it, one of `KINDS`."""
     edited: tuple[str, ...] = ()
     """Outputs that are not as their stage left them."""
     missing: tuple[str, ...] = ()
@@ -130,18 +133,20 @@ def pending(answer: str, pipeline: Pipeline, ran: Collection[str]) -> Pending:
     stages = [stage for stage in pipeline.takes if stage not in ran]
     said = {stage: each for stage, each in said.items() if stage in ran}
     outs = {path: how for each in said.values() for path, how in each["outs"].items()}
-    inputs, code = set(), set()
-    settings = False
+    inputs, code, why = set(), set(), set()
     for stage, each in said.items():
         own = {path: how for path, how in each["deps"].items() if path not in outs}
         lost = [path for path, how in each["outs"].items() if _lost(path, how, pipeline)]
         if own or lost or each["else"]:
             stages.append(stage)
-        settings |= "params.yaml" in own
-        for path in own.keys() - {"params.yaml"}:
-            if Path(path).parts[0] in CODE_FOLDERS:
+        for path in own:
+            if path == "params.yaml":
+                why.add((stage, "settings"))
+            elif Path(path).parts[0] in CODE_FOLDERS:
+                why.add((stage, "code"))
                 code.add(_package(path))
             elif path not in pipeline.maker:
+                why.add((stage, "data"))
                 inputs.add(path)
     ordered = [stage for stage in pipeline.takes if stage in stages]
     return Pending(
@@ -149,7 +154,7 @@ def pending(answer: str, pipeline: Pipeline, ran: Collection[str]) -> Pending:
         tuple(pipeline.behind(ordered)),
         inputs=tuple(sorted(inputs)),
         code=tuple(sorted(code)),
-        settings=settings,
+        why=frozenset(why),
         edited=tuple(path for path, how in outs.items() if how == "modified"),
         missing=tuple(path for path, how in outs.items() if how in _MISSING),
     )

@@ -18,8 +18,8 @@ from ppl.core.settings import read_params, section
 from ppl.run.record import Took, times_taken
 from ppl.tools.at_work import Work, at_work, locks_are_broken
 from ppl.tools.commands import ask_dvc
-from ppl.tools.pending import Pending, Pipeline, pending, read_pipeline
-from ppl.tools.used_settings import flat, lock_text, locked_stages
+from ppl.tools.pending import KINDS, Pending, Pipeline, pending, read_pipeline
+from ppl.tools.used_settings import flat, lock_text, locked_stages, title
 from ppl.tools.wording import NAMED, Line, lasting, more, shortened
 
 if TYPE_CHECKING:
@@ -63,12 +63,11 @@ def status(check: Callable[[dict[str, Any]], None]) -> str:
     Raises:
         InputError: params.yaml or dvc.yaml is wrong, dvc.lock is no YAML.
     """
-    params = read_params()
-    stages = locked_stages(lock_text(Path()))
-    work = at_work()
+    lock, work = lock_text(Path()), at_work()
     with ThreadPoolExecutor(1) as pool:
         # DVC is a process of its own: it answers while torch is imported here
-        answer = pool.submit(ask_dvc, "status", "--json") if stages and not work else None
+        answer = pool.submit(ask_dvc, "status", "--json") if lock and not work else None
+        params, stages = read_params(), locked_stages(lock)
         check(params)
         raw = _raw_state(stages)
         asked = _asked(read_pipeline(params), stages, work, answer, params)
@@ -124,17 +123,18 @@ def _asked(
 def _changed_settings(
     stages: Mapping[str, Any], params: Mapping[str, Any]
 ) -> dict[str, tuple[Any, Any]]:
-    """As the last stage that read a section has it."""
-    used: dict[str, Any] = {}
+    """Of all stages; where they used different values, that of the last."""
+    found: dict[str, tuple[Any, Any]] = {}
     for stage in stages.values():
-        used |= stage.get("params", {}).get("params.yaml", {})
-    before = dict(flat(used))
-    now = dict(flat({name: params.get(name) for name in used}))
-    return {
-        key: (before.get(key, "not there"), now.get(key, "not there"))
-        for key in {**before, **now}
-        if before.get(key) != now.get(key)
-    }
+        used = stage.get("params", {}).get("params.yaml", {})
+        before = dict(flat(used))
+        now = dict(flat({name: params.get(name) for name in used}))
+        found |= {
+            key: (before.get(key, "not there"), now.get(key, "not there"))
+            for key in {**before, **now}
+            if before.get(key) != now.get(key)
+        }
+    return found
 
 
 def _work_lines(asked: Asked) -> Iterator[Line]:
@@ -180,7 +180,10 @@ def _change_lines(asked: Asked, raw: "RawState") -> Iterator[Line]:
 
 
 def _settings_text(settings: Mapping[str, tuple[Any, Any]]) -> str:
-    shown = [f"{key} {old} -> {new}" for key, (old, new) in list(settings.items())[:NAMED]]
+    shown = [
+        f"{key} {shortened([str(old)])} -> {shortened([str(new)])}"
+        for key, (old, new) in list(settings.items())[:NAMED]
+    ]
     return ", ".join([*shown, *more(len(settings))])
 
 
@@ -232,7 +235,7 @@ def _duration(found: Pending, times: Mapping[str, Took]) -> str:
 def _model_lines(asked: Asked) -> Iterator[Line]:
     if MODEL_STAGE in asked.stages:
         yield "model", _model_text(asked)
-    scores = _scores()
+    scores = _scores(asked.stages)
     if scores:
         yield "scores", scores
 
@@ -248,18 +251,15 @@ def _model_text(asked: Asked) -> str:
         return f"{MODEL} was edited: `make repro` puts it back"
     if above.isdisjoint(found.all):
         return f"{MODEL} is of the present data, settings and code"
-    what = [
-        *(["data"] if found.inputs else []),
-        *(["settings"] if found.settings else []),
-        *(["code"] if found.code else []),
-    ]
-    return f"{MODEL} is of earlier {', '.join(what) or 'results'}"
+    kinds = {kind for stage, kind in found.why if stage in above}
+    return (
+        f"{MODEL} is of earlier {', '.join(kind for kind in KINDS if kind in kinds) or 'results'}"
+    )
 
 
-def _scores() -> str:
+def _scores(stages: Mapping[str, Any]) -> str:
     """The last scores with their test set; "" where there are none."""
     from ppl.judge.table import miou_cell, percent
-    from ppl.tools.used_settings import scored_here
 
     try:
         found = json.loads(FINAL.read_text(encoding="utf-8"))
@@ -271,7 +271,10 @@ def _scores() -> str:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
-    return f"{text} on {on}{scored_here(Path())[0]}"
+    used: dict[str, Any] = {}
+    for stage in stages.values():
+        used |= stage.get("params", {}).get("params.yaml", {})
+    return f"{text} on {on}" + (f" of {title(used)}" if {"data", "split"} <= used.keys() else "")
 
 
 def _next(asked: Asked, raw: "RawState") -> str:

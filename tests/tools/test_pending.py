@@ -53,7 +53,8 @@ def test_changed_data_run_prepare_and_perhaps_all_behind(pipeline: Pipeline) -> 
         "import_encoder",
         "prepare",
     }
-    assert [found.settings, found.code, found.edited, found.missing] == [False, (), (), ()]
+    assert found.why == {("prepare", "data")}
+    assert [found.code, found.edited, found.missing] == [(), (), ()]
 
 
 def test_the_check_of_settings_is_followed_by_nothing(pipeline: Pipeline) -> None:
@@ -67,7 +68,7 @@ def test_the_check_of_settings_is_followed_by_nothing(pipeline: Pipeline) -> Non
     )
     assert found.stages == ("check_settings", "annotate_next")
     assert found.following == ()
-    assert found.settings
+    assert found.why == {("check_settings", "settings"), ("annotate_next", "settings")}
 
 
 def test_code_is_named_by_package(pipeline: Pipeline) -> None:

@@ -137,7 +137,8 @@ def test_the_second_week(ran: Path, tell: Tell) -> None:
         "and 9 that were never timed"
     )
     assert found["annotate"] == "1 of 2 listed have no mask yet: u1"
-    assert found["model"] == "data/model is of earlier data, settings, code"
+    # the code is of the evaluation, on which the model does not rest
+    assert found["model"] == "data/model is of earlier data, settings"
     assert found["next"] == "make repro"
 
 
@@ -289,6 +290,16 @@ def test_a_wrong_setting_is_said_as_check_does(ran: Path) -> None:
     Path("params.yaml").write_text(edited, encoding="utf-8")
     with pytest.raises(InputError, match=r"ranking\.per_class: got 'maybe' \(str\)"):
         status(check_all)
+
+
+def test_a_setting_is_told_where_one_stage_alone_is_behind(ran: Path) -> None:
+    lock = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))
+    lock["stages"]["train_supervised"]["params"]["params.yaml"]["seed"] = 5
+    lock["stages"]["evaluate"]["params"]["params.yaml"]["image"]["fit"] = "x" * 500
+    Path("dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
+    changed = lines(status(check_all))["changed"]
+    assert "seed 5 -> 0" in changed
+    assert re.search(r"image\.fit \.\.\.x{29} -> whole", changed)
 
 
 def test_an_early_end_is_no_result(ran: Path, tell: Tell) -> None:
