@@ -8,7 +8,7 @@ BIN := .venv/bin
 # stages run as `python -m ppl.run NAME`: the environment's python must be found first
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro help scores diff compare queue seeds folds report annotate-next hold-split unlock test test-long check
+.PHONY: repro help status scores diff compare queue seeds folds report annotate-next hold-split unlock test test-long check
 
 repro: $(BIN)/ready unlock ## check all settings, run the pipeline, print the scores
 	@python -m ppl check
@@ -18,6 +18,9 @@ repro: $(BIN)/ready unlock ## check all settings, run the pipeline, print the sc
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+( [a-z]+)*:.*## / { sub(/%/, "NAME", $$1); printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo '`python -m ppl --help`, after `. $(BIN)/activate`, lists the commands behind them.'
+
+status: $(BIN)/ready ## where the project stands: data, changes, what a run would do, what is next
+	@python -m ppl status
 
 scores: $(BIN)/ready ## the scores of the workspace
 	@python -m ppl scores

@@ -111,6 +111,24 @@ def check() -> None:
         click.echo(note, err=True)
 
 
+@main.command(epilog=example("status"))
+def status() -> None:
+    """Say where the project stands, in about ten lines.
+
+    What the raw data hold, what changed since the last run, which stages would run and how long
+    they took, whether test is as it was, what to annotate, whether the model is of all this, and
+    what is next. Nothing is written, and a run that goes on is not disturbed.
+    """
+    from ppl.tools.status import status
+
+    def check(params: dict[str, Any]) -> None:
+        from ppl.all_settings import check_all
+
+        check_all(params)
+
+    click.echo(status(check))
+
+
 @main.command(epilog=example("scores"))
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 def scores(files: tuple[Path, ...]) -> None:

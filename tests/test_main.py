@@ -42,6 +42,7 @@ def test_help_lists_every_command_with_a_whole_sentence() -> None:
     listed = re.findall(r"^  ([a-z-]+) {2,}\S.*[.?]$", said, flags=re.MULTILINE)
     assert listed == [
         "check",
+        "status",
         "scores",
         "diff",
         "compare",
@@ -234,6 +235,7 @@ def test_make_help_has_a_line_for_every_target_and_needs_no_environment(empty: P
 @pytest.mark.parametrize(
     ("words", "command", "arguments"),
     [
+        ("status", "status", {}),
         ("scores", "scores", {"files": ()}),
         ("diff", "diff", {"rev": "HEAD"}),
         ("diff REV=HEAD~2", "diff", {"rev": "HEAD~2"}),

@@ -18,6 +18,7 @@ from ppl.core import processes
 from ppl.core.errors import InputError
 from ppl.run.guard import Guard
 from ppl.run.lock import only_run
+from ppl.run.record import checkpoints, write_record
 
 
 def run(main: Callable[..., None]) -> None:
@@ -43,11 +44,12 @@ def run(main: Callable[..., None]) -> None:
         processes.start()
         if processes.is_first():
             with only_run(name):
-                guard = Guard(name)
+                guard, before = Guard(name), checkpoints(name)
                 processes.wait()
                 main(**given)
                 processes.wait()
                 guard.stop_if_changed()
+                write_record(name, before)
         else:
             processes.wait()
             with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123

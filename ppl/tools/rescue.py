@@ -39,7 +39,7 @@ def rescue() -> Path | None:
     edited: list[Path] = []
     for folder in map(Path, EDITABLE):
         hashes = _hashes(folder) if folder.is_dir() else {}
-        now, before = _as_folder(folder, hashes), recorded.get(folder.as_posix(), "")
+        now, before = folder_md5(folder, hashes), recorded.get(folder.as_posix(), "")
         # nothing more is asked where nothing changed
         if hashes and now != before:
             cache = _cache()
@@ -95,7 +95,7 @@ def _md5(file: Path) -> str:
     return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def _as_folder(folder: Path, hashes: Mapping[Path, str]) -> str:
+def folder_md5(folder: Path, hashes: Mapping[Path, str]) -> str:
     """The md5 by which dvc.lock names a folder of these files."""
     parts = sorted((file.relative_to(folder).as_posix(), md5) for file, md5 in hashes.items())
     listed = [{"md5": md5, "relpath": path} for path, md5 in parts]

@@ -10,11 +10,25 @@ import pytest
 import yaml
 
 from ppl.core.declared import declared
+from ppl.core.settings import section
+from ppl.data.adapters.base import DataSettings, load_samples
 from ppl.images.files import read_mask
 from ppl.images.sets import masked_ids, read_image_set
 from ppl.network.network import read_origin
+from ppl.tools.raw_changes import RawChanges, raw_changes
+from ppl.tools.raw_counts import last_sets
+from ppl.tools.used_settings import locked_stages
 from tests.pipeline.architecture import listed_code
-from tests.pipeline.project import ROOT, copy_project, dvc, edit_params, git, outputs, repro
+from tests.pipeline.project import (
+    ROOT,
+    copy_project,
+    dvc,
+    edit_params,
+    git,
+    module,
+    outputs,
+    repro,
+)
 
 RUNNING = (ROOT / "docs/running.md").read_text(encoding="utf-8")
 
@@ -290,6 +304,30 @@ def test_a_reliable_fraction_retrains_no_teacher(workspace: Path) -> None:
     assert ran[:2] == ["check_settings", "rank_stability"]
     assert "train_supervised" not in ran
     assert "retrain_reliable" in ran
+
+
+def test_status_names_what_runs_next(workspace: Path) -> None:
+    said = module(workspace, "ppl", "status").stdout
+    assert "nothing since the last run, 20" in said
+    assert f"to run    nothing: all {len(ALL)} stages are up to date" in said
+    assert "data/model is of the present data, settings and code" in said
+    edit_params(workspace, {"annotate_next": {"count": 2}})
+    said = module(workspace, "ppl", "status").stdout
+    assert re.search(r"settings: annotate_next\.count \d+ -> 2$", said, flags=re.MULTILINE)
+    assert re.search(r"^to run +annotate_next; about \d+ s as last time", said, flags=re.MULTILINE)
+    assert "data/model is of the present data, settings and code" in said
+    assert repro(workspace) == ["check_settings", "annotate_next"]
+
+
+def test_the_record_of_what_prepare_read_is_that_of_dvc_lock(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace)
+    stages = locked_stages((workspace / "dvc.lock").read_text(encoding="utf-8"))
+    data = section("data", DataSettings)
+    root = Path(data.root)
+    changes = raw_changes(root, load_samples(root, data), last_sets(), stages)
+    assert changes == RawChanges(by_content=True)
 
 
 def test_a_wrong_setting_stops_before_anything_runs(workspace: Path) -> None:
