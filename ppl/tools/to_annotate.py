@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppl.core.errors import InputError
-from ppl.data.adapters.base import DataSettings, Sample, ids_below
+from ppl.data.adapters.base import DataSettings, Sample, pictures_with_ids
 from ppl.tools.annotate_next import HANDED_OUT, default_folder
 from ppl.tools.raw_counts import yours
 from ppl.tools.rescue import RESCUED
@@ -76,6 +76,6 @@ def _rows(file: Path) -> list[dict[str, str]]:
 def _masks(folder: Path) -> set[str]:
     """The ids of masks below it; the contact sheet at its top is none."""
     try:
-        return ids_below(folder) - {"sheet"}
+        return {id for id, _ in pictures_with_ids(folder)} - {"sheet"}
     except InputError:
         return set()
