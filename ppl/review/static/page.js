@@ -18,6 +18,7 @@ const byId = (id) => document.getElementById(id);
 const stage = byId("stage");
 
 const loader = new Loader();
+const painted = new Set(); // masks with strokes that are not saved
 const own = []; // what was decided here: index and the state that was left
 let all; // the queue
 let last = null; // what this reviewer decided last, before this page was opened
@@ -63,7 +64,9 @@ function describe() {
 }
 
 function edited() {
-  const changed = Boolean(shown?.mask?.edited);
+  const changed = withStrokes();
+  if (changed) painted.add(shown.mask);
+  else painted.delete(shown?.mask);
   byId("right-words").textContent = changed ? "Save corrected" : "Right";
   document.body.dataset.edited = changed;
   counts();
@@ -203,12 +206,19 @@ function finished() {
 }
 
 function step(by) {
+  if (busy) return;
   const from = wanted ?? all.names.length;
   const to = from + by;
   if (to >= 0 && to < all.names.length) go(to);
 }
 
 // ---- deciding
+
+// Until an answer is there, keys and buttons wait: what it says is of the image that is shown.
+function work(going) {
+  busy = going;
+  document.body.dataset.busy = going;
+}
 
 const withStrokes = () => Boolean(shown?.mask?.edited);
 
@@ -223,20 +233,21 @@ async function judge(decision) {
     );
     return;
   }
-  busy = true;
+  work(true);
   const one = shown;
   try {
     const values = corrected ? one.mask.values : null;
     const answer = await decide(one.index, corrected ? "corrected" : decision, one.item.seen, values);
     all.decided = answer.decided;
     own.push({ index: one.index, seen: answer.item.seen });
+    painted.delete(one.mask);
     loader.drop(one.index);
     say("");
     await go(nextUndecided(one.index));
   } catch (error) {
     problem(error);
   } finally {
-    busy = false;
+    work(false);
   }
 }
 
@@ -250,7 +261,7 @@ async function takeBack() {
     edited();
     return;
   }
-  busy = true;
+  work(true);
   try {
     const one = own.at(-1) ?? (await before());
     if (!one) return say("There is no decision of yours to take back.");
@@ -266,7 +277,7 @@ async function takeBack() {
   } catch (error) {
     problem(error);
   } finally {
-    busy = false;
+    work(false);
   }
 }
 
@@ -474,7 +485,7 @@ const PAN = { ArrowLeft: [80, 0], ArrowRight: [-80, 0], ArrowUp: [0, 80], ArrowD
 const KEYS = {
   r: () => judge("right"), w: () => judge("wrong"), s: () => judge("sound"),
   u: () => judge("unsure"), n: () => step(1), b: () => step(-1), ArrowRight: () => step(1),
-  ArrowLeft: () => step(-1), j: () => go(nextUndecided(wanted ?? -1)), z: takeBack,
+  ArrowLeft: () => step(-1), j: () => busy || go(nextUndecided(wanted ?? -1)), z: takeBack,
   h: () => choose("hand"), d: () => choose("brush"), e: () => choose("eraser"),
   "[": () => chooseSize(size - 1), "]": () => chooseSize(size + 1),
   m: () => showMask(!byId("visible").checked),
@@ -515,7 +526,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 window.addEventListener("beforeunload", (event) => {
-  if (withStrokes()) event.preventDefault();
+  if (painted.size) event.preventDefault();
 });
 window.addEventListener("resize", () => all && progress());
 
@@ -576,6 +587,7 @@ async function begin() {
   view.boxesShown = true;
   listClasses();
   listen();
+  work(false);
   chooseClass(1);
   chooseSize(size);
   opacity(70);
