@@ -129,7 +129,7 @@ def as_mask(values: NDArray[np.uint8], colours: Sequence[Colour], what: str) -> 
     Raises:
         InputError: a value is no class, or all that is marked is 255 (ignored); `what` names it.
     """
-    found = np.flatnonzero(np.bincount(values.ravel(), minlength=IGNORE + 1)).tolist()
+    found = [value for value, count in enumerate(Image.fromarray(values).histogram()) if count]
     strangers = [value for value in found if len(colours) <= value != IGNORE]
     if strangers:
         raise InputError(

@@ -240,9 +240,7 @@ def test_undo_takes_back_strokes_first_and_then_decisions(tab: Any, tmp_path: Pa
         tab.keyboard.press("z")
         shows(tab, 0, "")
         tab.keyboard.press("z")
-        tab.wait_for_function(
-            "document.getElementById('bar-words').textContent.includes('no decision of yours')"
-        )
+        tab.wait_for_selector("#bar-words:has-text('no decision of yours')")
     assert [decision for _, decision in decisions(project)] == [
         *("right", "undone", "wrong", "undone")
     ]
@@ -332,9 +330,7 @@ def test_an_image_or_a_mask_that_is_not_as_it_should_be_is_said(tab: Any, tmp_pa
         shows(tab, 1)
         assert "5 x 7 pixels, the image 32 x 24" in said(tab)
         tab.keyboard.press("r")
-        tab.wait_for_function(
-            "document.getElementById('bar-words').textContent.includes('cannot be right')"
-        )
+        tab.wait_for_selector("#bar-words:has-text('cannot be right')")
         tab.keyboard.press("s")
         shows(tab, 2)
     assert decisions(project) == [("b", "sound")]

@@ -1,6 +1,7 @@
 // Where the image lies on the screen: zoom, pan, and from the screen back to its pixels.
 
 const LARGEST = 64; // pixels of the screen a pixel of the image
+const SEEN = 4; // from which on the pixels of the image are seen as such
 const EDGE = 40; // pixels of the image that stay on the screen
 
 export class View {
@@ -31,9 +32,9 @@ export class View {
       (clientWidth - margin) / this.width,
       (clientHeight - margin) / this.height,
     );
-    // whole pixels of the screen, where the image is small, so that all look alike
+    // whole pixels of the screen, where these are seen as such, so that all look alike
     const ratio = window.devicePixelRatio || 1;
-    const whole = scale * ratio >= 1 ? Math.floor(scale * ratio) / ratio : scale;
+    const whole = scale * ratio >= SEEN ? Math.floor(scale * ratio) / ratio : scale;
     this.scale = Math.max(1e-3, whole);
     this.centre();
     this.fitted = true;
