@@ -287,6 +287,39 @@ def annotate_next(to: Path | None) -> None:
     click.echo(hand_out(to))
 
 
+@main.command(epilog=example("review --masks both --reviewer 'Anna Berg'"))
+@click.option(
+    "--masks",
+    type=click.Choice(["next", "pseudo", "both"]),
+    default="next",
+    help="Those to annotate next, all pseudo-masks, or one after the other.",
+)
+@click.option(
+    "--predictions",
+    "out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="OUT",
+    help="In place of these, what `predict` left in OUT.",
+)
+@click.option(
+    "--to",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder for decisions and masks; without it, review and corrected in data.root where "
+    "data.name is folder, else data/review, and OUT_review beside OUT.",
+)
+@click.option("--reviewer", metavar="NAME", help="Who decides; without it, your account's name.")
+def review(masks: str, out: Path | None, to: Path | None, reviewer: str | None) -> None:
+    """Say yes or no to masks, on a page in your browser.
+
+    It shows each image with the model's mask, and writes every decision at once. The page is for
+    this machine alone, at an address that is printed; it needs no network.
+    """
+    from ppl.tools.review import review
+
+    review(masks, out, to, reviewer)
+
+
 @main.command(epilog=example("hold-split"))
 def hold_split() -> None:
     """Keep each annotated image in test, or out of it.

@@ -54,9 +54,11 @@ def python(installed: Path, folder: Path, *arguments: str) -> "subprocess.Comple
     )
 
 
-def test_all_modules_and_the_reports_page_are_in_it(installed: Path) -> None:
+def test_all_modules_and_the_pages_are_in_it(installed: Path) -> None:
+    kinds = (".py", ".jinja", ".html", ".css", ".js", ".svg")
+
     def found(root: Path) -> set[str]:
-        files = (file for file in (root / "ppl").rglob("*") if file.suffix in (".py", ".jinja"))
+        files = (file for file in (root / "ppl").rglob("*") if file.suffix in kinds)
         return {file.relative_to(root).as_posix() for file in files}
 
     assert found(installed) == found(ROOT)

@@ -11,9 +11,7 @@ from pathlib import Path
 from ppl.core.errors import InputError
 from ppl.core.settings import section
 from ppl.data.adapters.base import DataSettings, masked_ids, without_suffix
-from ppl.tools.used_settings import lock_text, locked_stages
-
-HANDED_OUT = Path("data", "annotate_next")
+from ppl.tools.own_folders import HANDED_OUT, stop_at_owned
 
 
 def default_folder(data: DataSettings) -> Path:
@@ -35,17 +33,7 @@ def hand_out(to: Path | None) -> str:
     """
     data = section("data", DataSettings)
     folder = to or default_folder(data)
-    above = (folder.resolve(), *folder.resolve().parents)
-    if any(out.resolve() in above for out in _outputs()):
-        raise InputError(f"{folder} is the pipeline's own, which overwrites it: name another")
-    # in whichever case: not all file systems tell masks/ from Masks/
-    lower = {path.as_posix().lower() for path in above}
-    for read in ("images", "masks", "corrected"):
-        if data.name == "folder" and (Path(data.root) / read).resolve().as_posix().lower() in lower:
-            raise InputError(
-                f"{folder} lies in {read}/ of your data, where a model's masks would count as "
-                "yours before anybody looked: name another folder"
-            )
+    stop_at_owned(folder, data.name, data.root)
     files = list(_files(folder))
     masked = _masked(data)
     copied = left = out = 0
@@ -87,12 +75,6 @@ def _copy(source: Path, target: Path) -> None:
     half = target.with_name(".half_copied")
     shutil.copyfile(source, half)
     half.replace(target)
-
-
-def _outputs() -> set[Path]:
-    """What the pipeline writes, as far as it has run."""
-    stages = locked_stages(lock_text(Path())).values()
-    return {HANDED_OUT, *(Path(out["path"]) for stage in stages for out in stage.get("outs") or ())}
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, Path]]:

@@ -30,7 +30,11 @@ ORDER = (
 )
 """The packages that stages list in dvc.yaml."""
 
-UNLISTED = {"run": ("core", "run"), "tools": (*ORDER, "run", "tools")}
+UNLISTED = {
+    "run": ("core", "run"),
+    "review": ("core", "images", "station", "review"),
+    "tools": (*ORDER, "run", "review", "tools"),
+}
 """Packages that no stage lists, since they change no result, with what they may import."""
 
 TOP = ("__init__.py", "__main__.py", "all_settings.py")

@@ -147,11 +147,15 @@ def test_dvc_sees_python_files_of_the_code_and_nothing_else(house: Path) -> None
     assert [file for file, hidden in ignored.items() if not hidden] == ["ppl/core/errors.py"]
 
 
-def test_copies_to_correct_are_no_data_to_dvc_but_images_in_such_a_folder_are(house: Path) -> None:
+@pytest.mark.parametrize("name", ["to_correct", "review"])
+def test_a_persons_work_is_no_data_to_dvc_but_images_in_such_a_folder_are(
+    house: Path, name: str
+) -> None:
+    """Copies to correct, and decisions of a review."""
     assert dvc(house, "init", "-q").returncode == 0
-    copies = ["data/to_correct/a.png", "data/raw/parts/to_correct/line/a.png"]
-    data = ["images/to_correct/a.png", "masks/line/to_correct/a.png", "corrected/to_correct/a.png"]
-    files = [*copies, *(f"data/raw/parts/{file}" for file in data)]
+    copies = [f"data/{name}/a.png", f"data/raw/parts/{name}/line/a.png"]
+    data = [f"images/{name}/a.png", f"masks/line/{name}/a.png", f"corrected/{name}/a.png"]
+    files = [*copies, *(f"data/raw/parts/{file}" for file in data), "ppl/review/items.py"]
     ignored = [file for file in files if not dvc(house, "check-ignore", "-q", file).returncode]
     assert ignored == copies
 

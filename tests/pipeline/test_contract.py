@@ -70,6 +70,7 @@ RERUNS = {
     "ppl/annotate/": ["annotate_next"],
     "ppl/export/": ["export"],
     "ppl/run/": [],
+    "ppl/review/": [],
     "ppl/tools/": [],
 }
 """What an edit reruns at once, after check_settings: a change of bytes goes on from there."""

@@ -548,7 +548,7 @@ def stop_at_capitals(root: Path, wanted: Sequence[str]) -> None:
                 )
 
 
-_OWN_FOLDERS = ("images", "masks", "annotations", "corrected", "to_correct")
+_OWN_FOLDERS = ("images", "masks", "annotations", "corrected", "to_correct", "review")
 """What lies there is meant: masks that began as a model's must never be renamed to masks/."""
 
 

@@ -1,0 +1,39 @@
+"""Which folders a person's work may go into: neither the pipeline's own nor the data's.
+
+It imports no PyTorch, for which a command that only opens a page would wait.
+"""
+
+from pathlib import Path
+
+from ppl.core.errors import InputError
+from ppl.tools.used_settings import lock_text, locked_stages
+
+HANDED_OUT = Path("data", "annotate_next")
+
+
+def stop_at_owned(folder: Path, name: str, root: str) -> None:
+    """Refuse a folder where work would be overwritten, or taken for what it is not.
+
+    Args:
+        name, root: of the section `data`.
+
+    Raises:
+        InputError: it lies among the pipeline's outputs, or among the images and masks of `root`.
+    """
+    above = (folder.resolve(), *folder.resolve().parents)
+    if any(out.resolve() in above for out in _outputs()):
+        raise InputError(f"{folder} is the pipeline's own, which overwrites it: name another")
+    # in whichever case: not all file systems tell masks/ from Masks/
+    lower = {path.as_posix().lower() for path in above}
+    for read in ("images", "masks", "corrected"):
+        if name == "folder" and (Path(root) / read).resolve().as_posix().lower() in lower:
+            raise InputError(
+                f"{folder} lies in {read}/ of your data, where a model's masks would count as "
+                "yours before anybody looked: name another folder"
+            )
+
+
+def _outputs() -> set[Path]:
+    """What the pipeline writes, as far as it has run."""
+    stages = locked_stages(lock_text(Path())).values()
+    return {HANDED_OUT, *(Path(out["path"]) for stage in stages for out in stage.get("outs") or ())}

@@ -1,0 +1,137 @@
+"""Serve the page to review masks: what is reviewed, and where decisions go."""
+
+import getpass
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ppl.core.errors import InputError
+from ppl.core.settings import read_params
+from ppl.review.items import Work, ids_of_masks, predictions, to_annotate
+from ppl.review.prepared import inside
+from ppl.review.review import Home, Review
+from ppl.review.server import open_server
+from ppl.tools.own_folders import stop_at_owned
+
+OWN = Path("data", "review")
+"""Where DVC owns the folder of the data, or that cannot be written."""
+
+
+def review(masks: str, out: Path | None, to: Path | None, reviewer: str | None) -> None:
+    """Serve the page until Ctrl-C.
+
+    Args:
+        masks: `next`, `pseudo` or `both`.
+        out: a folder that `ppl predict` left, in place of the pipeline's masks.
+        to: the folder for decisions and masks; None takes `home_of`.
+        reviewer: None takes the name of the account.
+
+    Raises:
+        InputError: there is nothing to review, or no place for decisions.
+    """
+    home, notes = home_of(out, to)
+    work = predictions(out) if out is not None else _masks_of_the_pipeline(masks, home)
+    _stop_at_wrong_places(work, home)
+    reviewing = Review(work, home, reviewer or getpass.getuser())
+    server, site = open_server(reviewing)
+    for note in (*notes, *work.notes, *_torn(reviewing)):
+        print(note)
+    print(f"{len(work.items):,} images; decisions go to {home.decisions}, masks to {home.masks}")
+    print(f"Open {site.url}\nCtrl-C ends the review; the same command goes on with it.", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        print()
+    finally:
+        server.server_close()
+    print(_summary(reviewing))
+
+
+def home_of(out: Path | None, to: Path | None) -> tuple[Home, list[str]]:
+    """Where decisions and masks go, and what is to be said of that.
+
+    One's own images have both beside them, as ROOT/review and ROOT/corrected.
+
+    Raises:
+        InputError: `to` is no folder that a person's work may go into, or cannot be written.
+    """
+    name, root = _data() if out is None or Path("params.yaml").exists() else ("", "")
+    if out is not None:
+        folder = to or out.absolute().with_name(f"{out.absolute().name}_review")
+        if out.resolve() in (folder.resolve(), *folder.resolve().parents):
+            raise InputError(f"{folder} lies in {out}, which holds the model's results: name --to")
+    elif to is None and name == "folder":
+        home = Home(Path(root, "review"), Path(root, "corrected"), Path(root, "masks"))
+        why = _why_not_writable(home.folder) or _why_not_writable(home.masks)
+        if not why:
+            return home, []
+        folder, note = OWN, f"{why}: decisions and masks go to {OWN} instead"
+        return _checked(folder, name, root), [note]
+    else:
+        folder = to or OWN
+    return _checked(folder, name, root), []
+
+
+def _checked(folder: Path, name: str, root: str) -> Home:
+    stop_at_owned(folder, name, root)
+    if why := _why_not_writable(folder):
+        raise InputError(f"{why}: name another folder by --to")
+    return Home(folder, folder / "corrected")
+
+
+def _why_not_writable(folder: Path) -> str:
+    """Why nothing can be written into a folder, or where it would be made; "" where it can."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    probe = there / ".writable"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return f"{folder} cannot be written ({error.strerror})"
+    return ""
+
+
+def _data() -> tuple[str, str]:
+    """Name and root of the section `data`; its other keys are `check`'s to judge."""
+    section: Any = read_params().get("data")
+    name, root = (section.get(key) for key in ("name", "root")) if section else (None, None)
+    if not isinstance(name, str) or not isinstance(root, str) or not root:
+        raise InputError("params.yaml: section `data` has no name or no root")
+    return name, root
+
+
+def _masks_of_the_pipeline(masks: str, home: Home) -> Work:
+    """Images of one's own that have a mask are left out, but for those that this review wrote."""
+    name, root = _data()
+    done: set[str] = set()
+    if name == "folder":
+        corrected = ids_of_masks(Path(root, "corrected")) - _written_by(home, root)
+        done = ids_of_masks(Path(root, "masks")) | corrected
+    return to_annotate(masks, done)
+
+
+def _written_by(home: Home, root: str) -> set[str]:
+    """The images of which this review wrote a mask into the data."""
+    from ppl.review.decisions import Decisions
+
+    if home.masks != Path(root, "corrected"):
+        return set()
+    return Decisions(home.decisions).images()
+
+
+def _stop_at_wrong_places(work: Work, home: Home) -> None:
+    for item in work.items:
+        inside(home.masks, item.saved_as)
+
+
+def _torn(reviewing: Review) -> list[str]:
+    count, where = reviewing.skipped, reviewing.home.decisions
+    lines = "1 line is" if count == 1 else f"{count} lines are"
+    return [f"{where}: {lines} no whole decision, and not counted"] if count else []
+
+
+def _summary(reviewing: Review) -> str:
+    counts = Counter(reviewing.decided())
+    open_ = counts.pop("", 0)
+    words = [f"{count:,} {decision}" for decision, count in sorted(counts.items())]
+    return f"{', '.join(words) or 'nothing decided'}; {open_:,} not decided yet"
