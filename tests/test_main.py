@@ -51,6 +51,7 @@ def test_help_lists_every_command_with_a_whole_sentence() -> None:
         "predict",
         "report",
         "annotate-next",
+        "annotate",
         "hold-split",
         "fetch-data",
         "unlock",
@@ -85,6 +86,10 @@ def test_help_needs_no_heavy_library() -> None:
 
 WRONG = [
     "nope",
+    "annotate",
+    "annotate out labelme",
+    "annotate out yolo folder",
+    "annotate in labelme",
     "annotate-next folder",
     "compare --sinc 3",
     "compare --since 0",
