@@ -88,8 +88,6 @@ class Found:
     """Whether the tool says that a person has finished the image, whatever is drawn."""
     not_annotated: str = ""
     """Why there is nothing to take, where the tool says so itself."""
-    also: tuple[str, ...] = ()
-    """Other names that it may have, as before an upload changed it."""
     broken: str = ""
     """What is wrong with the file that should name the image, and so may not."""
 

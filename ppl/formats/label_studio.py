@@ -5,7 +5,6 @@ earlier one. What is exported as plain JSON is read: the shorter JSON-MIN leaves
 """
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -30,9 +29,6 @@ CONFIG = "labeling_config.xml"
 
 _BRUSH, _IMAGE = "brush", "image"
 _LOCAL = "/data/local-files/?d="
-_UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
-"""How an upload renames a file: eight digits of its own before the name."""
-
 _AREAS = ("brush", "polygon", "rectangle", "ellipse", "keypoint", "bitmask", "vector")
 """Regions begin so, as in brushlabels; a result of any other type marks no place of the image."""
 
@@ -142,26 +138,26 @@ def read(path: Path, names: ClassNames) -> Iterator[Found]:
 
 
 def _found(task: Task, names: ClassNames) -> Found:
-    name, also = _name(task.data)
+    name = _name(task.data)
     try:
         annotations = [record(Annotation, one, "an annotation") for one in task.annotations or ()]
     except InputError as error:
-        return Found(name, refused(error), also=also)
+        return Found(name, refused(error))
     done = [each for each in annotations if not each.was_cancelled]
     done = [each for each in done if each.ground_truth] or done
     if not done:
         why = "skipped in the tool" if annotations else "not annotated in the tool"
-        return Found(name, nothing, not_annotated=why, also=also)
+        return Found(name, nothing, not_annotated=why)
     if len(done) > 1:
         several = InputError(
             f"{len(done)} annotations of one image: mark one as ground truth, or delete the others"
         )
-        return Found(name, refused(several), also=also)
-    return Found(name, partial(_paint, done[0], names), checked=True, also=also)
+        return Found(name, refused(several))
+    return Found(name, partial(_paint, done[0], names), checked=True)
 
 
-def _name(data: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """The image of a task: its path, and what it may have been called before it was uploaded.
+def _name(data: Mapping[str, Any]) -> str:
+    """The image of a task: its path, or the name of what was uploaded.
 
     Raises:
         InputError: the task holds no image.
@@ -175,14 +171,12 @@ def _name(data: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     parts = urlsplit(given)
     local = parse_qs(parts.query).get("d")
     if local:
-        return local[-1], ()
+        return local[-1]
     path = unquote(parts.path)
     if "/upload/" in path:
-        name = path.rpartition("/")[2]
-        before = _UPLOADED.fullmatch(name)
-        return name, (before[1],) if before else ()
+        return path.rpartition("/")[2]
     # of a server or a bucket only the path says which image it is
-    return path.lstrip("/") if parts.scheme else path, ()
+    return path.lstrip("/") if parts.scheme else path
 
 
 def _is_image(text: str) -> bool:

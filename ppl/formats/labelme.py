@@ -10,7 +10,7 @@ import io
 import math
 from collections.abc import Iterable, Iterator
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -118,7 +118,7 @@ def _found(source: Source, name: str, names: ClassNames) -> Found:
     height, width = held.imageHeight, held.imageWidth
     beside = (PurePosixPath(name).parent / held.imagePath.replace("\\", "/")).as_posix()
     return Found(
-        beside if not held.imagePath.startswith(("/", "\\")) else held.imagePath,
+        held.imagePath if PureWindowsPath(held.imagePath).anchor else beside,
         partial(_paint, source, name, names),
         size=(height, width) if height and width else None,
         checked=(held.flags or {}).get(CHECKED) is True,

@@ -103,7 +103,7 @@ def _outcomes(found: list[Found], data: _Data, wanted: Wanted) -> Iterator[Outco
     by_image: dict[str, list[Found]] = {}
     for each in found:
         try:
-            by_image.setdefault(data.images.id(each.name, each.also), []).append(each)
+            by_image.setdefault(data.images.id(each.name), []).append(each)
         except InputError as error:
             yield Outcome(each.name[:_LONGEST], WRONG, (each.broken or str(error),))
     for id, several in sorted(by_image.items()):
@@ -178,8 +178,7 @@ def table(outcomes: list[Outcome], folder: Path) -> str:
     """A line for every group of images, by what became of them and why; the errors last."""
     groups: dict[tuple[str, str], list[str]] = {}
     for each in outcomes:
-        for why in each.why or ("",):
-            groups.setdefault((each.what, why), []).append(each.image)
+        groups.setdefault((each.what, "; ".join(each.why)), []).append(each.image)
     counts = {what: len([each for each in outcomes if each.what == what]) for what in _ORDER}
     lines = [f"{folder}: " + ", ".join(f"{count} {what}" for what, count in counts.items())]
     for (what, why), images in sorted(groups.items(), key=lambda each: _ORDER.index(each[0][0])):

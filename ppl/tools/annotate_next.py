@@ -4,7 +4,7 @@ The pipeline's own files are no place to work in: DVC puts them back as they wer
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ppl.formats.base import Item
 from ppl.formats.known import FORMATS
 from ppl.formats.names import ClassNames
 from ppl.formats.png import OWN
+from ppl.tools.image_names import image_names
 from ppl.tools.used_settings import lock_text, locked_stages
 
 HANDED_OUT = Path("data", "annotate_next")
@@ -114,7 +115,7 @@ def _items(chosen: _Chosen, data: DataSettings, format: str) -> Iterator[Item]:
     if not FORMATS[format].images:
         yield from (Item(f"{id}.png", None, start) for id, start in chosen.starts.items())
         return
-    images = {sample.id: sample.image for sample in load_samples(Path(data.root), data)}
+    images = _images(data)
     gone = [id for id in chosen.starts if id not in images]
     if gone:
         raise InputError(
@@ -123,6 +124,13 @@ def _items(chosen: _Chosen, data: DataSettings, format: str) -> Iterator[Item]:
         )
     for id, start in chosen.starts.items():
         yield Item(f"{id}{images[id].suffix}", images[id], start)
+
+
+def _images(data: DataSettings) -> Mapping[str, Path]:
+    """The file of each image by its id; of one's own, whatever else lies in `data.root`."""
+    if data.name == "folder":
+        return image_names(Path(data.root, "images")).files
+    return {sample.id: sample.image for sample in load_samples(Path(data.root), data)}
 
 
 def _masked(data: DataSettings) -> set[str]:

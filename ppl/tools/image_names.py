@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -13,6 +13,7 @@ from ppl.formats.source import leaves
 from ppl.images.pictures import IMAGE_SUFFIXES, files_below
 
 _SHOWN = 80
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
 
 
 @dataclass(frozen=True)
@@ -23,25 +24,25 @@ class ImageNames:
     files: Mapping[str, Path]
     """By id: the path below the folder, without suffix."""
 
-    def id(self, name: str, also: Iterable[str] = ()) -> str:
-        """The image that a name means: its path, with or without suffix, or the end of only one.
+    def id(self, name: str) -> str:
+        """The image that a name means: its path, with or without suffix, or what only it can mean.
 
-        Args:
-            name: as the tool has it.
-            also: other names that it may have had, tried after it.
+        Label Studio puts eight digits before the name of what is uploaded: the name without them is
+        tried last.
 
         Raises:
             InputError: it leaves the folder, no image has the name, or several do.
         """
-        tried = [without_suffix(self._inside(each)) for each in (name, *also)]
-        for id in tried:
-            if id in self.files:
-                return id
-        for id in tried:
-            alike = self._by_end.get(_plain(id), [])
-            exact = [other for other in alike if f"/{other}".endswith(f"/{id}")]
-            if len(exact or alike) == 1:
-                return (exact or alike)[0]
+        given = without_suffix(self._inside(name))
+        if given in self.files:
+            return given
+        uploaded = _UPLOADED.fullmatch(PurePosixPath(given).name)
+        for id in (given, *([uploaded[1]] if uploaded else [])):
+            alike = [
+                other for other in self._by_end.get(_plain(id), []) if _folders_agree(id, other)
+            ]
+            if len(alike) == 1:
+                return alike[0]
             if alike:
                 raise InputError(
                     f"{len(alike)} images have this name in other folders, among them "
@@ -74,6 +75,15 @@ class ImageNames:
         for id in self.files:
             found.setdefault(_plain(id), []).append(id)
         return found
+
+
+def _folders_agree(name: str, id: str) -> bool:
+    """Whether the folders of one path are the last ones of the other: tools add some, or drop all.
+
+    Photos of two folders often share their names, and one is never taken for the other.
+    """
+    pairs = zip(reversed(name.split("/")[:-1]), reversed(id.split("/")[:-1]), strict=False)
+    return all(one == other for one, other in pairs)
 
 
 def _plain(id: str) -> str:
