@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ppl.core.errors import InputError
+from ppl.formats.options import NAMES as FORMATS
 from ppl.station.options import DEFAULT_OUT, OPTIONS, OUT, seconds
 
 SCORES = [Path("metrics", f"{name}.json") for name in ("copycat", "teacher", "student_1", "final")]
@@ -318,6 +319,70 @@ def review(masks: str, out: Path | None, to: Path | None, reviewer: str | None) 
     from ppl.tools.review import review
 
     review(masks, out, to, reviewer)
+
+
+@main.group(epilog=example("annotate out labelme /mnt/share/round_1"), no_args_is_help=False)
+def annotate() -> None:
+    """Hand images to an annotation tool, and take masks back.
+
+    Out go the images that a person should annotate next, and those that a reviewer rejected; in
+    come masks below corrected/ of the data, or below masks/.
+    """
+
+
+@annotate.command("out", epilog=example("annotate out labelme /mnt/share/round_1"))
+@click.argument("format", type=click.Choice(FORMATS))
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+def annotate_out(format: str, folder: Path) -> None:
+    """Write what to annotate next as files of a tool.
+
+    The images of data/annotate_next/list.csv with the masks to start from, and without a mask those
+    that a reviewer called wrong. Images of yours that have a mask are left out; what lies in DIR
+    already is left alone.
+    """
+    from ppl.tools.annotate_next import hand_out
+
+    click.echo(hand_out(folder, format))
+
+
+@annotate.command("in", epilog=example("annotate in label-studio export.json"))
+@click.argument("format", type=click.Choice(FORMATS))
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DATA",
+    help="The folder that holds images/; without it, data.root.",
+)
+@click.option("--replace", is_flag=True, help="Write over masks that differ.")
+@click.option("--drawn", is_flag=True, help="Into masks/: drawn from scratch, not corrected.")
+@click.option(
+    "--checked",
+    is_flag=True,
+    help="A person has looked at every image: also those without an object, or as they went out.",
+)
+@click.pass_context
+def annotate_in(
+    ctx: click.Context,
+    /,
+    format: str,
+    path: Path,
+    root: Path | None,
+    replace: bool,
+    drawn: bool,
+    checked: bool,
+) -> None:
+    """Take in what came back from a tool.
+
+    PATH is a folder, a file or a .zip archive as the tool exports it. The masks come below
+    corrected/ of the data, since they began as a model's. The exit status is 3 where an image was
+    left out for an error; the table says which, and why.
+    """
+    from ppl.tools.annotate_in import Wanted, take_in
+
+    said, well = take_in(format, path, root, Wanted(drawn, replace, checked))
+    click.echo(said)
+    ctx.exit(0 if well else 3)
 
 
 @main.command(epilog=example("hold-split"))

@@ -53,6 +53,7 @@ def test_help_lists_every_command_with_a_whole_sentence() -> None:
         "report",
         "annotate-next",
         "review",
+        "annotate",
         "hold-split",
         "fetch-data",
         "unlock",
@@ -87,6 +88,10 @@ def test_help_needs_no_heavy_library() -> None:
 
 WRONG = [
     "nope",
+    "annotate",
+    "annotate out labelme",
+    "annotate out yolo folder",
+    "annotate in labelme",
     "annotate-next folder",
     "compare --sinc 3",
     "compare --since 0",

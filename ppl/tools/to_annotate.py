@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ppl.core.errors import InputError
 from ppl.data.adapters.base import DataSettings, Sample, pictures_with_ids
-from ppl.tools.annotate_next import HANDED_OUT, default_folder
+from ppl.tools.annotate_next import default_folder
+from ppl.tools.own_folders import HANDED_OUT
 from ppl.tools.raw_counts import yours
 from ppl.tools.rescue import RESCUED
 

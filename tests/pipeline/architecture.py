@@ -16,6 +16,7 @@ from tests.pipeline.project import paths
 ORDER = (
     "core",
     "images",
+    "formats",
     "station",
     "network",
     "data",
@@ -28,7 +29,7 @@ ORDER = (
     "export",
     "annotate",
 )
-"""The packages that stages list in dvc.yaml."""
+"""The packages that stages list in dvc.yaml, and `formats`, which a data set may come to read."""
 
 UNLISTED = {
     "run": ("core", "run"),

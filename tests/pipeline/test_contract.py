@@ -69,6 +69,7 @@ RERUNS = {
     "ppl/judge/overlays.py": ["audit", "evaluate", "annotate_next"],
     "ppl/annotate/": ["annotate_next"],
     "ppl/export/": ["export"],
+    "ppl/formats/": [],
     "ppl/run/": [],
     "ppl/review/": [],
     "ppl/tools/": [],

@@ -1,0 +1,66 @@
+"""Masks as palette PNGs of class indices, each under its image's path; no image is copied."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from ppl.core.errors import InputError
+from ppl.formats import files
+from ppl.formats.base import Found, Item, Painted, Size, Written, size_differs
+from ppl.formats.names import ClassNames
+from ppl.formats.source import Source, open_source
+from ppl.images.files import class_pixels, read_stored_mask
+
+SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+
+OWN = ("list.csv", "sheet.png")
+"""What lies beside the masks when they are handed out."""
+
+
+_SHOWN = 10
+
+
+def write(out: Path, items: Iterable[Item], names: ClassNames) -> Written:
+    """OUT/ID.png for every image that has a mask to start from; one that is there is left alone."""
+    new = left = 0
+    bare = []
+    for item in items:
+        if item.start is None:
+            bare.append(item.name)
+            continue
+        target = (out / item.name).with_suffix(".png")
+        if target.exists():
+            left += 1
+            continue
+        files.copy(item.start, target)
+        new += 1
+    more = f" and {len(bare) - _SHOWN} more" if len(bare) > _SHOWN else ""
+    drawn = f" Draw these anew: {', '.join(bare[:_SHOWN])}{more}." if bare else ""
+    return Written(
+        new,
+        left,
+        "Correct the masks there, the first of list.csv first."
+        f"{drawn} Move those that are done below "
+        "`corrected/`, beside `masks/` of your data, under the same relative path: then they count "
+        "as labeled.",
+    )
+
+
+def read(path: Path, names: ClassNames) -> Iterator[Found]:
+    """Every mask below a folder, or in an archive."""
+    source = open_source(path)
+    own = set(OWN) if "list.csv" in source.names else set()
+    masks = [name for name in source.named(*SUFFIXES) if name not in own]
+    if not masks:
+        raise InputError(f"{path} holds no mask: expected palette PNGs of class indices")
+    for name in masks:
+        yield Found(name, partial(_paint, source, name, names))
+
+
+def _paint(source: Source, name: str, names: ClassNames, size: Size) -> Painted:
+    with source.file(name) as file:
+        values = read_stored_mask(file).values
+    class_pixels(values, len(names.classes), PurePosixPath(name).name)
+    if tuple(values.shape) != size:
+        raise size_differs((values.shape[0], values.shape[1]), size)
+    return Painted(values.numpy())

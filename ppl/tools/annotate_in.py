@@ -1,0 +1,192 @@
+"""Take in what came back from an annotation tool: masks of the data set, or why there is none."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppl.core.errors import InputError
+from ppl.core.settings import section
+from ppl.data.adapters.base import DataSettings, dataset_info
+from ppl.formats import files
+from ppl.formats.base import Found, Mask, Painted, size_differs
+from ppl.formats.known import FORMATS
+from ppl.formats.names import ClassNames
+from ppl.images.files import read_stored_mask
+from ppl.images.pictures import open_image, write_indices
+from ppl.tools.image_names import ImageNames, image_names, pictures_below
+from ppl.tools.own_folders import HANDED_OUT
+
+TAKEN, SAME, LEFT, WRONG = "taken", "as it is", "left out", "error"
+"""What becomes of an image. Only the last is something to mend."""
+
+_SHOWN = 5
+"""Images named in a row of the table."""
+
+_LONGEST = 160
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How what came back is to be taken."""
+
+    drawn: bool
+    """Into masks/, as drawn from scratch; else into corrected/."""
+    replace: bool
+    """Over a mask that differs."""
+    checked: bool
+    """A person has looked at every image, also at those without an object or as they went out."""
+
+    @property
+    def folder(self) -> str:
+        return "masks" if self.drawn else "corrected"
+
+    @property
+    def other(self) -> str:
+        return "corrected" if self.drawn else "masks"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image."""
+
+    image: str
+    what: str
+    why: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The data set that masks are taken into."""
+
+    root: Path
+    images: ImageNames
+    masks: Mapping[str, Mapping[str, Path]]
+    """By folder, the masks that are there, by id."""
+    names: ClassNames
+
+
+def take_in(format: str, path: Path, root: Path | None, wanted: Wanted) -> tuple[str, bool]:
+    """Write the masks that came back; the table of what became of them, and whether all went well.
+
+    Args:
+        format: a name of `FORMATS`.
+        path: what came back: a folder, a file or a .zip archive.
+        root: the folder that holds images/; None takes `data.root`.
+
+    Raises:
+        InputError: the data are no `folder`, hold no image, or nothing could be read at all.
+    """
+    settings = section("data", DataSettings)
+    if settings.name != "folder":
+        raise InputError(
+            f"data.name is {settings.name}, which has masks of its own: set `data.name: folder` "
+            "and data.classes"
+        )
+    info = dataset_info(settings)
+    base = root or Path(settings.root)
+    data = _Data(
+        base,
+        image_names(base / "images"),
+        {folder: pictures_below(base / folder) for folder in ("masks", "corrected")},
+        ClassNames(info.classes, info.colours),
+    )
+    outcomes = list(_outcomes(list(FORMATS[format].read(path, data.names)), data, wanted))
+    if not outcomes:
+        raise InputError(f"{path} names no image")
+    return table(outcomes, base / wanted.folder), all(each.what != WRONG for each in outcomes)
+
+
+def _outcomes(found: list[Found], data: _Data, wanted: Wanted) -> Iterator[Outcome]:
+    """What becomes of each image, and of each name that means none."""
+    by_image: dict[str, list[Found]] = {}
+    for each in found:
+        try:
+            by_image.setdefault(data.images.id(each.name), []).append(each)
+        except InputError as error:
+            yield Outcome(each.name[:_LONGEST], WRONG, (each.broken or str(error),))
+    for id, several in sorted(by_image.items()):
+        name = data.images.files[id].relative_to(data.images.folder).as_posix()
+        if len(several) > 1:
+            why = f"{len(several)} annotations of one image: keep one file or entry of it"
+            yield Outcome(name, WRONG, (why,))
+            continue
+        try:
+            yield _outcome(id, name, several[0], data, wanted)
+        except InputError as error:
+            yield Outcome(name, WRONG, (str(error),))
+
+
+def _outcome(id: str, name: str, found: Found, data: _Data, wanted: Wanted) -> Outcome:
+    if found.not_annotated:
+        return Outcome(name, LEFT, (found.not_annotated,))
+    width, height = open_image(data.images.files[id]).image.size
+    size = (height, width)
+    if found.size and found.size != size:
+        raise size_differs(found.size, size)
+    painted = found.paint(size)
+    why_not = _doubt(id, found, painted, wanted)
+    if why_not:
+        return Outcome(name, LEFT, (why_not,))
+    there = data.masks[wanted.folder].get(id)
+    if there is not None and _same(there, painted.mask):
+        return Outcome(name, SAME)
+    _stop_at_other(id, there, data, wanted)
+    target = (data.root / wanted.folder / name).with_suffix(".png")
+    files.whole(target, lambda half: write_indices(half, painted.mask, data.names.colours))
+    return Outcome(name, TAKEN, painted.notes)
+
+
+def _doubt(id: str, found: Found, painted: Painted, wanted: Wanted) -> str:
+    """Why nobody can tell that a person has looked at an image; "" where that is sure."""
+    if found.checked or wanted.checked:
+        return ""
+    if painted.empty:
+        return "no object: sound, or not annotated yet? --checked takes it as sound"
+    start = HANDED_OUT / "masks" / f"{id}.png"
+    if start.is_file() and _same(start, painted.mask):
+        return "as it went out: right, or not corrected yet? --checked takes it as right"
+    return ""
+
+
+def _same(file: Path, mask: Mask) -> bool:
+    return np.array_equal(read_stored_mask(file).values.numpy(), mask)
+
+
+def _stop_at_other(id: str, there: Path | None, data: _Data, wanted: Wanted) -> None:
+    """A mask that somebody made is not written over unasked, and never stands beside another.
+
+    Raises:
+        InputError: there is one.
+    """
+    other = data.masks[wanted.other].get(id)
+    if other is not None:
+        raise InputError(
+            f"has a mask in {wanted.other}/ already: take it in "
+            f"{'without' if wanted.drawn else 'with'} --drawn, or remove that one"
+        )
+    if there is None:
+        return
+    if there.suffix != ".png":
+        raise InputError(f"has a {there.suffix} mask that differs: remove that one")
+    if not wanted.replace:
+        raise InputError(f"has a mask in {wanted.folder}/ that differs: --replace writes over it")
+
+
+def table(outcomes: list[Outcome], folder: Path) -> str:
+    """A line for every group of images, by what became of them and why; the errors last."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for each in outcomes:
+        groups.setdefault((each.what, "; ".join(each.why)), []).append(each.image)
+    counts = {what: len([each for each in outcomes if each.what == what]) for what in _ORDER}
+    lines = [f"{folder}: " + ", ".join(f"{count} {what}" for what, count in counts.items())]
+    for (what, why), images in sorted(groups.items(), key=lambda each: _ORDER.index(each[0][0])):
+        more = f" and {len(images) - _SHOWN} more" if len(images) > _SHOWN else ""
+        shown = ", ".join(images[:_SHOWN]) + more
+        said = f"{why[:_LONGEST]}: " if why else ""
+        lines.append(f"  {what:<8} {len(images):>5}  {said}{shown}")
+    return "\n".join(lines)
+
+
+_ORDER = (TAKEN, SAME, LEFT, WRONG)
