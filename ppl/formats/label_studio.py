@@ -89,7 +89,7 @@ def write(out: Path, items: Iterable[Item], names: ClassNames) -> Written:
         tasks.append(task)
     files.write_json(out / TASKS, tasks)
     config = _config([*range(1, len(names.classes)), *([IGNORE] if ignored else [])], names)
-    files.whole(out / CONFIG, lambda half: half.write_text(config, encoding="utf-8"))
+    files.whole(out / CONFIG, lambda half: half.write_text(config, encoding="utf-8", newline="\n"))
     return Written(
         len(tasks),
         0,
