@@ -33,7 +33,7 @@ from ppl.images.sets import ImageSet, write_json
 from ppl.inspection.model import Model
 from ppl.station.card import CARD, INT8_NETWORK, NETWORK, Card, card_of
 from ppl.station.onnx_predictor import ONNXRUNTIME, Network, OnnxPredictor, open_network
-from ppl.station.samples import IN_FLOATS, IN_INT8, SAMPLES, Expected
+from ppl.station.samples import IN_FLOATS, SAMPLES, Expected, in_int8
 from ppl.station.verdict import verdict_of
 
 CODE = (
@@ -128,8 +128,9 @@ def export_model(
     write_samples(folder / SAMPLES, samples, exported[ONNXRUNTIME], IN_FLOATS)
     if int8 and int8.kept:
         (folder / INT8_NETWORK).write_bytes(int8.content)
-        predictor = OnnxPredictor(open_network(int8.content, ONNXRUNTIME, INT8_NETWORK), card)
-        write_samples(folder / SAMPLES, samples, predictor, IN_INT8)
+        for name in runtimes:
+            predictor = OnnxPredictor(open_network(int8.content, name, INT8_NETWORK), card)
+            write_samples(folder / SAMPLES, samples, predictor, in_int8(name))
     return Exported(comparisons, int8)
 
 

@@ -9,7 +9,7 @@ from ppl.core.errors import InputError
 from ppl.station.command import answer, new_parser
 from ppl.station.onnx_predictor import ONNXRUNTIME, RUNTIMES, OnnxPredictor, load_onnx
 from ppl.station.options import IMAGES
-from ppl.station.samples import IN_FLOATS, IN_INT8, Expected, check_samples
+from ppl.station.samples import IN_FLOATS, Expected, check_samples, in_int8
 
 
 def run(folder: Path, arguments: Sequence[str] | None = None) -> int:
@@ -38,15 +38,15 @@ def run(folder: Path, arguments: Sequence[str] | None = None) -> int:
         help="take the network in 8-bit integers, where there is one: faster, other last digits",
     )
     words, nothing = vars(parser.parse_args(arguments)), vars(parser.parse_args([]))
-    check, int8 = words.pop("check"), words.pop("int8")
-    load = partial(load_onnx, runtime=words.pop("runtime"), int8=int8)
+    check, int8, runtime = words.pop("check"), words.pop("int8"), words.pop("runtime")
+    load = partial(load_onnx, runtime=runtime, int8=int8)
     if not check and not words["images"]:
         parser.error("name IMAGES: a folder, several, or files; or give --check")
     if not check:
         return answer(load, folder, words)
     if left := [name for name in words if words[name] != nothing[name]]:
         parser.error(f"--check takes --runtime and --int8, but {', '.join(left)} came with it")
-    return _check(folder, load, IN_INT8 if int8 else IN_FLOATS)
+    return _check(folder, load, in_int8(runtime) if int8 else IN_FLOATS)
 
 
 def _check(folder: Path, load: Callable[[Path], OnnxPredictor], expected: Expected) -> int:

@@ -6,6 +6,7 @@ Axes: B batch, H height, W width, C classes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,9 @@ def load_onnx(
             f"exported model {folder} was not compared with {runtime}, only with "
             f"{', '.join(card.compared)}: put it under export.runtimes and export again"
         )
+    if int8:
+        # each runtime rounds integers otherwise
+        card = replace(card, digest=f"{card.digest}-{runtime}")
     return OnnxPredictor(open_network(network, runtime, str(folder)), card)
 
 

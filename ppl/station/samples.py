@@ -3,8 +3,9 @@
 FOLDER/samples/images/             the images
 FOLDER/samples/samples.json        an entry an image: its file, its mask, its verdict, its score
 FOLDER/samples/masks/              the expected masks, class indices
-FOLDER/samples/samples.int8.json   the same of the network in 8-bit integers
-FOLDER/samples/masks.int8/
+FOLDER/samples/samples.int8.RUNTIME.json, masks.int8.RUNTIME/
+                                   the same of the network in 8-bit integers, which each runtime
+                                   rounds otherwise
 """
 
 import json
@@ -32,7 +33,11 @@ class Expected:
 
 
 IN_FLOATS = Expected("samples.json", "masks")
-IN_INT8 = Expected("samples.int8.json", "masks.int8")
+
+
+def in_int8(runtime: str) -> Expected:
+    """Those of the network in 8-bit integers."""
+    return Expected(f"samples.int8.{runtime}.json", f"masks.int8.{runtime}")
 
 
 def check_samples(

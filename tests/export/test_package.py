@@ -172,7 +172,7 @@ def test_in_integers_it_is_kept_where_it_loses_little(
     assert run_check(folder).returncode == 0
     shown = run_check(folder, "--int8")
     assert shown.returncode == 0, shown.stderr
-    assert "-int8: masks and verdicts of all 3" in shown.stdout
+    assert "-int8-onnxruntime: masks and verdicts of all 3" in shown.stdout
     text = (folder / "card.md").read_text(encoding="utf-8")
     assert "## In 8-bit integers" in text
     assert "| onnxruntime | " in text
