@@ -104,6 +104,11 @@ class Model:
         """How many images are predicted together; large ones are a batch by themselves."""
         return 1 if self.image.fit == "windows" else at_once(self._device)
 
+    @property
+    def on_processor(self) -> bool:
+        """Whether it computes on the processor, which then has nothing left for other work."""
+        return self._device.type == "cpu"
+
     @cached_property
     def digest(self) -> str:
         """16 characters that are another for another model, or other thresholds."""

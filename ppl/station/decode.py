@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ together one is decoded at a time."""
 
 MOST_OF_ONE = 2**30
 """Pixels of an image, as 32,768 x 32,768: 3 GB of bytes."""
+
+T = TypeVar("T")
 
 HEADERS = 4
 """That are read ahead of the decoding: on a network share each takes its time."""
@@ -61,15 +64,21 @@ def decode(found: Found) -> Decoded:
     return Decoded(found, stamp, pixels, error, time.perf_counter() - began)
 
 
+Begun = deque[tuple[int, Future[T]]]
+"""What threads work on: how many pixels, and what comes of them."""
+
+
 def decoded_ahead(
-    found: Iterable[Found], readers: ThreadPoolExecutor, most: int
+    found: Iterable[Found], readers: ThreadPoolExecutor, most: int, begun: Begun[Decoded]
 ) -> Iterator[Decoded]:
     """Each image in turn, while up to `most` of those that follow are read.
 
     Those that are begun and not taken have `MOST_AHEAD` pixels together by their headers, unless a
     single one has more.
+
+    Args:
+        begun: empty; holds those that are being read.
     """
-    begun: deque[tuple[int, Future[Decoded]]] = deque()
     for one, pixels in _sized(found, min(most, HEADERS)):
         while begun and (
             len(begun) > most or pixels + sum(count for count, _ in begun) > MOST_AHEAD

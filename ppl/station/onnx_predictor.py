@@ -60,6 +60,10 @@ class OnnxPredictor:
         """Of windows one image is a batch by itself."""
         return 1 if self._card.windows else AT_ONCE
 
+    @property
+    def on_processor(self) -> bool:
+        return True
+
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """The (C, H, W) softmax of each image at its own size.
 

@@ -36,6 +36,10 @@ class Predictor(Protocol):
     def at_once(self) -> int:
         """How many images are best predicted together."""
 
+    @property
+    def on_processor(self) -> bool:
+        """Whether it computes on the processor, which then has nothing left for other work."""
+
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """The (C, H, W) softmax of each image at its own size.
 

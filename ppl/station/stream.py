@@ -7,19 +7,20 @@ import errno
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppl.core.errors import InputError
 from ppl.images.pictures import write_indices
-from ppl.station.decode import MOST_AHEAD, Decoded, decoded_ahead
+from ppl.station.decode import MOST_AHEAD, Begun, Decoded, decoded_ahead
 from ppl.station.defects import BACKGROUND
 from ppl.station.folder import Found
 from ppl.station.overlay import draw_overlay
@@ -30,6 +31,12 @@ from ppl.station.verdict import Verdict, verdict_of_bands
 
 THREADS = 4
 """That read, and that write."""
+
+PATIENCE = 0.02
+"""Seconds for which a network on the processor waits until threads are done.
+
+It shares each of its layers among all cores, and waits for the slowest: a core that does other work
+halves its speed. A share on the network must not hold it up."""
 
 NO_MEMORY = "memory did not suffice to predict it: cut it into tiles, or take a larger machine"
 NO_NAME = "the place of the results takes no file of its name: rename it"
@@ -126,21 +133,28 @@ def outcomes(
         stop: once it is set, no further block is begun.
     """
     most = writer.predictor.at_once
-    begun: deque[int] = deque()
+    sizes: deque[int] = deque()
 
     def images() -> Iterator[Found]:
         for block in blocks:
             if stop.is_set():
                 return
-            begun.append(len(block))
+            sizes.append(len(block))
             yield from block
 
-    waiting: deque[tuple[int, Future[Outcome]]] = deque()
+    reading: Begun[Decoded] = deque()
+    waiting: Begun[Outcome] = deque()
+
+    def settle() -> None:
+        if writer.predictor.on_processor:
+            begun: list[Future[Any]] = [work for _, work in reading]
+            wait(begun + [work for _, work in waiting], PATIENCE)
+
     with ThreadPoolExecutor(THREADS) as readers, ThreadPoolExecutor(THREADS) as writers:
-        stream = decoded_ahead(images(), readers, most)
+        stream = decoded_ahead(images(), readers, most, reading)
         for first in stream:
-            block = chain([first], islice(stream, begun.popleft() - 1))
-            for decoded, found in _predicted(writer.predictor, block):
+            block = chain([first], islice(stream, sizes.popleft() - 1))
+            for decoded, found in _predicted(writer.predictor, block, settle):
                 if not wanted(decoded.found):
                     continue
                 waiting.append((decoded.count, _started(decoded, found, mask_of, writer, writers)))
@@ -173,7 +187,7 @@ def _started(
 
 
 def _predicted(
-    predictor: Predictor, block: Iterable[Decoded]
+    predictor: Predictor, block: Iterable[Decoded], settle: Callable[[], None]
 ) -> Iterator[tuple[Decoded, tuple[Probabilities | Verdict | None, Outcome]]]:
     """Each image of a block with its probabilities, and what is known of its outcome.
 
@@ -183,6 +197,7 @@ def _predicted(
         if group[0].count > MOST_AHEAD:
             yield group[0], _by_bands(predictor, group[0])
             continue
+        settle()
         whole = _together(predictor, [d.pixels for d in group if d.pixels is not None])
         for decoded in group:
             outcome = Outcome(decoded.found, decoded.stamp, decoded.seconds, decoded.error)

@@ -27,6 +27,7 @@ class Bright:
     colours: tuple[Colour, ...] = ((0, 0, 0), (230, 60, 60), (60, 60, 230))
     thresholds: Thresholds = no_thresholds(3)
     at_once: int = 4
+    on_processor: bool = True
 
     def __init__(self, model: Path = Path("bright")) -> None:
         self.digest = model.name

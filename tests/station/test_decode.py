@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_images_that_are_begun_and_not_taken_have_few_pixels(
     monkeypatch.setattr(decode, "MOST_AHEAD", 1000)
     order = []
     with ThreadPoolExecutor(4) as readers:
-        for decoded in decoded_ahead(iter(images), readers, most):
+        for decoded in decoded_ahead(iter(images), readers, most, deque()):
             order.append(decoded.found.name)
             with lock:
                 del begun[decoded.found.name]
