@@ -12,9 +12,9 @@ from ppl.core.errors import InputError
 from ppl.core.settings import section
 from ppl.data.adapters.base import (
     DataSettings,
+    annotated_ids,
     dataset_info,
     load_samples,
-    masked_ids,
     without_suffix,
 )
 from ppl.formats import files
@@ -116,7 +116,7 @@ def _masked(data: DataSettings) -> set[str]:
     """The ids of one's own images that have a mask; those of other data sets are hidden labels."""
     if data.name != "folder":
         return set()
-    return masked_ids(data)
+    return annotated_ids(data)
 
 
 def _rejected(data: DataSettings) -> set[str]:

@@ -599,6 +599,18 @@ def sound_mask(sample: Sample) -> StoredMask:
     return StoredMask(torch.zeros((height, width), dtype=torch.uint8))
 
 
+def annotated_ids(settings: DataSettings) -> set[str]:
+    """The ids of the images that a person annotated: by a mask, or by a label that calls them good.
+
+    Of data that a run would refuse, those of `folder` that have a mask.
+    """
+    try:
+        samples = load_samples(Path(settings.root), settings)
+    except InputError:
+        return masked_ids(settings)
+    return {sample.id for sample in samples if sample.annotated}
+
+
 def masked_ids(settings: DataSettings) -> set[str]:
     """The ids of the images of `folder` that have a mask, drawn or corrected.
 
