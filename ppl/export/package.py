@@ -143,7 +143,7 @@ def _in_integers(
     most_lost: float,
 ) -> Int8:
     exact = runtimes[ONNXRUNTIME]
-    images, batches = batches_of(labeled, card, exact)
+    images, batches = batches_of(labeled, card)
     content = quantized(network, batches)
     by_runtime = {
         name: OnnxPredictor(open_network(content, name, INT8_NETWORK), card) for name in runtimes

@@ -75,7 +75,8 @@ def write_record(stage: str, before: set[Path]) -> None:
         before: its checkpoints when it began.
     """
     now = time.time()
-    with contextlib.suppress(OSError):
+    # whatever a file that changed meanwhile leads to
+    with contextlib.suppress(Exception):
         if before <= checkpoints(stage):
             took = {"seconds": round(now - psutil.Process().create_time(), 1), "ended": round(now)}
             _write(_folder() / f"{stage}.json", took)

@@ -12,11 +12,15 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from ppl.data.adapters.base import DataSettings, Sample, dataset_info, load_adapter
+from ppl.data.colour_masks import in_own_palette
 from ppl.data.groups import find_groups, parts_of, told_by_names
+from ppl.data.scans import Scan
+from ppl.data.white_defects import as_defect, white_defects
 from ppl.images.files import class_values
+from ppl.images.miou import BACKGROUND
 from ppl.images.pictures import IGNORE
 from ppl.images.record import SplitRecord, read_split_record
-from ppl.images.sets import read_image_set
+from ppl.images.sets import Entry, read_image_set
 from ppl.tools.hold_split import PREPARED
 
 READ_PIXELS = 200_000_000
@@ -87,20 +91,30 @@ def mask_values(samples: Collection[Sample], data: DataSettings) -> Values | Non
     """The values of each mask; None where reading them takes longer than a person waits.
 
     Raises:
-        InputError: a mask cannot be read, or holds a value that is no class.
+        InputError: a mask cannot be read, or holds a value that is no class; an ignored.txt that
+            does not fit.
     """
     if len(samples) > READ_MASKS:
         return None
-    adapter, classes = load_adapter(data.name), len(dataset_info(data).classes)
+    adapter, info = load_adapter(data.name), dataset_info(data)
 
-    def look(sample: Sample) -> frozenset[int]:
-        mask = adapter.read_mask(sample, data).values
-        return class_values(mask, classes, str(sample.mask))
+    def look(sample: Sample) -> Scan:
+        entry = Entry(sample.id, sample.id, 0, 0)
+        if sample.mask is None:
+            return Scan(entry, {BACKGROUND: 1})
+        mask = adapter.read_mask(sample, data)
+        values = class_values(mask.values, len(info.classes), str(sample.mask))
+        own = in_own_palette(mask.palette, info.colours)
+        return Scan(entry, dict.fromkeys(values, 1), own=own)
 
+    by_id = {one.id: one for one in samples}
     with ThreadPoolExecutor(_THREADS) as pool:
         if sum(pool.map(_pixels, samples)) > READ_PIXELS:
             return None
-        return dict(zip((one.id for one in samples), pool.map(look, samples), strict=True))
+        scans = dict(zip(by_id, pool.map(look, samples), strict=True))
+    white = white_defects(Path(data.root), by_id, scans, data)
+    scans |= {id: as_defect(scans[id]) for id in white}
+    return {id: scan.values for id, scan in scans.items()}
 
 
 def _pixels(sample: Sample) -> int:

@@ -14,19 +14,20 @@ import pytest
 
 from ppl.core.errors import InputError
 from ppl.core.settings import check
-from ppl.export import package
-from ppl.export.int8 import said
+from ppl.export import int8, package
+from ppl.export.card import card_content
+from ppl.export.int8 import batches_of, said
 from ppl.export.licences import weights_note
 from ppl.export.package import ExportSettings, export_model, spread
 from ppl.images.pictures import read_pixels, write_indices
 from ppl.images.sets import ImageSet, mask_file, write_json
 from ppl.network.network import SegmentationNetwork
 from ppl.network.predict import TestTimeSettings
-from ppl.station.card import described_digest, read_card
+from ppl.station.card import card_of, described_digest, read_card
 from ppl.station.onnx_predictor import Network, load_onnx
 from ppl.station.verdict import verdict_of
-from tests.conftest import MakeSet
-from tests.export.conftest import INFO, KNOWN, model_of, predictor_of
+from tests.conftest import MakeSet, windows
+from tests.export.conftest import INFO, KNOWN, SIZE, model_of, predictor_of
 from tests.pipeline.import_closure import import_closure
 from tests.pipeline.project import ROOT
 
@@ -186,6 +187,37 @@ def test_in_integers_it_is_kept_where_it_loses_little(
     with pytest.raises(InputError, match=r"model\.int8\.onnx is not the file"):
         load_onnx(folder, int8=True)
     assert load_onnx(folder).digest == floats.digest
+
+
+def test_ranges_are_taken_from_all_of_the_images(
+    decided: SegmentationNetwork, of_one_size: bytes, make_set: MakeSet
+) -> None:
+    large = make_set(["a", "b", "c"], sizes=[(640, 960), (64, 96), (300, 96)])
+    model = model_of(decided, windows(*SIZE))
+    card = card_of(card_content(model, of_one_size, {}, KNOWN))
+    images, batches = batches_of(large, card)
+    # 100 windows by 8, but no more of one image than of another by much
+    assert images == 3
+    assert 3 * int8.BATCHES >= len(batches) >= int8.BATCHES
+    assert {batch.shape[1:] for batch in batches} == {(*SIZE, 3)}
+    assert [len(batch) for batch in batches[-2:]] == [1, 5]
+
+
+def test_without_a_defect_to_judge_by_integers_are_not_kept(
+    decided: SegmentationNetwork, as_predicted: ImageSet, tmp_path: Path
+) -> None:
+    for entry in as_predicted.entries:
+        file = mask_file(as_predicted.folder / "masks", entry.id)
+        mask = np.zeros((entry.height, entry.width), dtype=np.uint8)
+        write_indices(file, mask, INFO.colours)
+    settings = SETTINGS.model_copy(update={"int8": 60.0})
+    done = export_model(
+        model_of(decided), as_predicted, as_predicted, KNOWN, settings, tmp_path / "export"
+    )
+    assert done.int8 is not None
+    assert not done.int8.kept
+    assert "no defect" in said(done.int8)
+    assert json.loads((tmp_path / "export/card.json").read_bytes())["int8"]["kept"] is False
 
 
 def test_in_integers_it_is_not_kept_where_it_loses_more(

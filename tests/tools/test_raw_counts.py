@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ppl.core.errors import InputError
 from ppl.data.adapters.base import DataSettings, load_samples
@@ -40,6 +42,31 @@ def test_no_image_is_opened(data: DataSettings) -> None:
         file.write_bytes(b"no picture")
     samples = load_samples(RAW, data)
     assert mask_values(counted_masks(samples, data, last_sets()), data)
+
+
+def test_white_is_the_defect_where_a_run_takes_it_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_project(tmp_path, monkeypatch.chdir, classes=["background", "scratch"])
+    for mask in (RAW / "masks").rglob("*.png"):
+        Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(mask)
+    white = np.zeros((8, 8), dtype=np.uint8)
+    white[2:4] = 255
+    Image.fromarray(white).save(RAW / "masks/d.png")
+    values = mask_values(counted_masks(load_samples(RAW, data), data, last_sets()), data)
+    assert values is not None
+    assert values["d"] == {0, 1}
+    assert class_counts(values, data.classes) == [("sound", 5), ("scratch", 1)]
+
+
+def test_images_that_labels_call_good_are_sound_and_not_opened(data: DataSettings) -> None:
+    (RAW / "labels.csv").write_text("image,label\nu1,good\nu2,bad\n", encoding="utf-8")
+    for file in (RAW / "images").rglob("u1.*"):
+        file.write_bytes(b"no picture")
+    values = mask_values(counted_masks(load_samples(RAW, data), data, last_sets()), data)
+    assert values is not None
+    assert values["u1"] == {0}
+    assert "u2" not in values
 
 
 def test_labels_of_a_published_set_count_as_far_as_they_are_used(
