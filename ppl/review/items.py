@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -166,6 +165,11 @@ def _predicted(
     if name not in files:
         return None
     mask = inside(out, row["mask"])
+    if not mask.is_relative_to(out / MASKS) or mask == out / MASKS:
+        raise InputError(
+            f"{out / RESULTS} names {row['mask']!r} as the mask of {name}, which does not lie in "
+            f"{out / MASKS}: the table was edited, predict into another folder"
+        )
     return Item(
         name,
         files[name],
@@ -229,11 +233,3 @@ def _rows(file: Path, needed: Sequence[str]) -> Iterator[dict[str, str]]:
                 yield row
     except csv.Error as error:
         raise InputError(f"{file} is no table ({error}): make it anew") from None
-
-
-def ids_of_masks(folder: Path) -> set[str]:
-    """The ids that the files in a folder of one's own masks give, in composed Unicode."""
-    return {
-        unicodedata.normalize("NFC", file.relative_to(folder).with_suffix("").as_posix())
-        for file in files_below(folder, lambda _: False)
-    }

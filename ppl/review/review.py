@@ -1,15 +1,17 @@
 """A review: what an image's mask is now, and how a decision on it comes onto the disk.
 
 FOLDER/decisions.csv       every decision
-FOLDER/replaced/           corrected masks that a later decision replaced, by their digest
+FOLDER/replaced/           masks that a later decision replaced or took away, by their digest
+FOLDER/.begun              what the decision does that is being written
 MASKS/NAME.png             the masks that `right`, `corrected` and `sound` write
 
-A mask is written beside its place first, then its row, then it is moved there. A start after a kill
-in between ends what was begun, so row and mask always agree.
+A mask is written beside its place first, then its row, then it is moved there. After a kill in
+between, whoever comes next ends what was noted in `.begun`, so row and mask always agree. No other
+mask is ever touched: whose bytes a decision once wrote may be somebody's own by now.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppl.core.errors import InputError
+from ppl.review.begun import Begun, changed_at, read_begun
 from ppl.review.decisions import (
     CORRECTED,
     SOUND,
@@ -43,8 +46,6 @@ from ppl.review.prepared import inside
 WAIT = 10.0
 """Seconds in which another process is expected to have written its decision."""
 
-_DRAWN = (".png", ".bmp", ".tif", ".tiff")
-
 
 @dataclass(frozen=True)
 class Home:
@@ -52,8 +53,9 @@ class Home:
 
     folder: Path
     masks: Path
-    drawn: Path | None = None
-    """One's own masks, drawn from scratch: an image that has one there gets no other."""
+    masks_of: Callable[[str], Iterable[Path]] | None = None
+    """All masks of an image, wherever their owner may keep them: one that has a mask gets no other.
+    That of `masks` may be among them."""
 
     @property
     def decisions(self) -> Path:
@@ -62,6 +64,10 @@ class Home:
     @property
     def replaced(self) -> Path:
         return self.folder / "replaced"
+
+    @property
+    def begun(self) -> Path:
+        return self.folder / ".begun"
 
 
 @dataclass(frozen=True)
@@ -100,8 +106,7 @@ class Review:
         self._process = filelock.FileLock(home.folder / ".lock")
         with self._alone_at_disk():
             self._decisions = Decisions(home.decisions)
-            for item in work.items:
-                self._end_half_done(item)
+            self._end_begun()
             for half in sorted(home.masks.rglob(".*.half")):
                 half.unlink()
 
@@ -185,28 +190,23 @@ class Review:
         row = self._decisions.current(item.name)
         target = self._target(item)
         lying = digest_of(target)
-        taken = self._why_taken(item, lying, history)
+        taken = self._why_taken(item, lying, row)
         mask = target if lying else item.source
         judged = lying or digest_of(item.source)
-        mark = digest("\n".join(map(str, history)).encode())[:16]
-        return State(row, mask, judged, taken, f"{mark}.{judged}.{taken and 'taken'}")
+        return State(row, mask, judged, taken, f"{_mark(history)}.{judged}.{taken and 'taken'}")
 
-    def _why_taken(self, item: Item, lying: str, history: Sequence[Row]) -> str:
-        if lying and lying not in {row.written for row in history}:
-            return f"{self._target(item)} was drawn or edited by somebody"
-        for suffix in _DRAWN if self.home.drawn else ():
-            file = self._target(item, self.home.drawn).with_suffix(suffix)
-            if file.is_file():
+    def _why_taken(self, item: Item, lying: str, row: Row | None) -> str:
+        target = self._target(item)
+        # of an earlier row it would be gone: whoever put it there again means it
+        if lying and (row is None or lying != row.written):
+            return f"{target} was drawn or edited by somebody"
+        for file in self.home.masks_of(item.name) if self.home.masks_of else ():
+            if file != target and not (lying and file.exists() and file.samefile(target)):
                 return f"{file} was drawn by somebody"
         return ""
 
-    def _target(self, item: Item, folder: Path | None = None) -> Path:
-        return inside(folder or self.home.masks, item.saved_as)
-
-    def _pending(self, item: Item, written: str) -> Path:
-        """A place beside that of the mask which no reader of masks looks at."""
-        target = self._target(item)
-        return target.with_name(f".{written}.half")
+    def _target(self, item: Item) -> Path:
+        return inside(self.home.masks, item.saved_as)
 
     def _stop_at_conflict(self, item: Item, state: State, seen: str, drawn: bytes | None) -> None:
         if seen == state.seen and not state.taken:
@@ -290,58 +290,70 @@ class Review:
         """Rows and mask onto the disk, or neither."""
         if self._target(item).is_dir():
             raise InputError(f"{self._target(item)} is a folder, where a mask has to go: rename it")
-        pending = self._pending(item, digest(png)) if png is not None else None
-        if pending is not None and png is not None:
-            write_synced(pending, png)
+        begun = self._begin(item, rows, digest(png) if png is not None else "")
         try:
-            self._put_aside(item, unless=digest(png) if png is not None else "")
+            if png is not None:
+                write_synced(begun.pending(self.home.masks), png)
+            self._keep_a_copy(begun)
+            write_synced(self.home.begun, begun.as_bytes())
             self._decisions.append(rows)
         except OSError:
-            if pending is not None:
-                pending.unlink(missing_ok=True)
+            begun.pending(self.home.masks).unlink(missing_ok=True)
+            self.home.begun.unlink(missing_ok=True)
             raise
-        self._put_in_place(item, pending)
+        self._put_in_place(begun)
+        self.home.begun.unlink()
 
-    def _put_in_place(self, item: Item, pending: Path | None) -> None:
-        """What follows the row: the new mask takes the place of the old, or that goes."""
+    def _begin(self, item: Item, rows: Sequence[Row], written: str) -> Begun:
+        history, row = self._decisions.history(item.name), self._decisions.current(item.name)
+        marks = tuple(_mark([*history, *rows[:count]]) for count in range(1, len(rows) + 1))
         target = self._target(item)
-        if pending is not None:
-            pending.replace(target)
-            sync_folder(target.parent)
+        changed, lying = changed_at(target), digest_of(target)
+        # a mask that the decision so far did not write is not ours to take away
+        gone = lying if row is not None and lying == row.written else ""
+        return Begun(item.name, item.saved_as, marks, written, gone, changed)
+
+    def _put_in_place(self, begun: Begun) -> None:
+        """What follows the row: the new mask takes the place of the old, or that goes."""
+        mark = _mark(self._decisions.history(begun.image))
+        if mark not in begun.marks:
             return
-        history = self._decisions.history(item.name)
+        target, pending = begun.target(self.home.masks), begun.pending(self.home.masks)
         lying = digest_of(target)
-        if lying and lying in {row.written for row in history}:
+        whole = mark == begun.marks[-1]
+        if whole and begun.written and digest_of(pending) == begun.written:
+            # somebody may have been quicker
+            if not target.exists() or lying in (begun.gone, begun.written):
+                self._keep_a_copy(begun)
+                pending.replace(target)
+                sync_folder(target.parent)
+        elif lying and lying == begun.gone and changed_at(target) == begun.changed:
+            self._keep_a_copy(begun)
             target.unlink()
 
-    def _put_aside(self, item: Item, *, unless: str) -> None:
-        """Keep a copy of a corrected mask that is about to go."""
-        target = self._target(item)
-        lying = digest_of(target)
-        if not lying or lying == unless:
+    def _keep_a_copy(self, begun: Begun) -> None:
+        """Of the mask that is about to go: nobody but a person can say whether it is needed."""
+        kept = self.home.replaced / f"{begun.gone}.png"
+        if begun.gone in ("", begun.written) or digest_of(kept) == begun.gone:
             return
-        by = {row.decision for row in self._decisions.history(item.name) if row.written == lying}
-        kept = self.home.replaced / f"{lying}.png"
-        if CORRECTED in by and digest_of(kept) != lying:
-            write_synced(kept, target.read_bytes())
+        content = begun.target(self.home.masks).read_bytes()
+        if digest(content) == begun.gone:
+            write_synced(kept, content)
 
-    def _end_half_done(self, item: Item) -> None:
-        """After a kill between a row and its mask."""
-        row = self._decisions.current(item.name)
-        if not self._decisions.history(item.name):
-            return
-        if row is not None and row.written:
-            pending = self._pending(item, row.written)
-            if digest_of(pending) == row.written:
-                self._put_in_place(item, pending)
-        elif row is not None or self._target(item).is_file():
-            self._put_in_place(item, None)
+    def _end_begun(self) -> None:
+        """After a kill between a row and its mask, here or in another process."""
+        begun = read_begun(self.home.begun)
+        if begun is not None:
+            self._put_in_place(begun)
+            begun.pending(self.home.masks).unlink(missing_ok=True)
+        self.home.begun.unlink(missing_ok=True)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """No other thread or process decides inside; the table is as the disk has it."""
         with self._alone_at_disk():
             self._decisions.refresh()
+            self._end_begun()
             yield
 
     @contextmanager
@@ -370,6 +382,11 @@ def checked_reviewer(name: str) -> str:
     if not 1 <= len(name) <= 100 or not name.isprintable():
         raise InputError(f"--reviewer {name[:100]!r} is no name: expected a line of 1-100 letters")
     return name
+
+
+def _mark(history: Sequence[Row]) -> str:
+    """Changes with the rows of an image."""
+    return digest("\n".join(map(str, history)).encode())[:16]
 
 
 def _now() -> str:

@@ -1,16 +1,23 @@
 """Serve the page to review masks: what is reviewed, and where decisions go."""
 
 import getpass
+import json
+import unicodedata
 from collections import Counter
-from pathlib import Path
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ppl.core.errors import InputError
-from ppl.core.settings import read_params
-from ppl.review.items import Work, ids_of_masks, predictions, to_annotate
+from ppl.core.settings import read_params, section
+from ppl.images.pictures import IMAGE_SUFFIXES
+from ppl.review.items import Work, predictions, to_annotate
+from ppl.review.pictures import digest_of, write_synced
 from ppl.review.prepared import inside
 from ppl.review.review import Home, Review
 from ppl.review.server import open_server
+from ppl.station.folder import MARK
 from ppl.tools.own_folders import stop_at_owned
 
 OWN = Path("data", "review")
@@ -33,6 +40,8 @@ def review(masks: str, out: Path | None, to: Path | None, reviewer: str | None) 
     work = predictions(out) if out is not None else _masks_of_the_pipeline(masks, home)
     _stop_at_wrong_places(work, home)
     reviewing = Review(work, home, reviewer or getpass.getuser())
+    if out is not None:
+        _hide_from_predict(home, out)
     server, site = open_server(reviewing)
     for note in (*notes, *work.notes, *_torn(reviewing)):
         print(note)
@@ -61,7 +70,8 @@ def home_of(out: Path | None, to: Path | None) -> tuple[Home, list[str]]:
         if out.resolve() in (folder.resolve(), *folder.resolve().parents):
             raise InputError(f"{folder} lies in {out}, which holds the model's results: name --to")
     elif to is None and name == "folder":
-        home = Home(Path(root, "review"), Path(root, "corrected"), Path(root, "masks"))
+        masks_of = partial(_masks_of, Path(root), _mask_suffix())
+        home = Home(Path(root, "review"), Path(root, "corrected"), masks_of)
         why = _why_not_writable(home.folder) or _why_not_writable(home.masks)
         if not why:
             return home, []
@@ -73,10 +83,12 @@ def home_of(out: Path | None, to: Path | None) -> tuple[Home, list[str]]:
 
 
 def _checked(folder: Path, name: str, root: str) -> Home:
-    stop_at_owned(folder, name, root)
+    home = Home(folder, folder / "corrected")
+    for place in (home.folder, home.masks, home.replaced):
+        stop_at_owned(place, name, root)
     if why := _why_not_writable(folder):
         raise InputError(f"{why}: name another folder by --to")
-    return Home(folder, folder / "corrected")
+    return home
 
 
 def _why_not_writable(folder: Path) -> str:
@@ -93,30 +105,66 @@ def _why_not_writable(folder: Path) -> str:
 
 def _data() -> tuple[str, str]:
     """Name and root of the section `data`; its other keys are `check`'s to judge."""
-    section: Any = read_params().get("data")
-    name, root = (section.get(key) for key in ("name", "root")) if section else (None, None)
+    data: Any = read_params().get("data")
+    name, root = (data.get(key) for key in ("name", "root")) if data else (None, None)
     if not isinstance(name, str) or not isinstance(root, str) or not root:
         raise InputError("params.yaml: section `data` has no name or no root")
     return name, root
 
 
+def _mask_suffix() -> str:
+    """Of the section `data`; one that is no text is `check`'s to judge."""
+    suffix = read_params()["data"].get("mask_suffix")
+    return unicodedata.normalize("NFC", suffix) if isinstance(suffix, str) else ""
+
+
+def _masks_of(root: Path, mask_suffix: str, id: str) -> Iterator[Path]:
+    """The masks of one image of one's own, as `masked_ids` tells them of all.
+
+    It is asked at every decision, so it lists two or three folders and walks through none.
+    """
+    name = PurePosixPath(id).name
+    folders = ("masks", "corrected", "images") if mask_suffix else ("masks", "corrected")
+    for of in folders:
+        called = {f"{name}{mask_suffix}"} if of == "images" else {name, f"{name}{mask_suffix}"}
+        folder = Path(root, of, id).parent
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            is_picture = file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+            if is_picture and unicodedata.normalize("NFC", file.stem) in called and file.is_file():
+                yield file
+
+
 def _masks_of_the_pipeline(masks: str, home: Home) -> Work:
-    """Images of one's own that have a mask are left out, but for those that this review wrote."""
+    """Images of one's own that are annotated are left out, but for those that this review wrote."""
     name, root = _data()
-    done: set[str] = set()
-    if name == "folder":
-        corrected = ids_of_masks(Path(root, "corrected")) - _written_by(home, root)
-        done = ids_of_masks(Path(root, "masks")) | corrected
+    if name != "folder":
+        return to_annotate(masks)
+    # PyTorch comes with it, for which no other review waits
+    from ppl.data.adapters.base import DataSettings, annotated_ids
+
+    done = annotated_ids(section("data", DataSettings))
+    if home.masks == Path(root, "corrected"):
+        done -= _written_by(home, done)
     return to_annotate(masks, done)
 
 
-def _written_by(home: Home, root: str) -> set[str]:
-    """The images of which this review wrote a mask into the data."""
+def _written_by(home: Home, ids: set[str]) -> set[str]:
+    """The images whose mask in the data is that of the decision that counts."""
     from ppl.review.decisions import Decisions
 
-    if home.masks != Path(root, "corrected"):
-        return set()
-    return Decisions(home.decisions).images()
+    known = Decisions(home.decisions)
+    rows = {id: row for id in ids if (row := known.current(id)) is not None and row.written}
+    return {
+        id for id, row in rows.items() if digest_of(inside(home.masks, f"{id}.png")) == row.written
+    }
+
+
+def _hide_from_predict(home: Home, out: Path) -> None:
+    """Mark folders of masks as results, where they may lie among images that are predicted."""
+    mark = json.dumps({"reviewed": str(out)}, ensure_ascii=False).encode("utf-8", "replace")
+    for folder in (home.masks, home.replaced):
+        if not (folder / MARK).exists():
+            write_synced(folder / MARK, mark)
 
 
 def _stop_at_wrong_places(work: Work, home: Home) -> None:

@@ -1,11 +1,13 @@
 """A review of a small project, on the disk alone."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ppl.review.items import Item, to_annotate
 from ppl.review.review import Home, Review
+from ppl.tools.review import _masks_of
 from tests.review.project import write_project
 
 NAMES = ["a", "line 1/b", "c"]
@@ -19,9 +21,8 @@ def project(tmp_path: Path) -> Path:
 @pytest.fixture
 def home(project: Path) -> Home:
     """As for one's own images."""
-    return Home(
-        project / "parts" / "review", project / "parts" / "corrected", project / "parts" / "masks"
-    )
+    parts = project / "parts"
+    return Home(parts / "review", parts / "corrected", partial(_masks_of, parts, ""))
 
 
 @pytest.fixture

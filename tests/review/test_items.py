@@ -232,3 +232,15 @@ def test_no_class_of_a_mask_is_lost_on_its_way(project: Path) -> None:
     file = project / "mask.png"
     write_indices(file, mask.astype(np.uint8), COLOURS)
     assert np.array_equal(read_indices(file), mask)
+
+
+@pytest.mark.parametrize("mask", ["overlays/a.png", "a.png", "masks", "../a.png", "/a.png"])
+def test_a_mask_that_does_not_lie_among_the_masks_is_named(tmp_path: Path, mask: str) -> None:
+    out = write_predictions(tmp_path, ["a.png"])
+    table = out / "results.csv"
+    text = table.read_text(encoding="utf-8-sig")
+    assert "masks/a.png" in text
+    table.write_text(text.replace("masks/a.png", mask), encoding="utf-8")
+    with pytest.raises(InputError, match=r"does not lie in|leads out of") as raised:
+        predictions(out)
+    assert "\n" not in str(raised.value)

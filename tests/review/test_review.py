@@ -147,14 +147,13 @@ def test_a_mask_of_somebody_else_is_never_overwritten(
     assert read_indices(saved(home, item)).all()
 
 
-@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+@pytest.mark.parametrize("suffix", [".png", ".PNG", ".bmp", ".tif"])
 def test_an_image_that_was_drawn_from_scratch_meanwhile_gets_no_second_mask(
-    review: Review, home: Home, item: Item, suffix: str
+    project: Path, review: Review, home: Home, item: Item, suffix: str
 ) -> None:
     seen = review.state(item).seen
-    assert home.drawn is not None
-    home.drawn.mkdir()
-    (home.drawn / f"a{suffix}").touch()
+    (project / "parts" / "masks").mkdir()
+    (project / "parts" / "masks" / f"a{suffix}").touch()
     with pytest.raises(ConflictError, match="was drawn by somebody"):
         review.decide(item, "right", seen)
     assert not saved(home, item).exists()
@@ -312,6 +311,128 @@ def test_a_kill_at_any_moment_leaves_row_and_mask_in_agreement(
     assert saved(home, item).exists() == (state.row.decision == "right")
     assert not state.taken
     assert not list(home.masks.rglob(".*"))
+
+
+TAKEN_BACK = [("sound", "unsure"), ("right", "wrong"), ("sound", "undone"), ("right", "sound")]
+
+
+@pytest.mark.parametrize(("first", "second"), TAKEN_BACK)
+def test_a_mask_that_a_person_put_there_stays_even_if_a_decision_once_wrote_the_same(
+    project: Path, home: Home, review: Review, item: Item, first: str, second: str
+) -> None:
+    say(review, item, first)
+    same = saved(home, item).read_bytes()
+    if second == "undone":
+        review.undo(item, review.state(item).seen)
+    else:
+        say(review, item, second)
+    saved(home, item).write_bytes(same)
+    again = Review(to_annotate("next", folder=project), home, "x")
+    assert saved(home, item).read_bytes() == same
+    with pytest.raises(ConflictError, match="it stays"):
+        say(again, item, "wrong")
+    if again.state(item).row is not None:
+        again.undo(item, again.state(item).seen)
+    assert saved(home, item).read_bytes() == same
+
+
+@pytest.mark.parametrize("first", ["right", "sound", "corrected"])
+@pytest.mark.parametrize("second", ["wrong", "unsure", "undone", "sound", "right"])
+def test_every_mask_that_goes_is_kept(
+    home: Home, review: Review, item: Item, first: str, second: str
+) -> None:
+    say(review, item, first, strokes() if first == "corrected" else None)
+    was = saved(home, item).read_bytes()
+    if second == "undone":
+        review.undo(item, review.state(item).seen)
+    else:
+        say(review, item, second)
+    if saved(home, item).exists() and saved(home, item).read_bytes() == was:
+        return
+    assert (home.replaced / f"{digest(was)}.png").read_bytes() == was
+
+
+def killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("first", "second"), [("right", "wrong"), ("right", "sound")])
+def test_what_a_person_puts_there_after_a_kill_stays(
+    project: Path,
+    home: Home,
+    review: Review,
+    item: Item,
+    monkeypatch: pytest.MonkeyPatch,
+    first: str,
+    second: str,
+) -> None:
+    say(review, item, first)
+    monkeypatch.setattr(Review, "_put_in_place", killed)
+    with pytest.raises(KeyboardInterrupt):
+        say(review, item, second)
+    monkeypatch.undo()
+    write_indices(saved(home, item), np.ones(SIZE, dtype=np.uint8), COLOURS)
+    theirs = saved(home, item).read_bytes()
+    again = Review(to_annotate("next", folder=project), home, "x")
+    assert saved(home, item).read_bytes() == theirs
+    assert "edited by somebody" in again.state(item).taken
+
+
+def test_a_half_mask_of_one_image_never_becomes_that_of_another(
+    project: Path, home: Home, review: Review, item: Item, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All sound masks of a size are alike, byte by byte."""
+    other = review.work.items[2]
+    say(review, other, "sound")
+    write_indices(saved(home, other), np.ones(SIZE, dtype=np.uint8), COLOURS)
+    edited = saved(home, other).read_bytes()
+    monkeypatch.setattr(Decisions, "append", killed)
+    with pytest.raises(KeyboardInterrupt):
+        say(review, item, "sound")
+    monkeypatch.undo()
+    Review(to_annotate("next", folder=project), home, "x")
+    assert saved(home, other).read_bytes() == edited
+    assert not saved(home, item).exists()
+
+
+def test_another_process_ends_what_a_kill_left_even_of_an_image_that_is_listed_no_more(
+    home: Home, review: Review, item: Item, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fewer = Work(review.work.items[1:], review.work.classes, "")
+    running = Review(fewer, home, "Chen")
+    monkeypatch.setattr(Review, "_put_in_place", killed)
+    with pytest.raises(KeyboardInterrupt):
+        say(review, item, "right")
+    monkeypatch.undo()
+    assert not saved(home, item).exists()
+    running.decided()
+    row = Decisions(home.decisions).current(item.name)
+    assert row is not None
+    assert digest(saved(home, item).read_bytes()) == row.written
+    assert not home.begun.exists()
+
+
+DAMAGED = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff",
+    b'{"image": "a", "saved_as": "../../x.png"}',
+    b"[" * 9999,
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_note_that_was_not_written_to_its_end_does_nothing(
+    project: Path, home: Home, review: Review, item: Item, content: bytes
+) -> None:
+    say(review, item, "right")
+    was = saved(home, item).read_bytes()
+    home.begun.write_bytes(content)
+    Review(to_annotate("next", folder=project), home, "x")
+    assert saved(home, item).read_bytes() == was
+    assert not home.begun.exists()
 
 
 def test_a_full_disk_leaves_no_trace_of_the_decision(

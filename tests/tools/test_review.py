@@ -14,7 +14,10 @@ import pytest
 import yaml
 
 from ppl.core.errors import InputError
-from ppl.review.review import Review
+from ppl.core.settings import section
+from ppl.data.adapters.base import DataSettings, masked_ids
+from ppl.review.review import ConflictError, Review
+from ppl.station.folder import list_images
 from ppl.tools import review as tool
 from ppl.tools.review import home_of, review
 from tests.pipeline.project import ROOT
@@ -84,7 +87,6 @@ def test_of_ones_own_images_all_goes_beside_them(project: Path) -> None:
     home, notes = home_of(None, None)
     root = project / "parts"
     assert (home.decisions, home.masks) == (root / "review/decisions.csv", root / "corrected")
-    assert home.drawn == root / "masks"
     assert notes == []
 
 
@@ -119,6 +121,7 @@ REFUSED = [
     ("parts/masks/mine", "count as yours"),
     ("parts/corrected", "count as yours"),
     ("parts/Images", "count as yours"),
+    ("parts", "corrected lies in corrected/ of your data.*name another folder"),
 ]
 
 
@@ -128,8 +131,10 @@ def test_no_folder_that_is_overwritten_or_read_as_data_is_taken(
 ) -> None:
     outs = [{"path": "data/pseudo/hard", "md5": "1.dir"}]
     Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"x": {"outs": outs}}}), "utf-8")
-    with pytest.raises(InputError, match=said):
-        home_of(None, Path(to))
+    for out in (None, project / "predicted"):
+        with pytest.raises(InputError, match=said):
+            home_of(out, Path(to))
+    assert not (project / "parts" / "corrected").exists()
 
 
 def test_the_results_of_predict_are_no_place_for_decisions(tmp_path: Path) -> None:
@@ -168,6 +173,100 @@ def test_images_with_a_mask_of_ones_own_are_left_out_but_not_those_decided_here(
     reviewing.decide(c, "right", reviewing.state(c).seen)
     assert (project / "parts" / "corrected" / "c.png").is_file()
     assert shown(monkeypatch) == ["a", "c"]
+
+
+def set_data(**keys: object) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params["data"] |= keys
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+
+
+OWNED = [
+    ("masks/b.png", ""),
+    ("masks/b.PNG", ""),
+    ("masks/b_mask.png", "_mask"),
+    ("masks/b.tif", "_mask"),
+    ("images/b_mask.png", "_mask"),
+    ("corrected/b_mask.BMP", "_mask"),
+]
+
+
+@pytest.mark.parametrize(("mask", "suffix"), OWNED)
+def test_a_mask_of_the_owner_is_known_by_all_names_that_the_data_know(
+    project: Path, monkeypatch: pytest.MonkeyPatch, mask: str, suffix: str
+) -> None:
+    set_data(mask_suffix=suffix)
+    home, _ = home_of(None, None)
+    reviewing = Review(tool._masks_of_the_pipeline("next", home), home, "x")
+    b = reviewing.work.items[1]
+    seen = reviewing.state(b).seen
+    (project / "parts" / mask).parent.mkdir(exist_ok=True)
+    (project / "parts" / mask).touch()
+    with pytest.raises(ConflictError, match="was drawn by somebody"):
+        reviewing.decide(b, "right", seen)
+    assert not (project / "parts" / "corrected" / "b.png").exists()
+    assert shown(monkeypatch) == ["a", "c"]
+    assert home.masks_of is not None
+    assert {id for id in "abc" if list(home.masks_of(id))} == masked_ids(
+        section("data", DataSettings)
+    )
+
+
+def test_what_is_no_mask_hides_no_image(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, _ = home_of(None, None)
+    for file in ("masks/a.json", "masks/.b.png", "masks/c_mask.txt"):
+        (project / "parts" / file).parent.mkdir(exist_ok=True)
+        (project / "parts" / file).touch()
+    assert shown(monkeypatch) == ["a", "b", "c"]
+    assert home.masks_of is not None
+    assert [list(home.masks_of(id)) for id in "abc"] == [[], [], []]
+
+
+def test_images_that_a_label_calls_good_are_left_out(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "parts" / "masks").mkdir()
+    (project / "parts" / "masks" / "a.png").touch()
+    (project / "parts" / "labels.csv").write_text("image,label\nb,good\n", encoding="utf-8")
+    assert shown(monkeypatch) == ["c"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_mask_that_somebody_took_in_after_a_decision_leaves_its_image_out(
+    project: Path, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    home, _ = home_of(None, None)
+    reviewing = Review(tool._masks_of_the_pipeline("next", home), home, "x")
+    c = reviewing.work.items[2]
+    reviewing.decide(c, "right", reviewing.state(c).seen)
+    mask = project / "parts" / "corrected" / "c.png"
+    content = mask.read_bytes() if same else b"another"
+    reviewing.decide(c, "wrong", reviewing.state(c).seen)
+    mask.write_bytes(content)
+    assert shown(monkeypatch) == ["a", "b"]
+    assert mask.read_bytes() == content
+
+
+def test_what_a_review_of_predictions_writes_is_never_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = write_predictions(tmp_path, ["a.png", "b.png"])
+    photos = tmp_path / "photos"
+
+    def decided(reviewing: Review) -> None:
+        for decision in ("right", "sound"):
+            for item in reviewing.work.items:
+                reviewing.decide(item, decision, reviewing.state(item).seen)
+        raise InterruptedError
+
+    monkeypatch.setattr(tool, "open_server", decided)
+    review_of = photos / "predicted_review"
+    with pytest.raises(InterruptedError):
+        review("next", out, review_of, "x")
+    assert list(review_of.rglob("*.png"))
+    listing = list_images([photos], out)
+    assert [found.name for found in listing.found] == ["a.png", "b.png"]
 
 
 def test_lines_that_are_no_decision_are_said_at_the_start(project: Path) -> None:

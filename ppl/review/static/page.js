@@ -237,7 +237,8 @@ async function judge(decision) {
   const one = shown;
   try {
     const values = corrected ? one.mask.values : null;
-    const answer = await decide(one.index, corrected ? "corrected" : decision, one.item.seen, values);
+    const said = corrected ? "corrected" : decision;
+    const answer = await decide(one.index, said, one.item.seen, values);
     all.decided = answer.decided;
     own.push({ index: one.index, seen: answer.item.seen });
     painted.delete(one.mask);
