@@ -8,14 +8,21 @@ import numpy as np
 
 from ppl.core.errors import InputError
 from ppl.core.settings import section
-from ppl.data.adapters.base import DataSettings, dataset_info
+from ppl.data.adapters.base import (
+    DataSettings,
+    Sample,
+    dataset_info,
+    load_adapter,
+    load_samples,
+    mask_files,
+)
 from ppl.formats import files
 from ppl.formats.base import Found, Mask, Painted, size_differs
 from ppl.formats.known import FORMATS
 from ppl.formats.names import ClassNames
 from ppl.images.files import read_stored_mask
-from ppl.images.pictures import open_image, write_indices
-from ppl.tools.image_names import ImageNames, image_names, pictures_below
+from ppl.images.pictures import IGNORE, open_image, write_indices
+from ppl.tools.image_names import ImageNames, image_names
 from ppl.tools.own_folders import HANDED_OUT
 
 TAKEN, SAME, LEFT, WRONG = "taken", "as it is", "left out", "error"
@@ -63,8 +70,21 @@ class _Data:
     root: Path
     images: ImageNames
     masks: Mapping[str, Mapping[str, Path]]
-    """By folder, the masks that are there, by id."""
+    """By folder, the masks that are there, by id; those beside the images are of `masks`."""
     names: ClassNames
+    settings: DataSettings
+    samples: Mapping[str, Sample]
+    """What a run reads, by id; nothing of data that it would refuse."""
+
+    def shows(self, id: str, file: Path) -> Mask | None:
+        """The class indices of the mask that is there; None where it cannot be read."""
+        sample = self.samples.get(id)
+        try:
+            if sample is not None and sample.mask == file:
+                return load_adapter("folder").read_mask(sample, self.settings).values.numpy()
+            return read_stored_mask(file).values.numpy()
+        except InputError:
+            return None
 
 
 def take_in(format: str, path: Path, root: Path | None, wanted: Wanted) -> tuple[str, bool]:
@@ -86,16 +106,26 @@ def take_in(format: str, path: Path, root: Path | None, wanted: Wanted) -> tuple
         )
     info = dataset_info(settings)
     base = root or Path(settings.root)
+    settings = settings.model_copy(update={"root": str(base)})
     data = _Data(
         base,
-        image_names(base / "images"),
-        {folder: pictures_below(base / folder) for folder in ("masks", "corrected")},
+        image_names(base / "images", settings.mask_suffix),
+        mask_files(settings),
         ClassNames(info.classes, info.colours),
+        settings,
+        _samples(settings),
     )
     outcomes = list(_outcomes(list(FORMATS[format].read(path, data.names)), data, wanted))
     if not outcomes:
         raise InputError(f"{path} names no image")
     return table(outcomes, base / wanted.folder), all(each.what != WRONG for each in outcomes)
+
+
+def _samples(settings: DataSettings) -> dict[str, Sample]:
+    try:
+        return {one.id: one for one in load_samples(Path(settings.root), settings)}
+    except InputError:
+        return {}
 
 
 def _outcomes(found: list[Found], data: _Data, wanted: Wanted) -> Iterator[Outcome]:
@@ -130,10 +160,13 @@ def _outcome(id: str, name: str, found: Found, data: _Data, wanted: Wanted) -> O
     if why_not:
         return Outcome(name, LEFT, (why_not,))
     there = data.masks[wanted.folder].get(id)
-    if there is not None and _same(there, painted.mask):
+    if there is not None and _equal(data.shows(id, there), painted.mask):
         return Outcome(name, SAME)
+    if there is None and _called_good(id, data) and not painted.mask.any():
+        return Outcome(name, SAME)
+    _stop_at_ignored_alone(painted.mask)
     _stop_at_other(id, there, data, wanted)
-    target = (data.root / wanted.folder / name).with_suffix(".png")
+    target = there or (data.root / wanted.folder / name).with_suffix(".png")
     files.whole(target, lambda half: write_indices(half, painted.mask, data.names.colours))
     return Outcome(name, TAKEN, painted.notes)
 
@@ -145,13 +178,29 @@ def _doubt(id: str, found: Found, painted: Painted, wanted: Wanted) -> str:
     if painted.empty:
         return "no object: sound, or not annotated yet? --checked takes it as sound"
     start = HANDED_OUT / "masks" / f"{id}.png"
-    if start.is_file() and _same(start, painted.mask):
+    if start.is_file() and _equal(read_stored_mask(start).values.numpy(), painted.mask):
         return "as it went out: right, or not corrected yet? --checked takes it as right"
     return ""
 
 
-def _same(file: Path, mask: Mask) -> bool:
-    return np.array_equal(read_stored_mask(file).values.numpy(), mask)
+def _equal(one: Mask | None, other: Mask) -> bool:
+    return one is not None and np.array_equal(one, other)
+
+
+def _called_good(id: str, data: _Data) -> bool:
+    sample = data.samples.get(id)
+    return sample is not None and sample.annotated and sample.mask is None
+
+
+def _stop_at_ignored_alone(mask: Mask) -> None:
+    """A run refuses such a mask, since a defect drawn as 255 would be ignored.
+
+    Raises:
+        InputError: it holds 255 and no defect.
+    """
+    shown = set(np.unique(mask).tolist())
+    if IGNORE in shown and shown <= {0, IGNORE}:
+        raise InputError("holds 255, which is ignored, and no defect: draw the defect by its class")
 
 
 def _stop_at_other(id: str, there: Path | None, data: _Data, wanted: Wanted) -> None:
@@ -160,6 +209,8 @@ def _stop_at_other(id: str, there: Path | None, data: _Data, wanted: Wanted) -> 
     Raises:
         InputError: there is one.
     """
+    if _called_good(id, data):
+        raise InputError("labels.csv calls it good: correct the one or the other")
     other = data.masks[wanted.other].get(id)
     if other is not None:
         raise InputError(

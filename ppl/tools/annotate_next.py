@@ -108,7 +108,7 @@ def _items(chosen: _Chosen, data: DataSettings, format: str) -> Iterator[Item]:
 def _images(data: DataSettings) -> Mapping[str, Path]:
     """The file of each image by its id; of one's own, whatever else lies in `data.root`."""
     if data.name == "folder":
-        return image_names(Path(data.root, "images")).files
+        return image_names(Path(data.root, "images"), data.mask_suffix).files
     return {sample.id: sample.image for sample in load_samples(Path(data.root), data)}
 
 
@@ -128,13 +128,13 @@ def _rejected(data: DataSettings) -> set[str]:
     file = Path(data.root) / DECISIONS
     if not file.is_file():
         return set()
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        rows = csv.reader(stream)
-        if next(rows, [])[:2] != ["image", "decision"]:
-            raise InputError(
-                f"{file} has other columns than image,decision: correct its first line"
-            )
-        last = {without_suffix(row[0]): row[1] for row in rows if len(row) > 1}
+    # a quote that was left open ends with its line, as for the review
+    lines = file.read_bytes().decode("utf-8-sig", "replace").splitlines()
+    head, *rows = [next(csv.reader([line]), []) for line in lines] or [[]]
+    if head[:2] != ["image", "decision"]:
+        raise InputError(f"{file} has other columns than image,decision: correct its first line")
+    # a row that is cut short does not count
+    last = {without_suffix(row[0]): row[1] for row in rows if len(row) == len(head)}
     return {id for id, decision in last.items() if decision == REJECTED}
 
 

@@ -91,29 +91,24 @@ def _plain(id: str) -> str:
     return re.sub(r"[^-\w.]", "", PurePosixPath(id).name.strip().replace(" ", "_"))
 
 
-def image_names(folder: Path) -> ImageNames:
+def image_names(folder: Path, mask_suffix: str = "") -> ImageNames:
     """The images below a folder.
+
+    Args:
+        mask_suffix: `data.mask_suffix`: what is named so is a mask.
 
     Raises:
         InputError: there are none, or two differ by their suffix alone.
     """
-    found = pictures_below(folder)
-    if not found:
-        raise InputError(f"{folder} holds no image: name the data's folder with --root")
-    return ImageNames(folder, found)
-
-
-def pictures_below(folder: Path) -> dict[str, Path]:
-    """The images or masks below a folder by their id; {} where it is not there.
-
-    Raises:
-        InputError: two differ by their suffix alone.
-    """
     files = (
-        file
+        (without_suffix(file.relative_to(folder).as_posix()), file)
         for file in files_below(folder, lambda below: False)
         if file.suffix.lower() in IMAGE_SUFFIXES
     )
-    return by_id(
-        ((without_suffix(file.relative_to(folder).as_posix()), file) for file in files), "image"
+    found = by_id(
+        ((id, file) for id, file in files if not (mask_suffix and id.endswith(mask_suffix))),
+        "image",
     )
+    if not found:
+        raise InputError(f"{folder} holds no image: name the data's folder with --root")
+    return ImageNames(folder, found)

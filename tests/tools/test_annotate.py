@@ -359,3 +359,74 @@ def test_a_root_without_images_is_said(parts: Path) -> None:
         1,
         "Error: elsewhere/images holds no image: name the data's folder with --root\n",
     )
+
+
+def set_data(**changes: object) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params["data"] |= changes
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+
+
+@pytest.mark.parametrize("place", ["masks", "images"])
+def test_a_mask_with_a_suffix_is_a_mask_of_its_image(parts: Path, place: str) -> None:
+    set_data(mask_suffix="_mask")
+    there = parts / place / "line 1/p 1_mask.png"
+    write_indices(there, np.zeros_like(START), COLOURS)
+    write_indices(Path("back/line 1/p 1.png"), START, COLOURS)
+    status, said = call("annotate", "in", "png", "back", "--checked")
+    assert status == 3
+    assert "has a mask in masks/ already" in said
+    assert not (parts / "corrected").exists()
+    status, said = call("annotate", "in", "png", "back", "--checked", "--drawn", "--replace")
+    assert status == 0, said
+    assert np.array_equal(read_stored_mask(there).values.numpy(), START)
+    assert not (parts / "masks/line 1/p 1.png").exists()
+    assert "1 left out whose images have a mask" in call("annotate", "out", "labelme", "out")[1]
+
+
+def test_an_image_that_labels_call_good_stays_so(parts: Path) -> None:
+    (parts / "labels.csv").write_text("image,label\nsound.bmp,good\n", encoding="utf-8")
+    write_indices(Path("back/sound.png"), np.zeros_like(START), COLOURS)
+    status, said = call("annotate", "in", "png", "back", "--checked")
+    assert (status, said.splitlines()[0].split(": ")[1][:20]) == (0, "0 taken, 1 as it is,")
+    write_indices(Path("back/sound.png"), START, COLOURS)
+    status, said = call("annotate", "in", "png", "back", "--checked", "--replace")
+    assert status == 3
+    assert "labels.csv calls it good" in said
+    assert not (parts / "corrected").exists()
+
+
+def test_masks_in_colours_are_compared_by_what_they_mean(parts: Path) -> None:
+    set_data(colours={"dent": [255, 0, 0], "fine crack": [0, 0, 255]})
+    shown = np.zeros((*START.shape, 3), dtype=np.uint8)
+    shown[START == 1], shown[START == 2] = (255, 0, 0), (0, 0, 255)
+    there = parts / "corrected/sound.png"
+    there.parent.mkdir()
+    Image.fromarray(shown).save(there)
+    write_indices(Path("back/sound.png"), START, COLOURS)
+    assert "0 taken, 1 as it is" in call("annotate", "in", "png", "back", "--checked")[1]
+    other = np.where(START == 1, 2, START).astype(np.uint8)
+    write_indices(Path("back/sound.png"), other, COLOURS)
+    status, said = call("annotate", "in", "png", "back", "--checked")
+    assert status == 3
+    assert "differs: --replace" in said
+    status, said = call("annotate", "in", "png", "back", "--checked", "--replace")
+    assert status == 0, said
+    assert np.array_equal(read_stored_mask(there).values.numpy(), other)
+
+
+def test_white_without_a_class_is_no_mask(parts: Path) -> None:
+    white = np.zeros_like(START)
+    white[2] = 255
+    write_indices(Path("back/sound.png"), white, COLOURS)
+    status, said = call("annotate", "in", "png", "back", "--checked")
+    assert status == 3
+    assert "holds 255, which is ignored, and no defect" in said
+
+
+def test_a_decision_that_is_cut_short_does_not_count(parts: Path) -> None:
+    decide(parts, "sound,wrong,Anna", "sound,right")
+    with (parts / "review/decisions.csv").open("ab") as table:
+        table.write(b'"\xff')
+    assert call("annotate", "out", "png", "out")[0] == 0
+    assert not Path("out/sound.png").exists()

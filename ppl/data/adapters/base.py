@@ -619,11 +619,20 @@ def masked_ids(settings: DataSettings) -> set[str]:
     """
     root, suffix = Path(settings.root), settings.mask_suffix
     beside = _ending_with(suffix, pictures_with_ids(root / "images"))
-    below = chain.from_iterable(_masks_with_ids(root / name, suffix) for name in _OF_MASKS)
-    return {id for id, _ in chain(beside, below)}
+    below = (_masks_with_ids(root / name, suffix) for name in ("masks", "corrected"))
+    return {id for id, _ in chain(beside, *below)}
 
 
-_OF_MASKS = ("masks", "corrected")
+def mask_files(settings: DataSettings) -> dict[str, dict[str, Path]]:
+    """The masks of `folder` by the id of their image: those drawn, as `masks`, and `corrected`.
+
+    Raises:
+        InputError: two masks of one image in one of these, or a folder below is a link.
+    """
+    root, suffix = Path(settings.root), settings.mask_suffix
+    beside = _ending_with(suffix, pictures_with_ids(root / "images"))
+    drawn = by_id(chain(beside, _masks_with_ids(root / "masks", suffix)), "mask")
+    return {"masks": drawn, "corrected": masks_below(root / "corrected", suffix)}
 
 
 def pictures_with_ids(folder: Path) -> Iterator[tuple[str, Path]]:
