@@ -143,7 +143,7 @@ def read(path: Path, names: ClassNames) -> Iterator[Found]:
         each = record(Annotation, one, f"annotation {number}")
         if each.image_id not in objects:
             raise InputError(
-                f"annotation {number} is of image {each.image_id}, which is not listed"
+                f"annotation {number} is of image {str(each.image_id)[:60]!r}, which is not listed"
             )
         objects[each.image_id].append(each)
     for picture in pictures:

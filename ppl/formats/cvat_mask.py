@@ -34,7 +34,7 @@ _MADE = (1980, 1, 1, 0, 0, 0)
 
 def write(out: Path, items: Iterable[Item], names: ClassNames) -> Written:
     """OUT/images.zip for a task, OUT/labels.json for its labels, OUT/annotations.zip to upload."""
-    for name in (IMAGES, ANNOTATIONS):
+    for name in (IMAGES, ANNOTATIONS, LABELS):
         files.stop_if_there(out / name)
     out.mkdir(parents=True, exist_ok=True)
     half = [out / f".{name}" for name in (IMAGES, ANNOTATIONS)]
@@ -104,7 +104,8 @@ def read(path: Path, names: ClassNames) -> Iterator[Found]:
         if name.startswith(f"{top}{_MASKS}")
     }
     for id, name in masks.items():
-        yield Found(id, partial(_paint, source, name, values))
+        # with the suffix: what stands before it may end like a file, too
+        yield Found(f"{id}.png", partial(_paint, source, name, values))
     for id in sorted(_listed(source, f"{top}{_LIST}") - masks.keys()):
         yield Found(id, nothing)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -70,7 +70,8 @@ class Rectangle(Record):
 
 def write(out: Path, items: Iterable[Item], names: ClassNames) -> Written:
     """OUT/tasks.json, OUT/labeling_config.xml, and the images in OUT/images/."""
-    files.stop_if_there(out / TASKS)
+    for name in (TASKS, CONFIG):
+        files.stop_if_there(out / name)
     tasks = []
     ignored = False
     for item in items:
@@ -168,7 +169,7 @@ def _name(data: Mapping[str, Any]) -> str:
         given = next((text for text in texts if _is_image(text)), None)
     if given is None:
         raise InputError("a task holds no image: expected `image` in its data")
-    parts = urlsplit(given)
+    parts = _address(given)
     local = parse_qs(parts.query).get("d")
     if local:
         return local[-1]
@@ -180,7 +181,15 @@ def _name(data: Mapping[str, Any]) -> str:
 
 
 def _is_image(text: str) -> bool:
-    return urlsplit(text).path.lower().endswith(IMAGE_SUFFIXES)
+    return _address(text).path.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _address(text: str) -> SplitResult:
+    """The parts of an address; what is none, as a path."""
+    try:
+        return urlsplit(text)
+    except ValueError:
+        return SplitResult("", "", text, "", "")
 
 
 def _paint(annotation: Annotation, names: ClassNames, size: Size) -> Painted:

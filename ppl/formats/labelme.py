@@ -171,6 +171,9 @@ def _of_mask(packed: str, first: Ring, second: Ring, size: Size) -> Patch:
         InputError: no picture, one of another size than its box, or one outside the image.
     """
     (left, top), (right, bottom) = np.floor([first, second]).astype(int).tolist()
+    # before anything is decoded: a small file may hold a picture of any size
+    if min(left, top) < 0 or bottom >= size[0] or right >= size[1]:
+        raise InputError("a mask lies outside the image")
     box = (bottom - top + 1, right - left + 1)
     try:
         with Image.open(io.BytesIO(base64.b64decode(packed)), formats=["PNG"]) as picture:
@@ -181,6 +184,4 @@ def _of_mask(packed: str, first: Ring, second: Ring, size: Size) -> Patch:
         raise
     except (binascii.Error, ValueError, OSError, SyntaxError, Image.DecompressionBombError):
         raise InputError("a mask holds no PNG that can be read") from None
-    if min(left, top) < 0 or bottom >= size[0] or right >= size[1]:
-        raise InputError("a mask lies outside the image")
     return Patch(top, left, inside)

@@ -49,12 +49,23 @@ def write(out: Path, items: Iterable[Item], names: ClassNames) -> Written:
 def read(path: Path, names: ClassNames) -> Iterator[Found]:
     """Every mask below a folder, or in an archive."""
     source = open_source(path)
-    own = set(OWN) if "list.csv" in source.names else set()
-    masks = [name for name in source.named(*SUFFIXES) if name not in own]
+    masks = [name for name in source.named(*SUFFIXES) if not _is_sheet(source, name)]
     if not masks:
         raise InputError(f"{path} holds no mask: expected palette PNGs of class indices")
     for name in masks:
         yield Found(name, partial(_paint, source, name, names))
+
+
+def _is_sheet(source: Source, name: str) -> bool:
+    """Whether it is the contact sheet, a picture in colours, and no mask of an image so called."""
+    if name not in OWN or "list.csv" not in source.names:
+        return False
+    try:
+        with source.file(name) as file:
+            read_stored_mask(file)
+    except InputError:
+        return True
+    return False
 
 
 def _paint(source: Source, name: str, names: ClassNames, size: Size) -> Painted:

@@ -1,7 +1,7 @@
 """What comes back as one thing: the files of a folder, of a .zip archive, or a single file.
 
-An archive is never unpacked as a whole: a file of it is, under its own name in a folder of the
-moment, while it is read.
+An archive is never unpacked as a whole: a file of it is, in a folder of the moment, while it is
+read.
 """
 
 import json
@@ -28,6 +28,7 @@ MOST_LISTED = 2**26
 
 _END = struct.Struct("<4s4H2LH")
 _LONGEST_COMMENT = 2**16
+_LONGEST_SUFFIX = 8
 
 
 class Source(ABC):
@@ -97,8 +98,9 @@ class _Archive(Source):
         self.path = path
         _stop_at_long_list(path)
         try:
-            with zipfile.ZipFile(path) as archive:
-                listed = [each for each in archive.infolist() if not each.is_dir()]
+            # held open: its list is read once, not with every file
+            self._archive = zipfile.ZipFile(path)
+            listed = [each for each in self._archive.infolist() if not each.is_dir()]
         except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
             raise InputError(f"{path} is no sound .zip archive ({error})") from None
         for each in listed:
@@ -112,18 +114,18 @@ class _Archive(Source):
     @contextmanager
     def file(self, name: str) -> Iterator[Path]:
         with TemporaryDirectory() as folder:
-            target = Path(folder, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            # a name in an archive may be longer than those of a file system
+            target = Path(folder, f"file{PurePosixPath(name).suffix[:_LONGEST_SUFFIX]}")
             target.write_bytes(self._content(name))
             try:
                 yield target
             except InputError as error:
-                # the folder of the moment is nobody's
-                raise InputError(str(error).replace(f"{folder}/", "")) from None
+                # the file of the moment is nobody's
+                raise InputError(str(error).replace(str(target), name)) from None
 
     def _content(self, name: str) -> bytes:
         try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(name) as member:
+            with self._archive.open(name) as member:
                 content = member.read(MOST_UNPACKED + 1)
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
             raise InputError(f"{name} cannot be read from {self.path} ({error})") from None

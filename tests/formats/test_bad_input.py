@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import struct
 import tracemalloc
 import zipfile
@@ -284,7 +285,7 @@ def test_other_shapes_of_labelme(tmp_path: Path) -> None:
     drawn_box = shape([[4, 2], [5, 3]], shape_type="mask", mask=packed)
     found = only("labelme", labelme(file, drawn_box))
     assert np.array_equal(found.mask, drawn("......", "......", ".....1", "....11"))
-    for points, said in [([[4, 2], [6, 3]], "has a box"), ([[5, 3], [6, 4]], "outside the image")]:
+    for points, said in [([[3, 2], [5, 3]], "has a box"), ([[5, 3], [6, 4]], "outside the image")]:
         wrong = shape(points, shape_type="mask", mask=packed)
         refused("labelme", labelme(file, wrong), said)
     broken = shape([[4, 2], [5, 3]], shape_type="mask", mask="nonsense")
@@ -411,7 +412,7 @@ MAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ndent:9,9,9::\nfine c
 
 def test_colours_of_cvat_are_those_of_its_labelmap(tmp_path: Path) -> None:
     listed = list(FORMATS["cvat-mask"].read(cvat(tmp_path, GREEN, MAP, "task/"), NAMES))
-    assert [each.name for each in listed] == ["x", "sub/y"]
+    assert [each.name for each in listed] == ["x.png", "sub/y"]
     found = listed[0].paint(SIZE)
     assert np.array_equal(found.mask, drawn("......", ".22...", ".22...", "......"))
     assert not found.empty
@@ -488,3 +489,42 @@ def test_a_labelme_file_that_is_there_is_left_alone(tmp_path: Path) -> None:
     assert (written.files, written.left) == (0, 2)
     assert corrected.read_text(encoding="utf-8") == "mine"
     assert not list((tmp_path / "out").rglob(".*"))
+
+
+def test_a_mask_of_labelme_is_not_decoded_where_its_box_leaves_the_image(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    Image.new("L", (4000, 4000)).save(packed, format="PNG")
+    text = base64.b64encode(packed.getvalue()).decode("ascii")
+    box = shape([[0, 0], [3999, 3999]], shape_type="mask", mask=text)
+    tracemalloc.start()
+    refused("labelme", labelme(tmp_path / "x.json", box), "outside the image")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4_000_000
+
+
+def test_a_name_in_an_archive_may_be_longer_than_a_file_system_takes(tmp_path: Path) -> None:
+    mask = io.BytesIO()
+    Image.new("L", (6, 4)).save(mask, format="PNG")
+    with zipfile.ZipFile(tmp_path / "masks.zip", "w") as archive:
+        archive.writestr(f"{'x' * 300}.png", mask.getvalue())
+    [found] = FORMATS["png"].read(tmp_path / "masks.zip", NAMES)
+    assert not found.paint(SIZE).mask.any()
+
+
+def test_an_address_that_is_none_is_a_name(tmp_path: Path) -> None:
+    file = studio(tmp_path / "export.json", data={"image": "http://[x/a.png"})
+    [found] = FORMATS["label-studio"].read(file, NAMES)
+    assert found.name.endswith("a.png")
+
+
+@pytest.mark.parametrize(
+    ("format", "name"), [("cvat-mask", "labels.json"), ("label-studio", "labeling_config.xml")]
+)
+def test_a_file_of_somebody_else_is_not_written_over(
+    format: str, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(name)):
+        FORMATS[format].write(tmp_path, items(tmp_path / "given", SHAPES), NAMES)
+    assert (tmp_path / name).read_text(encoding="utf-8") == "mine"
