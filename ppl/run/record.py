@@ -62,7 +62,8 @@ class TakenFile:
 
 def checkpoints(stage: str) -> set[Path]:
     """From which `stage` may go on; it removes the one that it went on from when it ends."""
-    return set(SCRATCH.glob(f"{stage}-*.pt"))
+    found = sorted(SCRATCH.glob(f"{stage}-*.pt"))
+    return set(found)
 
 
 def write_record(stage: str, before: set[Path]) -> None:

@@ -167,7 +167,7 @@ def _before(root: Path, stages: Mapping[str, Any]) -> dict[str, TakenFile] | Non
 def _files(root: Path, before: Mapping[str, TakenFile]) -> dict[str, TakenFile]:
     """The files below `root` as they are, but for those that go meanwhile."""
     ignored = _ignored()
-    files = [file for file in root.rglob("*") if file.is_file() and not ignored(file)]
+    files = [file for file in sorted(root.rglob("*")) if file.is_file() and not ignored(file)]
     try:
         return taken_now(files, before)
     except FileNotFoundError:

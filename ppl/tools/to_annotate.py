@@ -53,7 +53,7 @@ def to_do(root: Path, data: DataSettings, samples: Collection[Sample]) -> ToDo:
         to_correct=tuple(sorted(lying - masked)),
         done=len(lying & masked),
         decisions=len(_rows(root / "review" / "decisions.csv")),
-        rescued=sum(1 for file in RESCUED.rglob("*") if file.is_file()),
+        rescued=sum(1 for file in sorted(RESCUED.rglob("*")) if file.is_file()),
     )
 
 
