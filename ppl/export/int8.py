@@ -53,6 +53,8 @@ class Int8:
 
     content: bytes
     """Of the ONNX file."""
+    predictors: Mapping[str, OnnxPredictor]
+    """That run it, by runtime."""
     calibrated_on: int
     """Images."""
     images: int

@@ -117,7 +117,7 @@ def export_model(
     stop_unless_equal(comparisons)
     int8 = None
     if settings.int8 is not None:
-        int8 = _in_integers(network, runtimes, card, test, labeled, settings.int8)
+        int8 = _in_integers(network, exported, card, test, labeled, settings.int8)
     content = card_content(model, network, comparisons, known, int8)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / NETWORK).write_bytes(network)
@@ -128,28 +128,26 @@ def export_model(
     write_samples(folder / SAMPLES, samples, exported[ONNXRUNTIME], IN_FLOATS)
     if int8 and int8.kept:
         (folder / INT8_NETWORK).write_bytes(int8.content)
-        for name in runtimes:
-            predictor = OnnxPredictor(open_network(int8.content, name, INT8_NETWORK), card)
+        for name, predictor in int8.predictors.items():
             write_samples(folder / SAMPLES, samples, predictor, in_int8(name))
     return Exported(comparisons, int8)
 
 
 def _in_integers(
     network: bytes,
-    runtimes: Mapping[str, Network],
+    exported: Mapping[str, OnnxPredictor],
     card: Card,
     test: ImageSet,
     labeled: ImageSet,
     most_lost: float,
 ) -> Int8:
-    exact = runtimes[ONNXRUNTIME]
     images, batches = batches_of(labeled, card)
     content = quantized(network, batches)
-    by_runtime = {
-        name: OnnxPredictor(open_network(content, name, INT8_NETWORK), card) for name in runtimes
+    predictors = {
+        name: OnnxPredictor(open_network(content, name, INT8_NETWORK), card) for name in exported
     }
-    miou, found = measured(by_runtime, OnnxPredictor(exact, card), test)
-    return Int8(content, images, len(test), miou, found, most_lost)
+    miou, found = measured(predictors, exported[ONNXRUNTIME], test)
+    return Int8(content, predictors, images, len(test), miou, found, most_lost)
 
 
 def network_of(model: Model) -> bytes:

@@ -617,10 +617,7 @@ def masked_ids(settings: DataSettings) -> set[str]:
     Raises:
         InputError: a folder below is a link.
     """
-    root, suffix = Path(settings.root), settings.mask_suffix
-    beside = _ending_with(suffix, pictures_with_ids(root / "images"))
-    below = (_masks_with_ids(root / name, suffix) for name in ("masks", "corrected"))
-    return {id for id, _ in chain(beside, *below)}
+    return {id for masks in _masks_by_folder(settings).values() for id, _ in masks}
 
 
 def mask_files(settings: DataSettings) -> dict[str, dict[str, Path]]:
@@ -629,10 +626,17 @@ def mask_files(settings: DataSettings) -> dict[str, dict[str, Path]]:
     Raises:
         InputError: two masks of one image in one of these, or a folder below is a link.
     """
+    return {name: by_id(masks, "mask") for name, masks in _masks_by_folder(settings).items()}
+
+
+def _masks_by_folder(settings: DataSettings) -> dict[str, Iterator[tuple[str, Path]]]:
+    """Each mask with the id of its image; those beside the images are of `masks`."""
     root, suffix = Path(settings.root), settings.mask_suffix
     beside = _ending_with(suffix, pictures_with_ids(root / "images"))
-    drawn = by_id(chain(beside, _masks_with_ids(root / "masks", suffix)), "mask")
-    return {"masks": drawn, "corrected": masks_below(root / "corrected", suffix)}
+    return {
+        "masks": chain(beside, _masks_with_ids(root / "masks", suffix)),
+        "corrected": _masks_with_ids(root / "corrected", suffix),
+    }
 
 
 def pictures_with_ids(folder: Path) -> Iterator[tuple[str, Path]]:
