@@ -8,8 +8,7 @@ has lost little; started again, it goes on with the parts that FILE lacks (on on
 took 13 minutes). A part that fails is kept as its error.
 
 retrain, teacher   a training's rate by the stage's code, in turn with the bare network's steps:
-                   encoder, batch, precision, deterministic algorithms (on, off; products: on, with
-                   the up-sampling by matrix products)
+                   encoder, batch, precision, deterministic algorithms on or off
 profile            launches, the GPU's busy share, operators and kernels by their time
 resizes            the up-sampling by itself
 bytes              two trainings from one seed: the same weights or not
@@ -44,8 +43,8 @@ ARCHITECTURES = [
     *("Segformer", "UPerNet", "DPT"),
 ]
 
-WAYS = {"on": (True, False), "off": (False, False), "products": (True, True)}
-"""Deterministic algorithms or not; up-sampling by products or not."""
+WAYS = {"on": True, "off": False}
+"""Deterministic algorithms or not."""
 
 SLACK = 20
 """Seconds that a part may run on when the time is over."""
@@ -91,10 +90,9 @@ def parts(given: Given) -> Iterator[Part]:
         yield part(given, "a", "profile", gpu_parts.profiled, first, batch, way)
     for batch in (small, large):
         yield part(given, "a", "resizes", gpu_parts.resizes, first, batch, "on")
-    yield from trainings(given, "a", "retrain", first, (small, large), ("products",))
     for student, way in itertools.product((True, False), WAYS):
         yield bytes_part(given, "a", student, way)
-    for batch, way in itertools.product((small, large), ("off", "on", "products")):
+    for batch, way in itertools.product((small, large), ("off", "on")):
         yield part(given, "b", "graph", gpu_parts.graphed, first, batch, way)
     yield bytes_part(given, "b", True, "on", runs=1)
     for name in given.architectures:
@@ -105,7 +103,6 @@ def parts(given: Given) -> Iterator[Part]:
         yield Part(f"predict, {stage}", "c", work, {"images": 4 * given.images})
     for encoder in others:
         yield from trainings(given, "c", "retrain", encoder, given.batches, ("on", "off"))
-        yield from trainings(given, "c", "retrain", encoder, (small, large), ("products",))
         for way in ("on", "off"):
             yield part(given, "c", "profile", gpu_parts.profiled, encoder, small, way)
         yield part(given, "c", "graph", gpu_parts.graphed, encoder, small, "off")
@@ -131,12 +128,10 @@ def part(
     **settings: Any,
 ) -> Part:
     """A measurement of one encoder at one batch."""
-    deterministic, products = WAYS[way]
+    deterministic = WAYS[way]
     precision = settings.setdefault("precision", "bfloat16")
     if work in (gpu_parts.rates, gpu_parts.profiled):
         work = partial(work, student=kind != "teacher")
-    if products:
-        work = partial(work, products=True)
     # where the steps are long, fewer are as certain
     steps = given.steps if batch == given.batches[0] else max(1, given.steps // 3)
     settings |= {"encoder": encoder, "batch": batch, "deterministic": deterministic, "steps": steps}
@@ -152,8 +147,8 @@ def trainings(
 
 
 def bytes_part(given: Given, process: str, student: bool, way: str, runs: int = 2) -> Part:
-    deterministic, products = WAYS[way]
-    work = partial(gpu_parts.equal_bytes, student=student, products=products, runs=runs)
+    deterministic = WAYS[way]
+    work = partial(gpu_parts.equal_bytes, student=student, runs=runs)
     what = "student" if student else "teacher"
     again = ", another process" if runs == 1 else ""
     settings = {"deterministic": deterministic, "steps": max(2, 2 * given.steps)}

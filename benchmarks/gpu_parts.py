@@ -27,12 +27,8 @@ FIRST_STEPS = 6
 BLOCKS = 5
 """Blocks of steps of a training whose rate is measured; the first two are not counted."""
 
-SHOWN = 12
+SHOWN = 25
 """Operators and kernels listed of a profile."""
-
-
-def _resizing(products: bool) -> Any:
-    return upsampling.as_products() if products else nullcontext()
 
 
 def facts() -> dict[str, Any]:
@@ -44,14 +40,13 @@ def facts() -> dict[str, Any]:
     }
 
 
-def rates(given: Given, folder: Path, *, student: bool, products: bool = False) -> Any:
+def rates(given: Given, folder: Path, *, student: bool) -> Any:
     """Steps and images a second of a training, in turn with the bare network's steps."""
     device = device_of(given)
     torch.manual_seed(0)
     network = network_of(given.architecture, given.encoder).to(device)
     blocks = Given(**vars(given) | {"block": given.steps, "steps": BLOCKS * given.steps})
-    with _resizing(products):
-        seconds = stages.in_turn(blocks, folder, network, device, student=student, weak=stages.WEAK)
+    seconds = stages.in_turn(blocks, folder, network, device, student=student, weak=stages.WEAK)
     return {
         "images_per_second": round(given.batch / seconds["stage"], 1),
         "steps_per_second": round(1 / seconds["stage"], 2),
@@ -92,7 +87,7 @@ class Profiled:
         return loss
 
 
-def profiled(given: Given, folder: Path, *, student: bool, products: bool = False) -> Any:
+def profiled(given: Given, folder: Path, *, student: bool) -> Any:
     """Launches of a step, the device's busy share of it, the operators that take its time."""
     device = device_of(given)
     torch.manual_seed(0)
@@ -100,7 +95,7 @@ def profiled(given: Given, folder: Path, *, student: bool, products: bool = Fals
     network = network_of(given.architecture, given.encoder).to(device)
     watch = Profiled(device, steps)
     whole = Given(**vars(given) | {"steps": FIRST_STEPS + 2 * steps})
-    with _resizing(products), in_place_of_train_step(watch):
+    with in_place_of_train_step(watch):
         stages.trained(whole, folder, network, device, student=student, weak=stages.WEAK)
     return profile_summary(watch.profiler, steps, 1000 * watch.seconds)
 
@@ -167,13 +162,11 @@ def weights_of(state: dict[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def equal_bytes(
-    given: Given, folder: Path, *, student: bool, products: bool = False, runs: int = 2
-) -> Any:
+def equal_bytes(given: Given, folder: Path, *, student: bool, runs: int = 2) -> Any:
     """Whether trainings from one seed end with the same weights, and what warned meanwhile."""
     device = device_of(given)
     sums = []
-    with warnings.catch_warnings(record=True) as caught, _resizing(products):
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(runs):
             torch.manual_seed(0)
@@ -225,25 +218,24 @@ class Bare:
         return weights_of(found)
 
 
-def graphed(given: Given, folder: Path, *, products: bool = False) -> Any:
+def graphed(given: Given, folder: Path) -> Any:
     """ms of the bare step as it is launched, and replayed as one CUDA graph: a bound."""
     device = device_of(given)
-    with _resizing(products):
-        step = Bare(given, device)
-        # graphs are captured off the default stream, after plans are made there
-        aside: Any = None
-        if device.type == "cuda":
-            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(aside) if aside else nullcontext():
-            for _ in range(4):
-                step()
-        synchronize(device)
-        found = {"launched_ms": upsampling.ms_of(step, device, given.steps)}
-        if aside:
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                step()
-            found["replayed_ms"] = upsampling.ms_of(graph.replay, device, given.steps)
+    step = Bare(given, device)
+    # graphs are captured off the default stream, after plans are made there
+    aside: Any = None
+    if device.type == "cuda":
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(aside) if aside else nullcontext():
+        for _ in range(4):
+            step()
+    synchronize(device)
+    found = {"launched_ms": upsampling.ms_of(step, device, given.steps)}
+    if aside:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step()
+        found["replayed_ms"] = upsampling.ms_of(graph.replay, device, given.steps)
     return {k: round(v, 2) for k, v in found.items()}
 
 

@@ -3,10 +3,9 @@
 Axes: B batch, C channels, H height, W width.
 """
 
-import functools
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,67 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.stages import synchronize
-
-FEW_CHANNELS = 32
-"""Up to here one plane after the other is resized, above all channels of a row at once."""
-
-REAL = F.interpolate
-
-
-@functools.cache
-def weights(
-    length: int, wanted: int, aligned: bool, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    """(wanted, length): how much of each pixel of an axis is in each of the resized axis."""
-    each = torch.eye(length)[None]
-    resized = REAL(each, size=wanted, mode="linear", align_corners=aligned)[0].T
-    return resized.to(device, dtype).contiguous()
-
-
-def by_products(image_BCHW: Tensor, size: tuple[int, int], *, aligned: bool) -> Tensor:
-    """`image_BCHW` at `size` in pixels; its gradient are two products as well.
-
-    No two threads add to one place, so that the gradient has the same bits in every run.
-    """
-    batch, channels, height, width = image_BCHW.shape
-    kind = (aligned, image_BCHW.dtype, image_BCHW.device)
-    rows, columns = weights(height, size[0], *kind), weights(width, size[1], *kind)
-    if channels <= FEW_CHANNELS:
-        wide = F.linear(image_BCHW.contiguous(), columns).view(batch * channels, height, size[1])
-        planes = torch.bmm(rows.expand(len(wide), -1, -1), wide)
-        return planes.view(batch, channels, *size)
-    # in the layout of the networks' tensors a row's channels lie beside one another
-    lines = image_BCHW.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
-    high = torch.bmm(rows.expand(batch, -1, -1), lines).view(batch * size[0], width, channels)
-    both = torch.bmm(columns.expand(len(high), -1, -1), high)
-    return both.view(batch, *size, channels).permute(0, 3, 1, 2)
-
-
-def _interpolate(
-    input: Tensor,
-    size: Any = None,
-    scale_factor: Any = None,
-    mode: str = "nearest",
-    align_corners: bool | None = None,
-    **rest: Any,
-) -> Tensor:
-    if mode != "bilinear" or rest.get("antialias"):
-        return REAL(input, size, scale_factor, mode, align_corners, **rest)
-    if size is None:
-        each = (scale_factor, scale_factor) if isinstance(scale_factor, int | float) else None
-        size = [int(n * s) for n, s in zip(input.shape[2:], each or scale_factor, strict=True)]
-    size = (size, size) if isinstance(size, int) else (size[0], size[1])
-    return by_products(input, size, aligned=bool(align_corners))
-
-
-@contextmanager
-def as_products() -> Iterator[None]:
-    """Inside, every bilinear resize of PyTorch's `interpolate` is one by products."""
-    F.interpolate = _interpolate  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        F.interpolate = REAL
+from ppl.network.upsampling import ByProducts
 
 
 def measure(batch: int, size: int, device: torch.device, repeats: int) -> dict[str, Any]:
@@ -108,7 +47,7 @@ def _measured(
     def resize(of: Tensor) -> Tensor:
         return F.interpolate(of, scale_factor=4, mode="bilinear", align_corners=True)
 
-    with as_products() if products else nullcontext():
+    with ByProducts() if products else nullcontext():
         resized = resize(image)
         slope = torch.rand_like(resized, dtype=torch.float32).to(resized.dtype)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ppl.core.errors import InputError
 from ppl.core.settings import Settings
 from ppl.images.sets import write_json
+from ppl.network.upsampling import reproducible_upsampling
 
 Channels = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
 Deviations = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=3, max_length=3)]
@@ -112,7 +113,11 @@ class SegmentationNetwork(nn.Module):
         normalised = (image_BCHW - self.mean) / self.std
         padded = F.pad(normalised, padding, mode="replicate")
         lowered = self.precision != torch.float32
-        with torch.autocast(image_BCHW.device.type, dtype=self.precision, enabled=lowered):
+        device = image_BCHW.device
+        with (
+            torch.autocast(device.type, dtype=self.precision, enabled=lowered),
+            reproducible_upsampling(device),
+        ):
             logits: Tensor = self.body(padded.contiguous(memory_format=torch.channels_last))
         return logits[..., :height, :width].float()
 

@@ -128,7 +128,9 @@ def strong_augment(image_BCHW: Tensor, draws: Sequence[StrongDraws]) -> Tensor:
         gray = [k for k, d in enumerate(draws) if d.gray]
         image = _changed(image, gray, lambda x, _: _gray(x).expand_as(x), [0.0] * len(gray))
     blurred = [k for k, d in enumerate(draws) if d.sigma > 0]
-    image = _changed(image, blurred, gaussian_blur, [draws[k].sigma for k in blurred])
+    # on the CPU: how far the widest reaches is asked, and a GPU would stand still for the answer
+    sigmas = torch.tensor([draws[k].sigma for k in blurred])
+    image = _changed(image, blurred, lambda x, _: gaussian_blur(x, sigmas), [0.0] * len(blurred))
     return image.clamp(0, 1)
 
 
@@ -191,15 +193,18 @@ _JITTER: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 """By the name of the draw, in the order in which `StrongDraws.order` counts."""
 
 
-def gaussian_blur(image_BCHW: Tensor, sigma_B111: Tensor) -> Tensor:
-    """Each image blurred by its own sigma, in pixels; borders are mirrored.
+def gaussian_blur(image_BCHW: Tensor, sigma_B: Tensor) -> Tensor:
+    """Each image blurred by its own sigma, in pixels, given on the CPU; borders are mirrored.
 
     The kernel reaches three sigma, as far as the image's border allows. Rows and columns are
     blurred one after the other, all images and channels in one convolution.
     """
     batch, channels, height, width = image_BCHW.shape
-    rows, columns = (_kernel(sigma_B111.view(-1), side) for side in (height, width))
-    per_channel = [k.repeat_interleave(channels, dim=0) for k in (rows, columns)]
+    rows, columns = (_kernel(sigma_B, side) for side in (height, width))
+    per_channel = [
+        k.repeat_interleave(channels, dim=0).to(image_BCHW.device, non_blocking=True)
+        for k in (rows, columns)
+    ]
     image = image_BCHW.reshape(1, batch * channels, height, width)
     reach = rows.shape[1] // 2, columns.shape[1] // 2
     image = F.pad(image, (reach[1], reach[1], reach[0], reach[0]), mode="reflect")

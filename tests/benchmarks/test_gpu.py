@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import torch.nn.functional as F
 
-from benchmarks import gpu, upsampling
+from benchmarks import gpu
 
 TOY = [
     *("--size", "32", "--steps", "1", "--batches", "2", "--images", "4"),
@@ -42,7 +40,7 @@ def test_parts_are_kept_and_not_measured_again(
     second = measure(file, monkeypatch, *names, "graph")
     assert all(second[name] == first[name] for name in first)
     assert second.keys() - first.keys() == {
-        f"graph, tu-test_resnet, 2, bfloat16, {way}" for way in ("on", "off", "products")
+        f"graph, tu-test_resnet, 2, bfloat16, {way}" for way in ("on", "off")
     }
     assert not list(tmp_path.glob("*.half"))
 
@@ -55,18 +53,3 @@ def test_a_part_that_fails_is_kept_as_its_error(tmp_path: Path) -> None:
     )
     gpu.work_in_process(given)
     assert "InputError" in gpu.read(given.out)["operators, None"]["error"]
-
-
-@pytest.mark.parametrize("aligned", [True, False])
-@pytest.mark.parametrize("channels", [6, 40])
-def test_products_resize_as_pytorch_does(channels: int, aligned: bool) -> None:
-    image = torch.rand(2, channels, 5, 7, dtype=torch.float64, requires_grad=True)
-    with upsampling.as_products():
-        ours = F.interpolate(image, scale_factor=4, mode="bilinear", align_corners=aligned)
-        other = F.interpolate(image, size=(3, 9), mode="nearest")
-    theirs = F.interpolate(image, scale_factor=4, mode="bilinear", align_corners=aligned)
-    assert other.shape == (2, channels, 3, 9)
-    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
-    slope = torch.rand_like(theirs)
-    gradients = [torch.autograd.grad(of, image, slope)[0] for of in (ours, theirs)]
-    torch.testing.assert_close(*gradients, atol=1e-5, rtol=0)
