@@ -133,7 +133,7 @@ def test_a_network_says_the_same_by_products_alone(architecture: str) -> None:
     network = SegmentationNetwork(
         architecture, "resnet18", 3, options={}, mean=[0.5] * 3, std=[0.25] * 3
     ).eval()
-    image = torch.rand(1, 3, 64, 96)
+    image = torch.rand(1, 3, 128, 160)
     with torch.no_grad():
         with Operators() as before:
             expected = network(image)
