@@ -1,4 +1,7 @@
-"""The final student, validation images -> the finished model: sizes, classes, thresholds."""
+"""The final student, validation images -> the finished model: sizes, classes, thresholds.
+
+Beside them how the training images look, for new ones to be compared with.
+"""
 
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from ppl.inspection.calibrate import (
     said,
     sound_files,
 )
+from ppl.inspection.look import look_of
 from ppl.inspection.model import Model, save_model
 from ppl.network.network import load_network, pick_device
 from ppl.network.predict import TestTimeSettings
@@ -24,6 +28,7 @@ def main(
     *,
     final: Path,
     labeled: Path,
+    unlabeled: Path,
     validation: Path,
     sound: Path,
     dataset: Path,
@@ -40,8 +45,10 @@ def main(
     parts = dict(zip(images.ids, known.part_of(images.ids), strict=True))
     given = Calibrating(images, parts, sound_files(sound))
     finished = Model(load_network(final, pick_device()), image, test_time, info)
-    thresholds = calibrate(finished, given, read_image_set(labeled), settings)
-    save_model(model, final, image, test_time, info, thresholds)
+    taught = read_image_set(labeled)
+    thresholds = calibrate(finished, given, taught, settings)
+    reference = look_of([taught, read_image_set(unlabeled)])
+    save_model(model, final, image, test_time, info, thresholds, reference)
     print(said(thresholds, settings))
 
 

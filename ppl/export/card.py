@@ -8,6 +8,12 @@ from typing import Any
 from ppl.export.compare import Comparison, most_differing
 from ppl.export.int8 import Int8, as_json
 from ppl.inspection.model import Model
+from ppl.station.appearance import (
+    NUMBERS,
+    Reference,
+    reference_as_json,
+    reference_from_json,
+)
 from ppl.station.card import FORMAT, INT8_NETWORK, NETWORK, file_digest
 from ppl.station.thresholds import Thresholds, thresholds_as_json
 
@@ -53,6 +59,7 @@ def card_content(
         "input": model.image.model_dump(),
         "prediction": model.test_time.model_dump(include={"scales", "flip"}),
         "thresholds": thresholds_as_json(model.thresholds, model.classes),
+        "appearance": reference_as_json(model.reference),
         "network": model.network.description(),
         "weights": model.weights,
         "compared": {name: _compared(one) for name, one in comparisons.items()},
@@ -98,6 +105,7 @@ def card_text(content: Mapping[str, Any], thresholds: Thresholds) -> str:
         f"# Model {content['digest']}: defects of {content['data']['name']}\n",
         *_use(content),
         *_verdict(content, thresholds),
+        *_look(reference_from_json(content["appearance"])),
         *_scores(content["scores"]),
         *_audit(content),
         *_equal(content),
@@ -155,6 +163,20 @@ def _verdict(content: Mapping[str, Any], thresholds: Thresholds) -> list[str]:
         f"{promise.confidence:.0%} hold.",
         f"It was chosen on {promise.sound_parts} sound parts, of which {promise.called} are "
         "called.\n",
+    ]
+
+
+def _look(reference: Reference | None) -> list[str]:
+    if reference is None:
+        return []
+    ranges = [
+        f"{name} {reference.percentiles[name][0]:.3g}-{reference.percentiles[name][-1]:.3g}"
+        for name in NUMBERS
+    ]
+    return [
+        f"The training images ({reference.images}) have {', '.join(ranges)}. What lies far outside "
+        "is marked in",
+        "the results, and a lasting shift gives an alarm.\n",
     ]
 
 

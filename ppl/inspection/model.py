@@ -34,6 +34,7 @@ from ppl.network.predict import (
     views_of,
 )
 from ppl.network.resize import ImageSettings
+from ppl.station.appearance import Reference, reference_as_json, reference_from_json
 from ppl.station.bands import bands_at_size, windowed_bands
 from ppl.station.card import described_digest, model_digest
 from ppl.station.thresholds import (
@@ -72,6 +73,7 @@ class Model:
         info: DatasetInfo,
         thresholds: Thresholds | None = None,
         *,
+        reference: Reference | None = None,
         weights: str = "",
     ) -> None:
         """Put the parts together.
@@ -80,6 +82,7 @@ class Model:
             network: in eval mode.
             image: the size at which it looks, and how an image gets there.
             thresholds: None calls every image defective whose mask shows a defect.
+            reference: how the training images looked.
             weights: the digest of the weights' file.
         """
         self.network = network
@@ -87,6 +90,7 @@ class Model:
         self.test_time = test_time
         self.info = info
         self.thresholds = thresholds or no_thresholds(len(info.classes))
+        self.reference = reference
         self.weights = weights
 
     @property
@@ -219,6 +223,7 @@ def save_model(
     test_time: TestTimeSettings,
     info: DatasetInfo,
     thresholds: Thresholds | None,
+    reference: Reference | None = None,
 ) -> None:
     """Make a finished model of the trained one in `trained`.
 
@@ -226,6 +231,7 @@ def save_model(
         folder: gets both files.
         trained: what a training left.
         thresholds: None calls every image defective whose mask shows a defect.
+        reference: how the training images looked.
     """
     described = _described(trained)
     weights = (trained / WEIGHTS).read_bytes()
@@ -241,6 +247,7 @@ def save_model(
         "classes": info.classes,
         "colours": info.colours,
         "thresholds": thresholds_as_json(chosen, info.classes),
+        "appearance": reference_as_json(reference),
         "weights": _digest(weights),
         # a local part, as of +cpu, names the machine and not what is computed
         "libraries": {name: version(name).partition("+")[0] for name in LIBRARIES},
@@ -284,6 +291,7 @@ def load_model(folder: Path | str, device: torch.device = CPU) -> Model:
         image = ImageSettings.model_validate(described["input"])
         test_time = TestTimeSettings.model_validate(described["prediction"])
         thresholds = thresholds_from_json(described["thresholds"], info.classes)
+        reference = reference_from_json(described.get("appearance"))
         digest = described_digest(described)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"model {folder} cannot be loaded: {file.name}: {error!r}") from None
@@ -297,7 +305,7 @@ def load_model(folder: Path | str, device: torch.device = CPU) -> Model:
             f"model {folder}: {file.name} was altered: its sizes, classes or thresholds are not "
             "those that it was written with; copy the whole folder again"
         )
-    return Model(network, image, test_time, info, thresholds, weights=weights)
+    return Model(network, image, test_time, info, thresholds, reference=reference, weights=weights)
 
 
 def _described(folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ppl.core.errors import InputError
 from ppl.images.pictures import Colour
+from ppl.station.appearance import Reference, reference_from_json
 from ppl.station.thresholds import Thresholds, thresholds_from_json
 
 FORMAT = 1
@@ -47,6 +48,8 @@ class Card:
     """Of the model, as `Predictor` has it."""
     compared: tuple[str, ...]
     """The runtimes that gave the project's own verdicts on the test images."""
+    reference: Reference | None
+    """How the training images looked; None in cards of before it was kept."""
 
 
 def model_digest(*parts: object) -> str:
@@ -152,4 +155,5 @@ def card_of(content: Mapping[str, Any]) -> Card:
         prediction["flip"],
         content["digest"],
         tuple(content["compared"]),
+        reference_from_json(content.get("appearance")),
     )

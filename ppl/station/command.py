@@ -13,6 +13,7 @@ from typing import Any
 from ppl.core.errors import InputError
 from ppl.images.pictures import IMAGE_SUFFIXES
 from ppl.station.arrivals import Arrivals
+from ppl.station.drift import Drift
 from ppl.station.folder import Found, Listing, Stamp, list_images, stop_at_wrong_paths
 from ppl.station.options import (
     ABOUT,
@@ -160,6 +161,7 @@ class _Run:
         self._at_once = predictor.at_once
         self._overlays = not request.no_overlays
         self._writer = Writer(predictor, request.out, self._overlays)
+        self._drift = Drift(predictor.reference) if predictor.reference else None
 
     def once(self, listing: Listing) -> int:
         """Predict what is there and not done."""
@@ -177,6 +179,9 @@ class _Run:
         for line in missing:
             print(line, file=sys.stderr)
         print(self._summary(listing))
+        # in the order of names, whatever was predicted when
+        for one in listing.found:
+            self._look_for_drift(one.name)
         if self._stop.is_set():
             print("interrupted: the same command goes on", file=sys.stderr)
             return INTERRUPTED
@@ -188,6 +193,8 @@ class _Run:
         request = self._request
         listing = list_images(request.images, request.out)
         self._results.keep(listing.found, overlays=self._overlays)
+        for name in self._results.known:
+            self._look_for_drift(name)
         arrivals = Arrivals(request.settle, request.patience)
         print("watching; Ctrl-C ends it", file=sys.stderr)
         said: set[str] = set()
@@ -205,6 +212,7 @@ class _Run:
                 if not outcome.error or arrivals.given_up(outcome.found, outcome.stamp, now):
                     self._results.add(outcome)
                     print(_line(outcome), flush=True)
+                    self._look_for_drift(outcome.found.name)
                 elif outcome.stamp is not None and outcome.found.name in self._results.known:
                     # else an image that is no more would keep its verdict for as long
                     self._results.drop([outcome.found.name])
@@ -235,6 +243,12 @@ class _Run:
             self._results.drop([name])
         return self._results.places.mask_of(name)
 
+    def _look_for_drift(self, name: str) -> None:
+        known = self._results.known.get(name)
+        if self._drift and known and known.appearance:
+            for alarm in self._drift.add(name, known.appearance):
+                print(alarm, file=sys.stderr, flush=True)
+
     def _error(self, name: str) -> str:
         known = self._results.known.get(name)
         return known.error if known else ""
@@ -250,6 +264,8 @@ class _Run:
         if broken:
             where = self._request.out / RESULTS
             words.append(f"{broken:,} not predicted (column `error` of {where} says why)")
+        if unusual := sum(bool(one.unusual) for one in known if one):
+            words.append(f"{unusual:,} unlike all training images (column `unusual`)")
         if listing.left_alone:
             words.append(f"{listing.left_alone:,} other files left alone")
         return ", ".join(words)
@@ -259,4 +275,5 @@ def _line(outcome: Outcome) -> str:
     name = outcome.found.name
     if outcome.error:
         return f"{name}: not predicted: {outcome.error}"
-    return f"{name}: {DEFECTIVE if outcome.defective else SOUND}, score {outcome.score:.6f}"
+    odd = f", unlike all training images: {outcome.unusual}" if outcome.unusual else ""
+    return f"{name}: {DEFECTIVE if outcome.defective else SOUND}, score {outcome.score:.6f}{odd}"

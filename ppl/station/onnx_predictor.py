@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ppl.core.errors import InputError
 from ppl.images.pictures import Colour
+from ppl.station.appearance import Reference
 from ppl.station.bands import bands_at_size, mean, windowed_bands
 from ppl.station.card import Card, read_card
 from ppl.station.resize import at_own_size, resize_image, scaled_size
@@ -50,6 +51,11 @@ class OnnxPredictor:
     @property
     def thresholds(self) -> Thresholds:
         return self._card.thresholds
+
+    @property
+    def reference(self) -> Reference | None:
+        """How the images looked that it was trained on; None where nobody knows."""
+        return self._card.reference
 
     @property
     def digest(self) -> str:

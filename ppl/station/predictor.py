@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppl.images.pictures import Colour
+from ppl.station.appearance import Reference
 from ppl.station.thresholds import Thresholds
 
 
@@ -27,6 +28,10 @@ class Predictor(Protocol):
     @property
     def thresholds(self) -> Thresholds:
         """What its verdicts go by."""
+
+    @property
+    def reference(self) -> Reference | None:
+        """How the images looked that it was trained on; None where nobody knows."""
 
     @property
     def digest(self) -> str:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppl.core.errors import InputError
+from ppl.station.appearance import NUMBERS, Appearance
 from ppl.station.decode import decode
 from ppl.station.defects import BACKGROUND, Defect
 from ppl.station.folder import MARK, Found, Stamp, shown, stamp_of
@@ -27,7 +28,7 @@ from ppl.station.places import PICTURES, Places, overlay_of
 
 RESULTS, DEFECTS = "results.csv", "defects.csv"
 LOCK = ".in_use"
-FORMAT = 2
+FORMAT = 3
 """Of predicted_by.json."""
 
 DEFECTIVE, SOUND = "defective", "sound"
@@ -57,6 +58,10 @@ class Outcome:
     """Pixels of the mask a class, background first."""
     defects: tuple[Defect, ...] = ()
     """That the thresholds let stand."""
+    appearance: Appearance | None = None
+    """How the image looks; None where it could not be read."""
+    unusual: str = ""
+    """What of that lies outside of all that training saw."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ class Known:
     error: str
     mask: str
     defects: int
+    appearance: Appearance | None
+    unusual: str
 
 
 @contextmanager
@@ -176,7 +183,8 @@ class Results:
             *("image", "verdict", "score"),
             *(f"area_{name}" for name in defects),
             *(f"share_{name}" for name in defects),
-            *("defects", "largest", "seconds", "error", "mask", "bytes", "modified_ns"),
+            *("defects", "largest", *NUMBERS, "unusual"),
+            *("seconds", "error", "mask", "bytes", "modified_ns"),
         )
         self.known: dict[str, Known] = {}
         """By the image's name."""
@@ -191,11 +199,13 @@ class Results:
             try:
                 stamp = Stamp(int(of["bytes"]), int(of["modified_ns"]))
                 defects = int(of["defects"] or 0)
+                seen = None if of["error"] else Appearance(*(float(of[each]) for each in NUMBERS))
                 if of["mask"]:
                     self.places.take(of["mask"], name)
             except ValueError:
                 continue
-            self.known[name] = Known(stamp, of["verdict"], of["error"], of["mask"], defects)
+            end = defects, seen, of["unusual"]
+            self.known[name] = Known(stamp, of["verdict"], of["error"], of["mask"], *end)
         held = dict.fromkeys(self.known, 0)
         for row in self._rows(DEFECTS, DEFECT_COLUMNS):
             if row[0] in held:
@@ -277,7 +287,8 @@ class Results:
         _append(self.out / DEFECTS, _as_lines(self._defect_row(name, d) for d in outcome.defects))
         _append(self.out / RESULTS, _as_lines([self._row(outcome, stamp)]))
         verdict = "" if outcome.error else DEFECTIVE if outcome.defective else SOUND
-        self.known[name] = Known(stamp, verdict, outcome.error, outcome.mask, len(outcome.defects))
+        seen = len(outcome.defects), outcome.appearance, outcome.unusual
+        self.known[name] = Known(stamp, verdict, outcome.error, outcome.mask, *seen)
 
     def _row(self, outcome: Outcome, stamp: Stamp) -> list[str]:
         end = (f"{outcome.seconds:.4f}", outcome.error, outcome.mask)
@@ -294,6 +305,8 @@ class Results:
             *(f"{area / pixels:.6f}" for area in areas),
             str(len(outcome.defects)),
             str(max((defect.area for defect in outcome.defects), default=0)),
+            *(f"{number:.4f}" for number in outcome.appearance or ()),
+            outcome.unusual,
             *end,
             *file,
         ]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ppl.core.errors import InputError
 from ppl.images.pictures import write_indices
+from ppl.station.appearance import appearance_of
 from ppl.station.decode import MOST_AHEAD, Begun, Decoded, decoded_ahead
 from ppl.station.defects import BACKGROUND
 from ppl.station.folder import Found
@@ -65,6 +66,7 @@ class Writer:
             if not isinstance(found, Verdict):
                 found = verdict_of_bands(_numbers([found]), self.predictor.thresholds)
             outcome = _judged(outcome, found, len(self.predictor.classes))
+            outcome = self._compared(outcome, decoded)
             self._write(decoded, found.mask, outcome)
         except _NoNumberError:
             error = NO_NUMBER
@@ -80,6 +82,14 @@ class Writer:
                     (self.out / picture).unlink()
             return Outcome(outcome.found, outcome.stamp, outcome.seconds, error)
         return replace(outcome, seconds=outcome.seconds + time.perf_counter() - began)
+
+    def _compared(self, outcome: Outcome, decoded: Decoded) -> Outcome:
+        """With how the image looks, beside those of the training."""
+        assert decoded.pixels is not None
+        seen, reference = appearance_of(decoded.pixels), self.predictor.reference
+        return replace(
+            outcome, appearance=seen, unusual=reference.unusual(seen) if reference else ""
+        )
 
     def _write(self, decoded: Decoded, mask: NDArray[np.uint8], outcome: Outcome) -> None:
         file = self.out / outcome.mask

@@ -23,6 +23,7 @@ from ppl.images.pictures import read_pixels, write_indices
 from ppl.images.sets import ImageSet, mask_file, write_json
 from ppl.network.network import SegmentationNetwork
 from ppl.network.predict import TestTimeSettings
+from ppl.station.appearance import Appearance, reference_of
 from ppl.station.card import card_of, described_digest, read_card
 from ppl.station.onnx_predictor import Network, load_onnx
 from ppl.station.verdict import verdict_of
@@ -365,3 +366,15 @@ def test_the_licence_of_weights_is_told_where_it_is_known(
 def test_settings_take_known_runtimes_and_the_usual_one_among_them(runtimes: list[str]) -> None:
     with pytest.raises(InputError, match="export"):
         check("export", {"runtimes": runtimes, "samples": 1}, ExportSettings)
+
+
+def test_the_card_knows_how_the_training_images_looked(
+    decided: SegmentationNetwork, test_set: ImageSet, tmp_path: Path
+) -> None:
+    model = model_of(decided)
+    model.reference = reference_of([Appearance(100.0 + k, 20.0, 0.25) for k in range(30)])
+    export_model(model, test_set, test_set, KNOWN, SETTINGS, tmp_path / "export")
+    assert read_card(tmp_path / "export")[0].reference == model.reference
+    assert load_onnx(tmp_path / "export").reference == model.reference
+    text = (tmp_path / "export/card.md").read_text(encoding="utf-8")
+    assert "(30) have brightness 100-129, contrast 20-20, sharpness 0.25-0.25" in text

@@ -23,6 +23,7 @@ from ppl.network.network import (
 )
 from ppl.network.predict import TestTimeSettings, predict
 from ppl.network.resize import ImageSettings
+from ppl.station.appearance import Appearance, reference_of
 from ppl.station.thresholds import ClassLimits, Promise, Thresholds, thresholds_as_json
 
 INFO = DatasetInfo("made", ("background", "dark", "bright"), ((0, 0, 0), (255, 0, 0), (0, 255, 0)))
@@ -272,3 +273,19 @@ def test_a_model_in_memory_needs_no_folder(trained: Path) -> None:
     model = Model(load_network(trained, CPU), WHOLE, RICH, INFO)
     assert model.classes == INFO.classes
     assert model.predict(np.zeros((20, 20), dtype=np.uint8)).mask.shape == (20, 20)
+
+
+def test_how_the_training_images_looked_stays_with_it(trained: Path) -> None:
+    look = reference_of([Appearance(100.0 + k, 20.0, 0.2) for k in range(30)])
+    folder = trained.parent / "model"
+    save_model(folder, trained, WHOLE, RICH, INFO, LIMITS, look)
+    assert load_model(folder).reference == look
+    # a model of before it was kept is read as it was, with the same digest
+    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    del described["appearance"]
+    (folder / "model.json").write_text(json.dumps(described), encoding="utf-8")
+    assert load_model(folder).reference is None
+    described["appearance"] = {"images": 30, "percentiles": {"brightness": [2.0, 1.0]}}
+    (folder / "model.json").write_text(json.dumps(described), encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_model(folder)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppl.images.pictures import Colour
+from ppl.station.appearance import Appearance, Reference, reference_of
 from ppl.station.command import main
 from ppl.station.thresholds import ClassLimits, Thresholds, no_thresholds
 
@@ -28,11 +29,16 @@ class Bright:
     thresholds: Thresholds = no_thresholds(3)
     at_once: int = 4
     on_processor: bool = True
+    reference: Reference | None = None
 
     def __init__(self, model: Path = Path("bright")) -> None:
         self.digest = model.name
         if model.name == "strict":
             self.thresholds = Thresholds((ClassLimits(0.7, 5),) * 2, 0.8, None)
+        if model.name == "trained":
+            # on images as `picture` of test_predict draws them
+            looks = [Appearance(120.0 + k, 20.0 + k, 0.3 + k / 100) for k in range(40)]
+            self.reference = reference_of(looks)
         self.seen: list[int] = []
         """How many images came together."""
 

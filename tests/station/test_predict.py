@@ -20,6 +20,7 @@ from PIL import Image
 from ppl.core.errors import InputError
 from ppl.images.pictures import read_pixels
 from ppl.station import command, decode, results, stream, verdict
+from ppl.station.appearance import NUMBERS, appearance_of
 from ppl.station.defects import find_defects, score_of
 from ppl.station.options import Request
 from tests.station.bright import Bright
@@ -696,3 +697,61 @@ def test_interrupted_it_writes_what_it_has_and_goes_on(
     predict(images, tmp_path / "whole")
     predict(images, tmp_path / "out")
     assert state(tmp_path / "out") == state(tmp_path / "whole")
+
+
+def test_how_an_image_looks_is_in_its_row(images: Path, tmp_path: Path) -> None:
+    predict(images, tmp_path / "out")
+    for row in rows(tmp_path / "out/results.csv"):
+        pixels = read_pixels(images / row["image"])
+        found = appearance_of(pixels)
+        assert [float(row[name]) for name in NUMBERS] == pytest.approx(list(found), abs=1e-4)
+        assert row["unusual"] == ""
+
+
+def lit(folder: Path, count: int, level: int, prefix: str = "") -> None:
+    """Images of one brightness, otherwise as the model `trained` knows them."""
+    for number in range(count):
+        grey = np.full((20, 30, 3), level, dtype=np.uint8)
+        grey[::2] += 60
+        save(folder / f"{prefix}{number:02}.png", Image.fromarray(grey))
+
+
+def test_images_unlike_the_training_are_marked_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lit(tmp_path / "images", 2, 110)
+    lit(tmp_path / "images", 1, 10, "dark")
+    spoil(tmp_path / "images")
+    predict(tmp_path / "images", tmp_path / "out", "trained")
+    table = {row["image"]: row["unusual"] for row in rows(tmp_path / "out/results.csv")}
+    assert "brightness low" in table["dark00.png"]
+    assert "brightness" not in table["00.png"]
+    assert table["cut.png"] == ""
+    unusual = sum(map(bool, table.values()))
+    assert f"{unusual} unlike all training images" in capsys.readouterr().out
+
+
+def test_a_lasting_shift_is_said_at_the_end_and_again_by_a_run_that_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lit(tmp_path / "images", 12, 110, "a")
+    lit(tmp_path / "images", 12, 10, "b")
+    said = []
+    for _ in range(2):
+        assert predict(tmp_path / "images", tmp_path / "out", "trained") == 0
+        said.append(
+            [line for line in capsys.readouterr().err.splitlines() if line.startswith("drift: ")]
+        )
+    assert said[0] == said[1]
+    assert any("images are darker than those the model was trained on" in x for x in said[0])
+    assert "since b00.png" in next(x for x in said[0] if "darker" in x)
+
+
+def test_a_model_that_knows_nothing_of_its_training_says_nothing_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lit(tmp_path / "images", 24, 10)
+    predict(tmp_path / "images", tmp_path / "out")
+    said = capsys.readouterr()
+    assert "drift" not in said.err
+    assert "unlike" not in said.out

@@ -17,7 +17,16 @@ from ppl.station.arrivals import Arrivals
 from ppl.station.folder import Found, stamp_of
 from ppl.station.options import Request
 from tests.station.bright import Bright
-from tests.station.test_predict import no_entry, picture, predict, save, state, station
+from tests.station.test_predict import (
+    lit,
+    no_entry,
+    picture,
+    predict,
+    rows,
+    save,
+    state,
+    station,
+)
 
 Rows = Callable[[], dict[str, dict[str, str]]]
 
@@ -235,3 +244,26 @@ def test_a_file_is_tried_when_it_has_settled_and_then_ever_more_rarely(tmp_path:
     os.utime(file, ns=(0, 0))
     assert arrivals.ready([found], lambda *_: False, 50) == []
     assert arrivals.ready([found], lambda *_: False, 52) == [found]
+
+
+def test_a_shift_is_said_when_it_is_seen_and_rows_of_before_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = Request((tmp_path / "images",), tmp_path / "out", True, True, every=0.02, settle=0)
+
+    def darker_after(count: int) -> list[str]:
+        """What a run says of darker images that watches until there are so many."""
+        lit(tmp_path / "images", count, 10)
+        stop = threading.Event()
+        run = threading.Thread(target=command.predict, args=(Bright, Path("trained"), asked, stop))
+        run.start()
+        table = tmp_path / "out/results.csv"
+        until(lambda: table.exists() and len(rows(table)) == count)
+        stop.set()
+        run.join()
+        return [x for x in capsys.readouterr().err.splitlines() if "images are darker" in x]
+
+    assert darker_after(6) == []
+    [said] = darker_after(14)
+    # each adds 1.7 at most, with a model of 40 training images
+    assert said.startswith("drift: since 00.png the 10 images are darker")
