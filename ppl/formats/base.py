@@ -74,14 +74,17 @@ class Painted:
     """What is to be said of it, though it can be taken."""
 
 
+Paint = Callable[[Size], Painted]
+"""The mask at the size of the image; an `InputError` says why there is none."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What came back of one image."""
 
     name: str
     """How the tool calls it: a path, with or without suffix."""
-    paint: Callable[[Size], Painted]
-    """The mask at the size of the image; an `InputError` says why there is none."""
+    paint: Paint
     size: Size | None = None
     """What the file says of the image; None where it says nothing."""
     checked: bool = False
@@ -138,7 +141,7 @@ def nothing(size: Size) -> Painted:
     return Painted(np.zeros(size, dtype=np.uint8), empty=True)
 
 
-def refused(error: InputError) -> Callable[[Size], Painted]:
+def refused(error: InputError) -> Paint:
     """What paints nothing, but says why."""
 
     def paint(size: Size) -> Painted:

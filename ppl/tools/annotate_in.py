@@ -16,13 +16,13 @@ from ppl.data.adapters.base import (
     load_samples,
     mask_files,
 )
+from ppl.data.image_names import ImageNames, image_names
 from ppl.formats import files
 from ppl.formats.base import Found, Mask, Painted, size_differs
 from ppl.formats.known import FORMATS
 from ppl.formats.names import ClassNames
 from ppl.images.files import read_stored_mask
 from ppl.images.pictures import IGNORE, open_image, write_indices
-from ppl.tools.image_names import ImageNames, image_names
 from ppl.tools.own_folders import HANDED_OUT
 
 TAKEN, SAME, LEFT, WRONG = "taken", "as it is", "left out", "error"
@@ -107,25 +107,28 @@ def take_in(format: str, path: Path, root: Path | None, wanted: Wanted) -> tuple
     info = dataset_info(settings)
     base = root or Path(settings.root)
     settings = settings.model_copy(update={"root": str(base)})
-    data = _Data(
-        base,
-        image_names(base / "images", settings.mask_suffix),
-        mask_files(settings),
-        ClassNames(info.classes, info.colours),
-        settings,
-        _samples(settings),
-    )
+    data = _data(settings, ClassNames(info.classes, info.colours))
     outcomes = list(_outcomes(list(FORMATS[format].read(path, data.names)), data, wanted))
     if not outcomes:
         raise InputError(f"{path} names no image")
     return table(outcomes, base / wanted.folder), all(each.what != WRONG for each in outcomes)
 
 
-def _samples(settings: DataSettings) -> dict[str, Sample]:
+def _data(settings: DataSettings, names: ClassNames) -> _Data:
+    """The data as a run reads them; of those that it would refuse, what lies in their folders."""
+    root = Path(settings.root)
     try:
-        return {one.id: one for one in load_samples(Path(settings.root), settings)}
+        samples = {one.id: one for one in load_samples(root, settings)}
     except InputError:
-        return {}
+        images = image_names(root / "images", settings.mask_suffix)
+        return _Data(root, images, mask_files(settings), names, settings, {})
+    masked = {id: (one.corrected, one.mask) for id, one in samples.items() if one.mask}
+    masks = {
+        "masks": {id: mask for id, (corrected, mask) in masked.items() if not corrected},
+        "corrected": {id: mask for id, (corrected, mask) in masked.items() if corrected},
+    }
+    files = {id: one.image for id, one in samples.items()}
+    return _Data(root, ImageNames(root / "images", files), masks, names, settings, samples)
 
 
 def _outcomes(found: list[Found], data: _Data, wanted: Wanted) -> Iterator[Outcome]:
@@ -159,7 +162,7 @@ def _outcome(id: str, name: str, found: Found, data: _Data, wanted: Wanted) -> O
     why_not = _doubt(id, found, painted, wanted)
     if why_not:
         return Outcome(name, LEFT, (why_not,))
-    there = data.masks[wanted.folder].get(id)
+    there = data.masks[wanted.folder].get(id) or _of_a_tool(id, data)
     if there is not None and _equal(data.shows(id, there), painted.mask):
         return Outcome(name, SAME)
     if there is None and _called_good(id, data) and not painted.mask.any():
@@ -187,6 +190,12 @@ def _equal(one: Mask | None, other: Mask) -> bool:
     return one is not None and np.array_equal(one, other)
 
 
+def _of_a_tool(id: str, data: _Data) -> Path | None:
+    """The file of a tool that is the mask of an image."""
+    sample = data.samples.get(id)
+    return sample.mask if sample is not None and sample.paint else None
+
+
 def _called_good(id: str, data: _Data) -> bool:
     sample = data.samples.get(id)
     return sample is not None and sample.annotated and sample.mask is None
@@ -211,6 +220,10 @@ def _stop_at_other(id: str, there: Path | None, data: _Data, wanted: Wanted) -> 
     """
     if _called_good(id, data):
         raise InputError("labels.csv calls it good: correct the one or the other")
+    if there is not None and there.suffix.lower() == ".json":
+        raise InputError(
+            f"has a mask in {there} already: correct it there, or move that file out of the data"
+        )
     other = data.masks[wanted.other].get(id)
     if other is not None:
         raise InputError(

@@ -17,13 +17,13 @@ from ppl.data.adapters.base import (
     load_samples,
     without_suffix,
 )
+from ppl.data.image_names import image_names
 from ppl.formats import files
 from ppl.formats.base import Item
 from ppl.formats.known import FORMATS
 from ppl.formats.names import ClassNames
 from ppl.formats.png import OWN
-from ppl.tools.image_names import image_names
-from ppl.tools.own_folders import HANDED_OUT, stop_at_owned
+from ppl.tools.own_folders import HANDED_OUT, stop_at_owned, stop_at_tool_files
 
 DECISIONS = Path("review", "decisions.csv")
 """Below `data.root`: an image and a reviewer's decision a line; the last one of an image counts."""
@@ -63,6 +63,7 @@ def hand_out(to: Path | None, format: str = "png") -> str:
     data = section("data", DataSettings)
     folder = to or default_folder(data)
     stop_at_owned(folder, data.name, data.root)
+    stop_at_tool_files(folder, data.name, data.root)
     chosen = _chosen(data)
     info = dataset_info(data)
     written = FORMATS[format].write(

@@ -33,6 +33,23 @@ def stop_at_owned(folder: Path, name: str, root: str) -> None:
             )
 
 
+def stop_at_tool_files(folder: Path, name: str, root: str) -> None:
+    """Refuse a folder where what goes out to a tool would be read as masks beside the images.
+
+    Args:
+        name, root: of the section `data`.
+
+    Raises:
+        InputError: it is `root`, or its annotations/.
+    """
+    read = (Path(root).resolve(), Path(root, "annotations").resolve())
+    if name == "folder" and folder.resolve() in read:
+        raise InputError(
+            f"{folder} is where files of a tool count as yours, before anybody looked: name "
+            f"another folder, as {Path(root, 'to_correct')}"
+        )
+
+
 def _outputs() -> set[Path]:
     """What the pipeline writes, as far as it has run."""
     stages = locked_stages(lock_text(Path())).values()

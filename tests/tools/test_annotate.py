@@ -14,12 +14,12 @@ from PIL import Image
 
 from ppl.__main__ import main
 from ppl.data.adapters.base import distinct_colours
+from ppl.data.image_names import ImageNames
 from ppl.formats.base import Mask
 from ppl.formats.known import FORMATS
 from ppl.images.files import read_stored_mask
 from ppl.images.pictures import write_indices
 from ppl.tools.annotate_next import HANDED_OUT
-from ppl.tools.image_names import ImageNames
 from tests.formats.masks import drawn
 from tests.pipeline.project import ROOT
 

@@ -16,6 +16,12 @@ _SHOWN = 80
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
 
 
+def shown(name: str) -> str:
+    """A name from a file, as a message can show it: neither too long nor with odd characters."""
+    plain = (letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name[:_SHOWN])
+    return "".join(plain) + ("..." if len(name) > _SHOWN else "")
+
+
 @dataclass(frozen=True)
 class ImageNames:
     """The images below a folder."""
