@@ -8,7 +8,7 @@ Axes: H height, W width. Sizes are (H, W), those of an image as viewers show it.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ppl.core.errors import InputError
 from ppl.formats.names import ClassNames
 from ppl.images.files import class_pixels, read_stored_mask
-from ppl.images.pictures import open_image
+from ppl.images.pictures import IMAGE_SUFFIXES, open_image
 
 Size = tuple[int, int]
 Mask = NDArray[np.uint8]
@@ -134,6 +134,11 @@ class Format:
     read: Read
     images: bool = True
     """Whether it writes the images, too."""
+
+
+def with_suffix(id: str) -> str:
+    """The path of an image without its suffix, as a name of which no more will be taken off."""
+    return f"{id}.png" if PurePosixPath(id).suffix.lower() in IMAGE_SUFFIXES else id
 
 
 def nothing(size: Size) -> Painted:

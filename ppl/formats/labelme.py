@@ -20,7 +20,7 @@ from PIL import Image
 
 from ppl.core.errors import InputError
 from ppl.formats import files
-from ppl.formats.base import Found, Item, Painted, Size, Written, refused, size_differs
+from ppl.formats.base import Found, Item, Painted, Size, Written, refused, size_differs, with_suffix
 from ppl.formats.canvas import Canvas, Patch
 from ppl.formats.names import ClassNames
 from ppl.formats.polygons import Ring, fill, outlines, ring
@@ -124,7 +124,7 @@ def _found(source: Source, name: str, names: ClassNames) -> Found:
         held = record(Annotation, source.json(name), name)
     except InputError as error:
         # LabelMe names a file like its image
-        return Found(name[:-5], refused(error), broken=str(error))
+        return Found(with_suffix(name[:-5]), refused(error), broken=str(error))
     height, width = held.imageHeight, held.imageWidth
     beside = (PurePosixPath(name).parent / held.imagePath.replace("\\", "/")).as_posix()
     return Found(

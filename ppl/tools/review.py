@@ -18,9 +18,9 @@ from ppl.review.prepared import inside
 from ppl.review.review import Home, Review
 from ppl.review.server import open_server
 from ppl.station.folder import MARK
-from ppl.tools.own_folders import stop_at_owned
+from ppl.tools.own_folders import OWN_REVIEW, stop_at_owned
 
-OWN = Path("data", "review")
+OWN = OWN_REVIEW
 """Where DVC owns the folder of the data, or that cannot be written."""
 
 
