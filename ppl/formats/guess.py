@@ -16,14 +16,18 @@ _SAME = {"coco-polygons": "coco"}
 """Formats that are read alike."""
 
 
-def other_format(format: str, path: Path) -> str:
-    """What lies at a path instead of the format that was named, in words; "" for want of any."""
+def other_format(format: str, path: Path, *, sure: bool = False) -> str:
+    """What lies at a path instead of the format that was named, in words; "" for want of any.
+
+    Args:
+        sure: say nothing where it looks like no format.
+    """
     try:
         source = open_source(path)
     except InputError:
         return ""
     looks = looks_like(source)
-    if looks == _SAME.get(format, format):
+    if looks == _SAME.get(format, format) or (sure and not looks):
         return ""
     kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in source.names)
     held = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_KINDS)) or "no file"

@@ -33,6 +33,11 @@ CHECKED = "checked"
 BEGAN = "began_as_model"
 """A key of files that go out with a model's mask; LabelMe keeps what it does not know."""
 
+_POLYGONS = ("polygon", "oriented_rectangle", "rotation")
+"""Shapes by their corners; the last is X-AnyLabeling's name of the second."""
+_CORNERS, _OPPOSITE = 4, 2
+"""Points of a rectangle in X-AnyLabeling, and of LabelMe's own."""
+
 _VERSION = "5.5.0"
 _SHAPES = b'"shapes"'
 _BLOCK = 2**20
@@ -213,10 +218,14 @@ def _patch(shape: Shape, size: Size) -> Patch:
         InputError: it has no area, or points that are none.
     """
     kind = shape.shape_type or "polygon"
-    if kind in ("polygon", "oriented_rectangle"):
+    if kind in _POLYGONS or (kind == "rectangle" and len(shape.points) == _CORNERS):
         return fill(ring(shape.points), size)
     if kind not in ("rectangle", "circle", "mask"):
         raise InputError(f"shape {kind[:40]!r} has no area: draw polygons, or delete it")
+    if kind == "rectangle" and len(shape.points) != _OPPOSITE:
+        raise InputError(
+            f"a rectangle has {len(shape.points)} points: expected two corners, or four"
+        )
     # the third point only makes a ring of the two
     first, second, _ = ring([*shape.points[:2], *shape.points[1:2]])
     if kind == "mask":

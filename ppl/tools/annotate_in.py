@@ -33,6 +33,9 @@ TAKEN, SAME, LEFT, WRONG = "taken", "as it is", "left out", "error"
 _SHOWN = 5
 """Images named in a row of the table."""
 
+_FEW = 3
+"""Rows of a table where all is wrong, and for one reason."""
+
 _LONGEST = 160
 
 
@@ -117,7 +120,9 @@ def take_in(format: str, path: Path, root: Path | None, wanted: Wanted) -> tuple
         raise InputError(f"{path} names no image")
     said = table(outcomes, base / wanted.folder)
     if all(each.what == WRONG for each in outcomes):
-        said += f"\n  {advice}" if (advice := other_format(format, path)) else ""
+        advice = other_format(format, path, sure=True)
+        # then what is wrong with each image says nothing
+        said = "\n".join([*said.splitlines()[: _FEW + 1], f"  {advice}"]) if advice else said
     return said, all(each.what != WRONG for each in outcomes)
 
 

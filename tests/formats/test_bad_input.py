@@ -267,6 +267,12 @@ def test_other_regions_of_label_studio(tmp_path: Path) -> None:
     refused("label-studio", studio(file, region(RLE, image_rotation=90)), "turned in the tool")
     refused("label-studio", studio(file, region(RLE, original_width=4, original_height=6)), "EXIF")
     refused("label-studio", studio(file, region(RLE, original_width=9)), "annotated at 9 x 4")
+    brush = {key: value for key, value in RLE.items() if key != "brushlabels"}
+    brush = {"type": "brush", "id": "a", "value": brush, "original_width": 6, "original_height": 4}
+    labels = {"type": "labels", "id": "a", "value": {"labels": ["fine crack"]}}
+    assert (only("label-studio", studio(file, brush, labels)).mask == 2).all()
+    for other in [{**labels, "id": "b"}, {"type": "labels", "id": "a"}, {**labels, "value": 3}]:
+        refused("label-studio", studio(file, brush, other), "no label")
     choice = {"type": "choices", "value": {"choices": ["bad"]}}
     assert only("label-studio", studio(file, choice)).empty
 
@@ -275,6 +281,16 @@ def test_other_shapes_of_labelme(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     box = labelme(file, shape([[3, 3], [1, 1]], shape_type="rectangle"))
     assert np.array_equal(only("labelme", box).mask, drawn("......", ".11...", ".11...", "......"))
+    for kind, corners in {
+        "rectangle": [[1, 1], [3, 1], [3, 3], [1, 3]],
+        "rotation": [[1, 1], [3, 1], [3, 3], [1, 3]],
+        "oriented_rectangle": [[1, 3], [1, 1], [3, 1], [3, 3]],
+    }.items():
+        turned = labelme(file, shape(corners, shape_type=kind))
+        assert np.array_equal(
+            only("labelme", turned).mask, drawn("......", ".11...", ".11...", "......")
+        )
+    refused("labelme", labelme(file, shape([[1, 1]] * 3, shape_type="rectangle")), "3 points")
     circle = labelme(file, shape([[3, 2], [4.2, 2]], shape_type="circle"))
     assert np.array_equal(
         only("labelme", circle).mask, drawn("......", "..11..", "..11..", "......")
