@@ -90,6 +90,7 @@ def with_tool_files(
     painted: dict[str, tuple[Path, Paint]] = {
         id: (file, partial(_of_labelme, file, by_sample[id].image, names))
         for id, file in files.labelme.items()
+        if id in by_sample
     }
     for id, paint in _listed(files.coco, root, by_sample, names):
         assert files.coco is not None
@@ -132,7 +133,8 @@ def _stop_at_two(id: str, one: Path, other: Path) -> None:
 
 def _stop_at_stray(files: Mapping[str, Path], samples: Mapping[str, Sample], images: Path) -> None:
     for id, file in files.items():
-        if id not in samples:
+        # what is damaged, and of no image, may be anything
+        if id not in samples and labelme.has_shapes(file):
             raise InputError(
                 f"{file}, a file of LabelMe, has no image {images / id} with any of the suffixes "
                 f"{' '.join(IMAGE_SUFFIXES)}: add the image or remove the file"
@@ -148,7 +150,8 @@ def _of_labelme(file: Path, image: Path, names: ClassNames, size: Size) -> Paint
 
 
 def _alone(file: Path) -> AbstractContextManager[object]:
-    return _one_at_a_time if file.stat().st_size > _LARGE else nullcontext()
+    large = file.is_file() and file.stat().st_size > _LARGE
+    return _one_at_a_time if large else nullcontext()
 
 
 def _listed(

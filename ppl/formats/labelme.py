@@ -145,7 +145,7 @@ def is_one(file: Path) -> bool:
 
     One that is too large, cut short or no JSON counts, too: whoever reads it says so.
     """
-    if file.stat().st_size > MOST_JSON or _has_shapes(file):
+    if has_shapes(file):
         return True
     try:
         read_json(file, file.name)
@@ -154,14 +154,18 @@ def is_one(file: Path) -> bool:
     return False
 
 
-def _has_shapes(file: Path) -> bool:
+def has_shapes(file: Path) -> bool:
     """Whether the key stands in it: LabelMe writes it before the image, which may be long."""
     end = b""
-    with file.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            if _SHAPES in end + block:
-                return True
-            end = block[-len(_SHAPES) :]
+    try:
+        with file.open("rb") as stream:
+            for _ in range(MOST_JSON // _BLOCK + 1):
+                block = stream.read(_BLOCK)
+                if _SHAPES in end + block:
+                    return True
+                end = block[-len(_SHAPES) :]
+    except OSError:
+        pass
     return False
 
 

@@ -219,6 +219,16 @@ def test_a_file_that_is_cut_short_makes_no_image_unlabeled(content: bytes, parts
     assert "images/im00.json: im00.json is cut short or no JSON" in parts.refused("im00")
 
 
+def test_a_file_that_the_system_does_not_give_is_named(parts: Parts) -> None:
+    (parts.root / "masks/im00.png").unlink()
+    file = parts.root / "images/im00.json"
+    file.symlink_to("gone.json")
+    assert str(file) in parts.refused(r"im00\.json cannot be read \(No such file")
+    file.unlink()
+    (parts.root / "annotations.json").symlink_to("gone.json")
+    assert not found(parts)["im00"].annotated
+
+
 def test_a_file_of_200_megabytes_is_refused_unread(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +287,7 @@ def test_what_a_camera_leaves_beside_an_image_is_no_mask(parts: Parts) -> None:
     (parts.root / "images/im12.json").write_text('{"exposure": 3}', encoding="utf-8")
     (parts.root / "images/im00.json").write_text("[1, 2]", encoding="utf-8")
     (parts.root / "images/settings.json").write_text("{}", encoding="utf-8")
+    (parts.root / "images/log.json").write_text("{}\n{}\n", encoding="utf-8")
     plan = parts.run()
     assert not plan.samples["im12"].annotated
 

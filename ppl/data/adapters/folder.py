@@ -35,7 +35,8 @@ CLASSES: tuple[str, ...] = ()
 COLOURS: tuple[Colour, ...] = ()
 LAYOUT = (
     "images/**/NAME.jpg (or .png, .bmp, .tif, .webp) and, for the annotated images, "
-    "masks/**/NAME.png with the same relative path, holding class indices"
+    "masks/**/NAME.png with the same relative path, holding class indices, or a file of LabelMe "
+    "beside the image, or one of COCO"
 )
 
 find_groups = by_table
