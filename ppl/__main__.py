@@ -138,14 +138,16 @@ def scores(files: tuple[Path, ...]) -> None:
     FILES are metrics files, a row each; without any, those of the workspace: metrics/copycat.json,
     teacher.json, student_1.json and final.json, with the data set that they are of.
     """
-    from ppl.judge.table import read_scores, score_table
-    from ppl.tools.used_settings import scored_here
+    from ppl.judge.table import score_table
+    from ppl.tools.scored import notes_on, scored_here, scores_here
 
-    table = score_table(read_scores(files or SCORES))
-    data, edited = ("", "") if files else scored_here(Path())
-    click.echo(f"Scores on the test set{data}, in percent:\n{table}")
-    if edited:
-        click.echo(edited, err=True)
+    table = score_table(scores_here(files or SCORES))
+    scored = None if files else scored_here(Path())
+    note = notes_on(scored, Path()) if scored else ""
+    of = f" of {scored.title}" if scored and scored.title else ""
+    click.echo(f"Scores on the test set{of}, in percent:\n{table}")
+    if note:
+        click.echo(note, err=True)
 
 
 @main.command(epilog=example("diff HEAD~1"))
