@@ -19,6 +19,7 @@ from ppl.data.adapters.base import (
     load_adapter,
     load_samples,
 )
+from ppl.data.colour_masks import ColourError
 from ppl.data.groups import find_groups, parts_of, told_by_names
 from ppl.data.held import read_held
 from ppl.data.image_labels import label_notes, label_warnings, stop_at_contradictions
@@ -204,18 +205,31 @@ def scan(samples: Sequence[Sample], settings: DataSettings, info: DatasetInfo) -
             return error
 
     scans: dict[str, Scan] = {}
-    errors: list[str] = []
+    errors: list[InputError] = []
     results = _in_threads(look, samples, "checking images")
     for sample, result in zip(samples, results, strict=True):
         if isinstance(result, Scan):
             scans[sample.id] = result
         else:
-            errors.append(str(result))
+            errors.append(result)
     if errors:
-        more = len(errors) - SHOWN
+        lines = _lines_of(errors)
+        more = len(lines) - SHOWN
         tail = [f"... and {more} more"] if more > 0 else []
-        raise InputError("\n".join(errors[:SHOWN] + tail))
+        raise InputError("\n".join(lines[:SHOWN] + tail))
     return scans
+
+
+def _lines_of(errors: Sequence[InputError]) -> list[str]:
+    """A line an error; masks in unknown colours, of which mostly all are alike, share one."""
+    coloured = [str(error) for error in errors if isinstance(error, ColourError)]
+    lines = [str(error) for error in errors if not isinstance(error, ColourError)]
+    if len(coloured) > 1:
+        return [
+            f"{len(coloured)} masks are in colours that name no class, e.g. {coloured[0]}",
+            *lines,
+        ]
+    return [*coloured, *lines]
 
 
 def _copy_images(plan: SetsPlan, sets: Mapping[Path, Iterable[str]]) -> None:
