@@ -94,21 +94,23 @@ def main() -> None:
 
 @main.command(epilog=example("check"))
 def check() -> None:
-    """Check all settings and the data folder.
+    """Check all settings, the data and the network.
 
-    Every wrong key of params.yaml is named with what came and what is allowed. Masks among the
-    pipeline's outputs that you edited are copied to data/rescued/ first. `make repro` does both
-    before anything runs.
+    Every wrong key of params.yaml is named with what came and what is allowed. Images, masks,
+    tables and lists are read as a run would, for a few seconds, and the network is built. Masks
+    among the pipeline's outputs that you edited are copied to data/rescued/ first. `make repro`
+    does all this before anything runs.
     """
     from ppl.tools.rescue import rescue, rescued_words
 
     if kept := rescue():
         click.echo(rescued_words(kept))
     from ppl.all_settings import check_project
+    from ppl.tools.check import check_contents
 
-    note = check_project()
+    notes = [check_project(), *check_contents()]
     click.echo("params.yaml and the data folder are in order")
-    if note:
+    for note in filter(None, notes):
         click.echo(note, err=True)
 
 

@@ -1,7 +1,9 @@
 """Check a data set file by file and lay it out as image sets, labels kept apart from images."""
 
+import math
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -129,12 +131,8 @@ def plan_sets(
     held = read_held(lists, {sample.id for sample in samples})
     optional = split.lists_optional or bool(held)
     list_files = read_lists(lists, split.labeled_fraction, optional=optional)
-    scans = scan(samples, data, info)
     by_id = {sample.id: sample for sample in samples}
-    white = white_defects(raw, by_id, scans, data)
-    scans |= {id: as_defect(scans[id]) for id in white}
-    stop_at_contradictions(by_id, scans, info)
-    stop_at_senseless_masks(raw, by_id, scans, info, data)
+    scans, white = as_meant(raw, by_id, scan(samples, data, info), data, info)
     groups = find_groups(raw, samples, data)
     parts = parts_of(groups, samples, data)
     images = Images(
@@ -150,7 +148,7 @@ def plan_sets(
         told_by_names=told_by_names(data),
     )
     found = make_split(images, list_files, split, seed, held)
-    _stop_at_empty_set(found)
+    stop_at_empty_set(found)
     return SetsPlan(raw, data, info, by_id, scans, found, groups, parts, white)
 
 
@@ -189,16 +187,47 @@ def report(plan: SetsPlan) -> None:
     print("\n".join(filter(None, [_summary(plan), shares(plan.scans, plan.info)])))
 
 
-def scan(samples: Sequence[Sample], settings: DataSettings, info: DatasetInfo) -> dict[str, Scan]:
+def as_meant(
+    raw: Path,
+    samples: Mapping[str, Sample],
+    scans: Mapping[str, Scan],
+    data: DataSettings,
+    info: DatasetInfo,
+) -> tuple[dict[str, Scan], frozenset[str]]:
+    """The scans of all samples with white defects as such, and the ids of these.
+
+    Raises:
+        InputError: masks that cannot mean what they say, or contradict what labels say.
+    """
+    white = white_defects(raw, samples, scans, data)
+    meant = {**scans, **{id: as_defect(scans[id]) for id in white}}
+    stop_at_contradictions(samples, meant, info)
+    stop_at_senseless_masks(raw, samples, meant, info, data)
+    return meant, white
+
+
+def scan(
+    samples: Sequence[Sample],
+    settings: DataSettings,
+    info: DatasetInfo,
+    *,
+    seconds: float = math.inf,
+) -> dict[str, Scan]:
     """Decode and check every image and mask once; holds none of them afterwards.
+
+    Args:
+        seconds: those whose turn comes later are left out.
 
     Raises:
         InputError: an unreadable file, an image and a mask of different sizes, a mask value that
             is no class; up to ten of them are named.
     """
     adapter = load_adapter(settings.name)
+    end = time.monotonic() + seconds
 
-    def look(sample: Sample) -> Scan | InputError:
+    def look(sample: Sample) -> Scan | InputError | None:
+        if time.monotonic() > end:
+            return None
         try:
             return scan_one(sample, adapter, settings, info)
         except InputError as error:
@@ -210,7 +239,7 @@ def scan(samples: Sequence[Sample], settings: DataSettings, info: DatasetInfo) -
     for sample, result in zip(samples, results, strict=True):
         if isinstance(result, Scan):
             scans[sample.id] = result
-        else:
+        elif result is not None:
             errors.append(result)
     if errors:
         lines = _lines_of(errors)
@@ -269,7 +298,7 @@ def _tasks(sets: Mapping[Path, Iterable[str]]) -> list[tuple[Path, str]]:
     return [(folder, id) for folder, ids in sets.items() for id in ids]
 
 
-def _stop_at_empty_set(split: Split) -> None:
+def stop_at_empty_set(split: Split) -> None:
     if not split.unlabeled:
         raise InputError(
             f"no image is left unlabeled ({len(split.labeled)} are labeled), but the method learns "
