@@ -194,25 +194,33 @@ def other_tests(old: State, new: State) -> OtherTests | None:
     same_parts = old.scores["final"]["parts"] == new.scores["final"]["parts"]
     if not before and not now and same_parts:
         return None
-    if not set(classes[1:]) & set(others[1:]):
-        return OtherTests(None, f"nothing to compare with: no class of defect is in both; {_THEN}")
     try:
         one, other = evaluation_at(old.commit, old.scores), evaluation_here(new.scores)
     except InputError as error:
         why = f"which images both tested is not known ({error})"
+        if apart := _data_apart(old, new):
+            why = f"nothing to compare with: {apart}; {_THEN}"
         return OtherTests(None, why, sure=bool(before and now) or not same_parts)
     found = change(one.images, other.images)
     # an earlier version wrote no masks: then the images alone say it
     if not (before and now) and same_parts and not (found.new or found.gone):
         return None
     if classes != others:
-        return OtherTests(found, "the classes differ")
+        return OtherTests(found, f"nothing to compare with: the classes differ; {_THEN}")
     common = common_part([one, other], classes)
     if common is None:
         return OtherTests(found, f"nothing to compare with: no image is in both; {_THEN}")
     settings = interval_settings(new.settings)
     once, today = common.scores(one, settings), common.scores(other, settings, over=one)
     return OtherTests(found, "", common, {model: (once[model], today[model]) for model in MODELS})
+
+
+def _data_apart(old: State, new: State) -> str:
+    """That both are of other data, whatever images these hold; "" where nothing says so."""
+    if list(old.scores["final"]["iou"]) != list(new.scores["final"]["iou"]):
+        return "the classes differ"
+    before, now = (state.settings.get("data.root") for state in (old, new))
+    return f"data.root was {before}, and is {now}" if before != now and before and now else ""
 
 
 def _apart(old: State, new: State, other: OtherTests) -> list[str]:

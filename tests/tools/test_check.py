@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from click.testing import CliRunner
 from PIL import Image
 
+import stages.check_settings
+from ppl.__main__ import main
 from ppl.core.errors import InputError
 from ppl.tools.check import check_contents
+from tests.pipeline.project import git
 from tests.tools.raw_project import RAW, SETS, draw_image, draw_mask, make_project
 
 IDS = [id for name in SETS for id in SETS[name]]
@@ -131,3 +135,16 @@ def test_a_defect_in_place_of_the_background_is_warned_of() -> None:
     edit("data", classes=["scratch", "dent", "pore"])
     [warning] = check_contents()
     assert warning.startswith("warning: the first of data.classes names the background, so scratch")
+
+
+def test_what_git_ignores_is_said_by_the_check_and_not_again_by_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git(tmp_path, "init", "-q")
+    Path(".gitignore").write_text("/data/raw/*\n", encoding="utf-8")
+    Path("data/sound").mkdir()
+    stages.check_settings.main(out=Path("checked"))
+    assert "note" not in capsys.readouterr().err
+    done = CliRunner().invoke(main, ["check"])
+    assert done.output.count("note: Git ignores data/raw/my_parts") == 1
+    assert "in order" in done.output

@@ -144,6 +144,35 @@ def test_a_lock_that_was_committed_without_its_scores_is_told(run: str) -> None:
     assert "+20.0" in text, "the scores that it holds are compared all the same"
 
 
+def test_a_first_run_on_own_data_has_nothing_to_compare_with(
+    run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> str:
+        raise InputError("failed to load directory ('data', 'evaluation')")
+
+    monkeypatch.setattr("ppl.tools.common_part.ask_dvc", fails)
+    then = "`git add dvc.lock params.yaml metrics` and `git commit` keep this run, and the next is"
+    counts = {"background": 9, "crack": 5, "dent": 9}
+    iou = {"background": 0.9, "crack": 0.5, "dent": 0.1}
+    leave(**{model: {"iou": iou, "parts": counts} for model in models()})
+    lock(MINE)
+    text = difference("HEAD")
+    assert "failed to load" not in text
+    assert text.splitlines()[1] == (
+        f"nothing to compare with: the classes differ; {then} compared with it"
+    )
+    leave(final={"parts": {"background": 40, "crack": 20}})
+    lock(MINE)
+    assert difference("HEAD").splitlines()[1] == (
+        "nothing to compare with: data.root was data/raw/synthetic, and is data/raw/mine; "
+        f"{then} compared with it"
+    )
+    lock(MADE)
+    text = difference("HEAD")
+    assert "failed to load" not in text
+    assert f"no data/evaluation of {run} in DVC's cache or remote: `dvc fetch` brings it" in text
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
