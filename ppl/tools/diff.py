@@ -46,7 +46,7 @@ COPYCAT = "copycat"
 FILES = {model: METRICS / f"{model}.json" for model in (COPYCAT, *MODELS)}
 
 COMMIT = f"`git add {LOCK} params.yaml {METRICS}` and `git commit`"
-"""What brings a run into Git."""
+"""What brings a run into Git, as two commands."""
 
 NEEDED = ("miou", "miou_low", "iou", "parts", "few_parts", "image_recall")
 """What a model's metrics hold since they can be compared."""
@@ -130,7 +130,11 @@ def at_commit(revision: str) -> State:
             f"the scores of {name} are of an earlier version, which wrote other numbers",
             "name a later commit, or run that one's settings again",
         )
-    scored = scored_by(_shown(commit, LOCK), found["final"], commit)
+    try:
+        scored = scored_by(_shown(commit, LOCK), found["final"], commit)
+    except InputError:
+        # a lock that was committed with the marks of a merge tells nothing
+        scored = Scored("")
     return State(name, scores, scored, scored.commit or commit)
 
 
@@ -350,7 +354,7 @@ def _notes(old: State, new: State) -> Iterator[str]:
     if old.scored.why:
         yield (
             f"{old.name} lacks the scores of its dvc.lock: those that it holds are of "
-            f"{old.scored.whose}; {COMMIT} brings both"
+            f"{old.scored.whose}; {COMMIT} bring both"
         )
     yield from _changed_settings(old, new)
 

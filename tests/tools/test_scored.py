@@ -173,6 +173,15 @@ def test_a_first_run_on_own_data_has_nothing_to_compare_with(
     assert f"no data/evaluation of {run} in DVC's cache or remote: `dvc fetch` brings it" in text
 
 
+def test_a_lock_that_was_committed_in_the_midst_of_a_merge_tells_nothing(run: str) -> None:
+    LOCK.write_text("<<<<<<< HEAD\nstages:\n=======\n", encoding="utf-8")
+    git(Path(), "commit", "-q", "-a", "-m", "conflict")
+    with pytest.raises(InputError, match=r"dvc\.lock is not valid YAML, a merge conflict"):
+        scored_here(Path())
+    lock(MADE)
+    assert "with which settings is not known" in difference("HEAD")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
