@@ -94,21 +94,23 @@ def main() -> None:
 
 @main.command(epilog=example("check"))
 def check() -> None:
-    """Check all settings and the data folder.
+    """Check all settings, the data and the network.
 
-    Every wrong key of params.yaml is named with what came and what is allowed. Masks among the
-    pipeline's outputs that you edited are copied to data/rescued/ first. `make repro` does both
-    before anything runs.
+    Every wrong key of params.yaml is named with what came and what is allowed. Images, masks,
+    tables and lists are read as a run would, for a few seconds, and the network is built. Masks
+    among the pipeline's outputs that you edited are copied to data/rescued/ first. `make repro`
+    does all this before anything runs.
     """
     from ppl.tools.rescue import rescue, rescued_words
 
     if kept := rescue():
         click.echo(rescued_words(kept))
     from ppl.all_settings import check_project
+    from ppl.tools.check import check_contents
 
-    note = check_project()
+    notes = [check_project(), *check_contents()]
     click.echo("params.yaml and the data folder are in order")
-    if note:
+    for note in filter(None, notes):
         click.echo(note, err=True)
 
 
@@ -138,14 +140,16 @@ def scores(files: tuple[Path, ...]) -> None:
     FILES are metrics files, a row each; without any, those of the workspace: metrics/copycat.json,
     teacher.json, student_1.json and final.json, with the data set that they are of.
     """
-    from ppl.judge.table import read_scores, score_table
-    from ppl.tools.used_settings import scored_here
+    from ppl.judge.table import score_table
+    from ppl.tools.scored import notes_on, scored_here, scores_here
 
-    table = score_table(read_scores(files or SCORES))
-    data, edited = ("", "") if files else scored_here(Path())
-    click.echo(f"Scores on the test set{data}, in percent:\n{table}")
-    if edited:
-        click.echo(edited, err=True)
+    table = score_table(scores_here(files or SCORES))
+    scored = None if files else scored_here(Path())
+    note = notes_on(scored, Path()) if scored else ""
+    of = f" of {scored.title}" if scored and scored.title else ""
+    click.echo(f"Scores on the test set{of}, in percent:\n{table}")
+    if note:
+        click.echo(note, err=True)
 
 
 @main.command(epilog=example("diff HEAD~1"))

@@ -1,6 +1,5 @@
 """Check all of params.yaml before anything runs, so that a typo costs seconds and no training."""
 
-import sys
 from pathlib import Path
 
 from ppl.all_settings import check_project
@@ -12,10 +11,9 @@ from ppl.run.stage import run
 
 def main(*, out: Path) -> None:
     """Check every section. The output never changes: a good change reruns only what it concerns."""
-    note = check_project()
+    # what a person should know all the same, `python -m ppl check` has said
+    check_project()
     stop_unless_it_runs(section("model", NetworkSettings), section("image", ImageSettings).size)
-    if note:
-        print(f"check_settings: {note}", file=sys.stderr)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("checked\n", encoding="utf-8", newline="\n")
 

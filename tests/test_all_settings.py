@@ -60,6 +60,39 @@ def test_a_student_needs_two_images_a_step() -> None:
         check_all(PARAMS | {"retrain_final": alone})
 
 
+@pytest.mark.parametrize(
+    ("section", "changes", "said"),
+    [
+        (
+            "split",
+            {"folds": 1},
+            "split: got folds 1, fold 1; folds: 1 fold leaves nothing to train",
+        ),
+        ("data", {"groups": "pattern"}, "data: got groups 'pattern', group_pattern ''; group_pat"),
+        ("weak_augment", {"scale_min": 2.0}, "weak_augment: got scale_min 2.0, scale_max 1.0; sc"),
+        ("cutmix", {"area_min": 0.9}, "cutmix: got area_min 0.9, area_max 0.5; area_min 0.9 is n"),
+        (
+            "retrain_final",
+            {"labeled_batch": 1, "unlabeled_batch": 0},
+            "retrain_final: got labeled_batch 1, unlabeled_batch 0; ",
+        ),
+    ],
+)
+def test_keys_that_do_not_go_together_are_shown_without_their_section(
+    section: str, changes: dict[str, Any], said: str
+) -> None:
+    params = copy.deepcopy(PARAMS)
+    params[section] |= changes
+    params["optimizer"]["momentum"] = 2.0
+    with pytest.raises(InputError) as caught:
+        check_all(params)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2, "each problem is a line"
+    [line] = [line for line in lines if "momentum" not in line]
+    assert line.startswith(f"params.yaml: {said}")
+    assert "{" not in line
+
+
 def test_boxes_that_are_not_drawn_need_not_fit() -> None:
     cutmix = PARAMS["cutmix"] | {"enabled": False, "area_min": 0.7, "area_max": 0.71}
     check_all(PARAMS | {"cutmix": cutmix})

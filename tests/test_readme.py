@@ -91,3 +91,22 @@ def test_functions_that_a_page_names_exist(page: Path) -> None:
         assert re.search(rf"^(?:def|class) {name}\b", source, flags=re.MULTILINE), (file, name)
     for file in re.findall(r"\b(?:tests|stages|ppl|benchmarks)/[\w/]+\.py\b", text):
         assert "NAME" in file or (ROOT / file).exists(), file
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "docs/data_cases.md", "docs/your_data.md"])
+def test_what_is_read_beside_code_fits_its_columns(name: str) -> None:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > 100] == []
+
+
+def test_a_week_ends_with_a_commit_of_its_results() -> None:
+    week = README.read_text(encoding="utf-8").partition("## A week")[2].partition("\n## ")[0]
+    [commands] = re.findall(r"(?:^ {4}.*\n)+", week, flags=re.M)
+    assert commands.splitlines()[-1].split("#")[0].split()[:3] == ["git", "commit", "-am"]
+
+
+@pytest.mark.parametrize(
+    "said", ["A new photo needs a line there too", "needs another `--out`", "There are two ways"]
+)
+def test_your_data_says_what_a_second_week_needs(said: str) -> None:
+    assert said in (ROOT / "docs/your_data.md").read_text(encoding="utf-8")

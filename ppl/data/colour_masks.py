@@ -28,6 +28,10 @@ _MANY = 32
 """From so many colours on that name no class, blurred edges are the likely reason."""
 
 
+class ColourError(InputError):
+    """A mask in colours of which nobody said what they name; others are mostly like it."""
+
+
 @dataclass(frozen=True)
 class OwnMask(StoredMask):
     """A mask as class indices, and how its file says them."""
@@ -92,7 +96,7 @@ def _of_colour_picture(
         return _of_grey(file, mask, colours, "grey_in_colour")
     codes = _codes(levels)
     if colours is None:
-        raise InputError(
+        raise ColourError(
             f"{no_index}. It shows {_most_frequent(codes)}: where colours name its classes, say "
             "which in data.colours, e.g. `colours: {scratch: [255, 0, 0]}`, or put the "
             "labelmap.txt of CVAT into data.root"

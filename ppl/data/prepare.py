@@ -1,7 +1,9 @@
 """Check a data set file by file and lay it out as image sets, labels kept apart from images."""
 
+import math
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from ppl.data.adapters.base import (
     load_adapter,
     load_samples,
 )
+from ppl.data.colour_masks import ColourError
 from ppl.data.groups import find_groups, parts_of, told_by_names
 from ppl.data.held import read_held
 from ppl.data.image_labels import label_notes, label_warnings, stop_at_contradictions
@@ -128,12 +131,8 @@ def plan_sets(
     held = read_held(lists, {sample.id for sample in samples})
     optional = split.lists_optional or bool(held)
     list_files = read_lists(lists, split.labeled_fraction, optional=optional)
-    scans = scan(samples, data, info)
     by_id = {sample.id: sample for sample in samples}
-    white = white_defects(raw, by_id, scans, data)
-    scans |= {id: as_defect(scans[id]) for id in white}
-    stop_at_contradictions(by_id, scans, info)
-    stop_at_senseless_masks(raw, by_id, scans, info, data)
+    scans, white = as_meant(raw, by_id, scan(samples, data, info), data, info)
     groups = find_groups(raw, samples, data)
     parts = parts_of(groups, samples, data)
     images = Images(
@@ -149,7 +148,7 @@ def plan_sets(
         told_by_names=told_by_names(data),
     )
     found = make_split(images, list_files, split, seed, held)
-    _stop_at_empty_set(found)
+    stop_at_empty_set(found)
     return SetsPlan(raw, data, info, by_id, scans, found, groups, parts, white)
 
 
@@ -188,34 +187,78 @@ def report(plan: SetsPlan) -> None:
     print("\n".join(filter(None, [_summary(plan), shares(plan.scans, plan.info)])))
 
 
-def scan(samples: Sequence[Sample], settings: DataSettings, info: DatasetInfo) -> dict[str, Scan]:
+def as_meant(
+    raw: Path,
+    samples: Mapping[str, Sample],
+    scans: Mapping[str, Scan],
+    data: DataSettings,
+    info: DatasetInfo,
+) -> tuple[dict[str, Scan], frozenset[str]]:
+    """The scans of all samples with white defects as such, and the ids of these.
+
+    Raises:
+        InputError: masks that cannot mean what they say, or contradict what labels say.
+    """
+    white = white_defects(raw, samples, scans, data)
+    meant = {**scans, **{id: as_defect(scans[id]) for id in white}}
+    stop_at_contradictions(samples, meant, info)
+    stop_at_senseless_masks(raw, samples, meant, info, data)
+    return meant, white
+
+
+def scan(
+    samples: Sequence[Sample],
+    settings: DataSettings,
+    info: DatasetInfo,
+    *,
+    seconds: float = math.inf,
+) -> dict[str, Scan]:
     """Decode and check every image and mask once; holds none of them afterwards.
+
+    Args:
+        seconds: those whose turn comes later are left out.
 
     Raises:
         InputError: an unreadable file, an image and a mask of different sizes, a mask value that
             is no class; up to ten of them are named.
     """
     adapter = load_adapter(settings.name)
+    end = time.monotonic() + seconds
 
-    def look(sample: Sample) -> Scan | InputError:
+    def look(sample: Sample) -> Scan | InputError | None:
+        if time.monotonic() > end:
+            return None
         try:
             return scan_one(sample, adapter, settings, info)
         except InputError as error:
             return error
 
     scans: dict[str, Scan] = {}
-    errors: list[str] = []
+    errors: list[InputError] = []
     results = _in_threads(look, samples, "checking images")
     for sample, result in zip(samples, results, strict=True):
         if isinstance(result, Scan):
             scans[sample.id] = result
-        else:
-            errors.append(str(result))
+        elif result is not None:
+            errors.append(result)
     if errors:
-        more = len(errors) - SHOWN
+        lines = _lines_of(errors)
+        more = len(lines) - SHOWN
         tail = [f"... and {more} more"] if more > 0 else []
-        raise InputError("\n".join(errors[:SHOWN] + tail))
+        raise InputError("\n".join(lines[:SHOWN] + tail))
     return scans
+
+
+def _lines_of(errors: Sequence[InputError]) -> list[str]:
+    """A line an error; masks in unknown colours, of which mostly all are alike, share one."""
+    coloured = [str(error) for error in errors if isinstance(error, ColourError)]
+    lines = [str(error) for error in errors if not isinstance(error, ColourError)]
+    if len(coloured) > 1:
+        return [
+            f"{len(coloured)} masks are in colours that name no class, e.g. {coloured[0]}",
+            *lines,
+        ]
+    return [*coloured, *lines]
 
 
 def _copy_images(plan: SetsPlan, sets: Mapping[Path, Iterable[str]]) -> None:
@@ -255,7 +298,7 @@ def _tasks(sets: Mapping[Path, Iterable[str]]) -> list[tuple[Path, str]]:
     return [(folder, id) for folder, ids in sets.items() for id in ids]
 
 
-def _stop_at_empty_set(split: Split) -> None:
+def stop_at_empty_set(split: Split) -> None:
     if not split.unlabeled:
         raise InputError(
             f"no image is left unlabeled ({len(split.labeled)} are labeled), but the method learns "

@@ -19,6 +19,7 @@ from ppl.data.adapters.base import (
     unread_files,
     without_suffix,
 )
+from ppl.data.background import background_warning
 from ppl.data.colour_masks import Origin, OwnMask, in_own_palette
 from ppl.data.tool_files import ToolMask, tool_mask
 from ppl.images.files import StoredMask, class_pixels, read_picture
@@ -284,6 +285,8 @@ def mask_warnings(
     raw: Path, samples: Mapping[str, Sample], scans: Mapping[str, Scan], info: DatasetInfo
 ) -> Iterator[str]:
     """What a person should look at, in sentences without a start."""
+    if info.name == "folder" and (warning := background_warning(info.classes)):
+        yield warning
     total = _totals(scans)
     largest = max(range(len(info.classes)), key=lambda index: (total[index], -index))
     if largest != 0:

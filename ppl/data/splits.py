@@ -195,7 +195,8 @@ def choose_unlabeled(
     if others:
         notes.append(
             f"{len(others)} images are left out, e.g. {min(others)}: other photos of their parts "
-            "are labeled or tested"
+            "are labeled or tested, and all photos of a part stay in one set, so these are neither "
+            "trained nor tested on"
         )
     return unlabeled - others, notes
 
@@ -262,9 +263,18 @@ def _unused_corrections(images: Images, listed: Named | None) -> list[str]:
 def _stop_without_masks(images: Images) -> None:
     if not images.defect_classes:
         raise InputError(
-            f"none of the {len(images.paths)} images has a mask: annotate some, and put their "
-            "masks where the layout of the data set expects them"
+            f"none of the {len(images.paths)} images has a mask{_looked_for(images.paths)}: "
+            "annotate some, and put their masks where the layout of the data set expects them "
+            "(docs/your_data.md, Layouts)"
         )
+
+
+def _looked_for(paths: Mapping[str, str]) -> str:
+    """Where the mask of an image would lie, in the layout of a person's own data."""
+    first = min(paths)
+    if not paths[first].startswith("images/"):
+        return ""
+    return f"; that of {paths[first]} was looked for at masks/{first}.png, below data.root"
 
 
 def _stop_at_empty_pool(pool: Collection[str], test: Collection[str], held: Held) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ppl.core.errors import InputError
 from ppl.data.adapters.base import DataSettings, Sample
+from ppl.data.background import names_background, with_background
 from ppl.data.scans import IGNORED_FILE, Scan, meant_ignored
 from ppl.images.pictures import IGNORE
 
@@ -26,7 +27,8 @@ def white_defects(
     which `annotate_next` hands out, mean what they hold.
 
     Raises:
-        InputError: all of them are white in every pixel; an ignored.txt that does not fit.
+        InputError: all of them are white in every pixel; an ignored.txt that does not fit; the two
+            classes are two defects by their names.
     """
     if settings.name != "folder" or len(settings.classes) != _DEFECT + 1:
         return frozenset()
@@ -39,7 +41,21 @@ def white_defects(
     white -= meant_ignored(raw / IGNORED_FILE, samples)
     if not any(0 in doubtful[id] for id in white):
         _stop_at_all_white(samples, white)
+    if white:
+        _stop_without_background(settings)
     return frozenset(white)
+
+
+def _stop_without_background(settings: DataSettings) -> None:
+    """White could be either of two defects, or both."""
+    first, second = settings.classes
+    if not names_background(first):
+        raise InputError(
+            f"masks hold 0 and 255 alone, so there is one class of defect, but data.classes names "
+            f"no background: 0 would be {first}, and 255 {second}. Write the background first, as "
+            f"`classes: [background, defect]`; for {first} and {second} apart, "
+            f"`{with_background(settings.classes)}` and masks of 0, 1 and 2"
+        )
 
 
 def _stop_at_all_white(samples: Mapping[str, Sample], white: set[str]) -> None:

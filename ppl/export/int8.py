@@ -213,9 +213,16 @@ def said(found: Int8) -> str:
         return "in 8-bit integers: not kept, since test shows no defect to judge it by"
     others = max(one.other_verdicts for one in found.by_runtime.values())
     costs = (
-        f"in 8-bit integers test mIoU falls by {found.lost:.2f} points, and {others} of "
+        f"in 8-bit integers test mIoU {_moves(found.lost)}, and {others} of "
         f"{found.images} verdicts are others"
     )
     if found.kept:
         return f"{costs}: kept, `predict.py --int8` takes it"
     return f"{costs}: not kept, since export.int8 allows {found.most_lost:g}"
+
+
+def _moves(lost: float) -> str:
+    """What becomes of a score that loses so many points."""
+    if abs(lost) < 0.005:
+        return "stays as it was"
+    return f"{'falls' if lost > 0 else 'rises'} by {abs(lost):.2f} points"

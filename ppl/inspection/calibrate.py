@@ -135,7 +135,7 @@ def said(found: Thresholds, settings: ThresholdSettings) -> str:
     text = (
         f"called defective from a score above {found.score:.3f} on: at most "
         f"{promise.false_alarms:.1%} of the sound parts, with {promise.confidence:.0%} confidence "
-        f"({promise.called} of {promise.sound_parts} calibrating ones)"
+        f"({_counted(promise)})"
     )
     if found.score >= 1:
         text = f"no image is ever called defective, since a sound one looks surely so; {text}"
@@ -145,6 +145,13 @@ def said(found: Thresholds, settings: ThresholdSettings) -> str:
         f"{text}. To promise {settings.false_alarms:.1%} takes {needed} sound parts: raise "
         "split.validation_fraction, or put sound images into thresholds.sound_images"
     )
+
+
+def _counted(promise: Promise) -> str:
+    """By how many sound parts it was chosen, and how many of them are called."""
+    if promise.sound_parts == 1:
+        return "by a single sound part, from which next to nothing is known of others"
+    return f"{promise.called} of {promise.sound_parts} calibrating ones"
 
 
 def sound_files(folder: Path) -> list[Path]:

@@ -64,9 +64,19 @@ def evaluation_at(revision: str, metrics: Mapping[str, dict[str, Any]]) -> Evalu
             ask_dvc("get", ".", EVALUATION, "--rev", revision, "--out", found)
         except InputError as error:
             raise InputError(
-                f"no {EVALUATION} of {revision} in DVC's cache or remote: {error}"
+                f"no {EVALUATION} of {revision} in DVC's cache or remote: `dvc fetch` brings it "
+                f"where it was pushed, a run of that commit makes it anew{_said(error)}"
             ) from error
         return _read(found, metrics, f"{EVALUATION} of {revision}")
+
+
+_LOST = "failed to load directory"
+"""So DVC calls what is in no cache, with the words in which it keeps paths."""
+
+
+def _said(error: InputError) -> str:
+    """What DVC said, but where that is no more than that it has no copy."""
+    return "" if _LOST in str(error) else f" ({error})"
 
 
 def evaluation_here(metrics: Mapping[str, dict[str, Any]]) -> Evaluation:

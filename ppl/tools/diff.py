@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ppl.core.errors import InputError
-from ppl.core.settings import read_params
 from ppl.judge.table import (
     few_parts,
     miou_cell,
     percent,
-    read_scores,
     reasons,
     stand_ins,
     text_table,
@@ -33,12 +31,22 @@ from ppl.tools.common_part import (
     interval_settings,
     test_record,
 )
-from ppl.tools.used_settings import edited_since, flat, used_settings
+from ppl.tools.scored import (
+    LOCK,
+    Scored,
+    notes_on,
+    scored_by,
+    scored_here,
+    scores_here,
+)
+from ppl.tools.used_settings import flat, used_settings
 
-LOCK = Path("dvc.lock")
 METRICS = Path("metrics")
 COPYCAT = "copycat"
 FILES = {model: METRICS / f"{model}.json" for model in (COPYCAT, *MODELS)}
+
+COMMIT = f"`git add {LOCK} params.yaml {METRICS}` and `git commit`"
+"""What brings a run into Git, as two commands."""
 
 NEEDED = ("miou", "miou_low", "iou", "parts", "few_parts", "image_recall")
 """What a model's metrics hold since they can be compared."""
@@ -56,16 +64,16 @@ class State:
 
     name: str
     scores: dict[str, dict[str, Any]]
-    lock: str
-    """The text of dvc.lock, empty where there is none."""
+    scored: Scored
+    """Where the scores come from."""
     commit: str = ""
-    """Its hash, empty for the workspace."""
+    """Of the commit that brought the scores its hash, empty for the workspace."""
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the scores were computed with, by dotted key; empty where that is not known."""
         try:
-            return dict(flat(used_settings(self.lock)))
+            return dict(flat(used_settings(self.scored.lock)))
         except InputError:
             return {}
 
@@ -91,8 +99,8 @@ def difference(revision: str) -> str:
     old, new = at_commit(revision), in_workspace()
     other = other_tests(old, new)
     shown = _apart(old, new, other) if other else _scores(old, new)
-    edited = edited_since(new.lock, read_params())
-    return "\n".join([*shown, *_notes(old, new), *filter(None, [edited])])
+    note = notes_on(new.scored, Path())
+    return "\n".join([*shown, *_notes(old, new), *filter(None, [note])])
 
 
 def at_commit(revision: str) -> State:
@@ -122,7 +130,12 @@ def at_commit(revision: str) -> State:
             f"the scores of {name} are of an earlier version, which wrote other numbers",
             "name a later commit, or run that one's settings again",
         )
-    return State(name, scores, _shown(commit, LOCK), commit)
+    try:
+        scored = scored_by(_shown(commit, LOCK), found["final"], commit)
+    except InputError:
+        # a lock that was committed with the marks of a merge tells nothing
+        scored = Scored("")
+    return State(name, scores, scored, scored.commit or commit)
 
 
 def in_workspace() -> State:
@@ -132,21 +145,7 @@ def in_workspace() -> State:
         InputError: scores are missing, or no JSON.
     """
     wanted = [file for model, file in FILES.items() if model != COPYCAT or file.is_file()]
-    lock = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
-    return State("workspace", scores_here(wanted), lock)
-
-
-def scores_here(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """As `read_scores`.
-
-    Raises:
-        InputError: a file is missing, or not valid JSON.
-    """
-    try:
-        return read_scores(files)
-    except json.JSONDecodeError as error:
-        broken = next(file for file in files if file.read_text(encoding="utf-8") == error.doc)
-        raise InputError(f"{broken} is not valid JSON, a merge conflict? {error}") from None
+    return State("workspace", scores_here(wanted), scored_here(Path()))
 
 
 def _parsed(text: str, file: Path, name: str) -> dict[str, Any]:
@@ -187,6 +186,9 @@ class OtherTests:
         return "; ".join([*known, *([self.why] if self.why else [])])
 
 
+_THEN = f"{COMMIT} keep this run, and the next is compared with it"
+
+
 def other_tests(old: State, new: State) -> OtherTests | None:
     """None where both were tested on the same images with the same masks."""
     before, now = (test_record(state.scores) for state in (old, new))
@@ -200,19 +202,29 @@ def other_tests(old: State, new: State) -> OtherTests | None:
         one, other = evaluation_at(old.commit, old.scores), evaluation_here(new.scores)
     except InputError as error:
         why = f"which images both tested is not known ({error})"
+        if apart := _data_apart(old, new):
+            why = f"nothing to compare with: {apart}; {_THEN}"
         return OtherTests(None, why, sure=bool(before and now) or not same_parts)
     found = change(one.images, other.images)
     # an earlier version wrote no masks: then the images alone say it
     if not (before and now) and same_parts and not (found.new or found.gone):
         return None
     if classes != others:
-        return OtherTests(found, "the classes differ")
+        return OtherTests(found, f"nothing to compare with: the classes differ; {_THEN}")
     common = common_part([one, other], classes)
     if common is None:
-        return OtherTests(found, "no image is in both")
+        return OtherTests(found, f"nothing to compare with: no image is in both; {_THEN}")
     settings = interval_settings(new.settings)
     once, today = common.scores(one, settings), common.scores(other, settings, over=one)
     return OtherTests(found, "", common, {model: (once[model], today[model]) for model in MODELS})
+
+
+def _data_apart(old: State, new: State) -> str:
+    """That both are of other data, whatever images these hold; "" where nothing says so."""
+    if list(old.scores["final"]["iou"]) != list(new.scores["final"]["iou"]):
+        return "the classes differ"
+    before, now = (state.settings.get("data.root") for state in (old, new))
+    return f"data.root was {before}, and is {now}" if before != now and before and now else ""
 
 
 def _apart(old: State, new: State, other: OtherTests) -> list[str]:
@@ -338,6 +350,11 @@ def _notes(old: State, new: State) -> Iterator[str]:
         yield (
             f"the data sets differ: {old.name} has {', '.join(gone) or 'no other class'}, "
             f"the workspace {', '.join(come) or 'no other class'}"
+        )
+    if old.scored.why:
+        yield (
+            f"{old.name} lacks the scores of its dvc.lock: those that it holds are of "
+            f"{old.scored.whose}; {COMMIT} bring both"
         )
     yield from _changed_settings(old, new)
 

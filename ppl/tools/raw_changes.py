@@ -149,7 +149,16 @@ def _others(
         and (name not in before or name not in now or before[name].md5 != now[name].md5)
         and (pictures or name in now or Path(name).suffix.lower() not in IMAGE_SUFFIXES)
     }
-    return tuple(sorted(Path(name).relative_to(root).as_posix() for name in changed))
+    return tuple(sorted({_told(Path(name).relative_to(root)) for name in changed}))
+
+
+_NO_DATA = ("review", "to_correct")
+"""Below the data, and a person's work on them: .dvcignore leaves it alone inside the project, but
+DVC looks at it where the data lie outside."""
+
+
+def _told(path: Path) -> str:
+    return f"{path.parts[0]}/ (no data)" if path.parts[0] in _NO_DATA else path.as_posix()
 
 
 def _before(root: Path, stages: Mapping[str, Any]) -> dict[str, TakenFile] | None:

@@ -10,6 +10,7 @@ from ppl.core.errors import InputError
 from ppl.data.adapters.base import DataSettings, Sample, load_samples
 from ppl.data.split_settings import SplitSettings
 from ppl.images.sets import DatasetInfo
+from ppl.review.decisions import Decisions
 from ppl.tools.next_test import (
     Holding,
     Planned,
@@ -232,7 +233,7 @@ class RawState:
             done = f" ({todo.done:,} done)" if todo.done else ""
             lying.append(f"masks to correct in {todo.folder}: {len(todo.to_correct):,}{done}")
         if todo.decisions:
-            lying.append(f"decisions in review/decisions.csv: {todo.decisions:,}")
+            lying.append(f"images decided in review/decisions.csv: {todo.decisions:,}")
         if todo.rescued:
             lying.append(f"masks edited in place, in data/rescued: {todo.rescued:,}")
         texts += ["; ".join(lying)] if lying else []
@@ -267,12 +268,22 @@ def raw_state(
     try:
         samples = load_samples(root, data)
         state = replace(state, samples=samples, counted=counted_masks(samples, data, state.sets))
-        state = replace(state, todo=to_do(root, data, samples))
+        todo = replace(to_do(root, data, samples), decisions=_decided(root))
+        state = replace(state, todo=todo)
         state = replace(state, held=holding(samples, data, split))
         state = replace(state, parts=known_parts(root, samples, data, state.sets))
         return replace(state, values=mask_values(state.counted, data))
     except InputError as error:
         return replace(state, problem=_first(error))
+
+
+def _decided(root: Path) -> int:
+    """How many images a reviewer decided on, each once; a table that cannot be read has none."""
+    try:
+        found = Decisions(root / "review" / "decisions.csv")
+    except (InputError, OSError):
+        return 0
+    return sum(found.current(image) is not None for image in found.images())
 
 
 def _same(path: str, root: Path) -> bool:

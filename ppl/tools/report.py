@@ -23,10 +23,11 @@ from ppl.core.errors import InputError
 from ppl.core.settings import PARAMS_FILE, read_params
 from ppl.judge.table import factory_rows, few_parts, pixel_rows, reasons
 from ppl.tools.commands import ask_dvc, ask_git
-from ppl.tools.diff import METRICS, UnreadError, at_commit, in_workspace, other_tests, scores_here
+from ppl.tools.diff import METRICS, UnreadError, at_commit, in_workspace, other_tests
 from ppl.tools.findings import Finding, findings, former_unknown, other_tests_finding
 from ppl.tools.interval_plot import interval_plot
-from ppl.tools.used_settings import lock_text, title, used_settings
+from ppl.tools.scored import metrics_of, scored_here, scores_here
+from ppl.tools.used_settings import lock_text, used_settings
 
 MODELS = ("copycat", "teacher", "student_1", "final")
 PLOTS = {
@@ -73,9 +74,11 @@ def page(project: Path) -> str:
     Raises:
         InputError: there are no scores, params.yaml cannot be read, or `dvc` does not answer.
     """
-    scores_of = scores_here([project / "metrics" / f"{name}.json" for name in (*MODELS, "leakage")])
-    leakage = scores_of.pop("leakage")
-    used = used_settings(lock_text(project))
+    scores_of = scores_here([project / "metrics" / f"{name}.json" for name in MODELS])
+    leakage = metrics_of(project / "metrics" / "leakage.json")
+    scored = scored_here(project)
+    # how wide intervals are is in no metrics file: where their run is not known, as now
+    used = used_settings(scored.lock or lock_text(project))
     read_params(project / PARAMS_FILE)
     drawn = plots(project, json.loads(ask_dvc("plots", "show", "--json", *PLOTS.values())))
     template = jinja2.Environment(
@@ -86,11 +89,13 @@ def page(project: Path) -> str:
         lstrip_blocks=True,
     ).get_template("report.html.jinja")
     return template.render(
-        title=title(used),
+        title=scored.title or "scores of an earlier run",
         commit=commit(),
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        of_another_run=scored.note,
         stale=stale_stages(json.loads(ask_dvc("status", "--json"))),
-        set_sizes=set_sizes(project / "data" / "prepared"),
+        # those of a former run are no longer there
+        set_sizes={} if scored.why else set_sizes(project / "data" / "prepared"),
         findings=all_findings(scores_of, leakage, used),
         confidence=used["intervals"]["confidence"],
         few_parts=scores_of["final"]["few_parts"] if few_parts(scores_of["final"]) else None,
@@ -114,7 +119,9 @@ def page(project: Path) -> str:
         examples=pictures(project / "data" / "overlays", {"overlay": "example"}),
         next_rows=next_rows(project / "data" / "annotate_next" / "list.csv"),
         sheet=pictures(project / "data" / "annotate_next", {"sheet": "annotate next"}),
-        settings=yaml.safe_dump(used, sort_keys=False, allow_unicode=True),
+        settings=yaml.safe_dump(used, sort_keys=False, allow_unicode=True)
+        if scored.lock
+        else "not known",
         **drawn,
     )
 

@@ -19,7 +19,8 @@ from ppl.run.record import Took, times_taken
 from ppl.tools.at_work import Work, at_work, locks_are_broken
 from ppl.tools.commands import ask_dvc
 from ppl.tools.pending import KINDS, Pending, Pipeline, pending, read_pipeline
-from ppl.tools.used_settings import flat, lock_text, locked_stages, title
+from ppl.tools.scored import scored_here
+from ppl.tools.used_settings import flat, lock_text, locked_stages
 from ppl.tools.wording import NAMED, Line, lasting, more, shortened
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def _duration(found: Pending, times: Mapping[str, Took]) -> str:
 def _model_lines(asked: Asked) -> Iterator[Line]:
     if MODEL_STAGE in asked.stages:
         yield "model", _model_text(asked)
-    scores = _scores(asked.stages)
+    scores = _scores()
     if scores:
         yield "scores", scores
 
@@ -257,8 +258,8 @@ def _model_text(asked: Asked) -> str:
     )
 
 
-def _scores(stages: Mapping[str, Any]) -> str:
-    """The last scores with their test set; "" where there are none."""
+def _scores() -> str:
+    """The last scores with their test set, and whose they are; "" where there are none."""
     from ppl.judge.table import miou_cell, percent
 
     try:
@@ -271,10 +272,10 @@ def _scores(stages: Mapping[str, Any]) -> str:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
-    used: dict[str, Any] = {}
-    for stage in stages.values():
-        used |= stage.get("params", {}).get("params.yaml", {})
-    return f"{text} on {on}" + (f" of {title(used)}" if {"data", "split"} <= used.keys() else "")
+    scored = scored_here(Path())
+    if scored.why:
+        return f"{text} on {on}; not of the present data and settings, but of {scored.whose}"
+    return f"{text} on {on}" + (f" of {scored.title}" if scored.title else "")
 
 
 def _next(asked: Asked, raw: "RawState") -> str:

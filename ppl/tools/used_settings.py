@@ -8,7 +8,6 @@ from typing import Any
 import yaml
 
 from ppl.core.errors import InputError
-from ppl.core.settings import PARAMS_FILE, read_params
 
 
 class _Loader(yaml.SafeLoader):
@@ -60,23 +59,6 @@ def edited_since(lock: str, params: Mapping[str, Any]) -> str:
 def title(used: Mapping[str, Any]) -> str:
     """What was learned from, in a line."""
     return f"{used['data']['name']}, {used['split']['labeled_fraction']} labeled"
-
-
-def scored_here(project: Path) -> tuple[str, str]:
-    """Of which data the scores in `project` are, as " of ...", and `edited_since`.
-
-    Both are empty where dvc.lock does not tell.
-
-    Raises:
-        InputError: params.yaml cannot be read.
-    """
-    text = lock_text(project)
-    try:
-        used = used_settings(text)
-    except InputError:
-        return "", ""
-    of = f" of {title(used)}" if {"data", "split"} <= used.keys() else ""
-    return of, edited_since(text, read_params(project / PARAMS_FILE))
 
 
 def lock_text(project: Path) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -377,7 +378,8 @@ def test_no_test_image(workspace: Workspace) -> None:
 def test_no_mask_at_all(workspace: Workspace) -> None:
     for mask in (workspace.raw / "masks").rglob("*.png"):
         mask.unlink()
-    assert_refused(workspace, "none of the 27 images has a mask")
+    said = assert_refused(workspace, "none of the 27 images has a mask")
+    assert re.search(r"that of images/(.*)\.\w+ was looked for at masks/\1\.png, below data", said)
 
 
 def test_missing_data(workspace: Workspace) -> None:

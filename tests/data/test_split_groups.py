@@ -221,6 +221,7 @@ def test_a_published_test_part_stays_whatever_shows_its_parts() -> None:
     trained = {*leaking.labeled, *leaking.validation, *leaking.unlabeled}
     assert not {GROUPS[id] for id in torn} & {GROUPS[id] for id in trained}
     assert leaking.notes[0].startswith("8 images are left out, e.g. 0/part004: other photos of")
+    assert leaking.notes[0].endswith("so these are neither trained nor tested on")
     by_image = split(published_test=torn, by="image")
     assert set(by_image.test) == set(torn)
     assert "0/part004" in {*by_image.labeled, *by_image.validation, *by_image.unlabeled}

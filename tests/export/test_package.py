@@ -16,7 +16,7 @@ from ppl.core.errors import InputError
 from ppl.core.settings import check
 from ppl.export import int8, package
 from ppl.export.card import card_content
-from ppl.export.int8 import batches_of, said
+from ppl.export.int8 import Int8, Measured, batches_of, said
 from ppl.export.licences import weights_note
 from ppl.export.package import ExportSettings, export_model, spread
 from ppl.images.pictures import read_pixels, write_indices
@@ -378,3 +378,19 @@ def test_the_card_knows_how_the_training_images_looked(
     assert load_onnx(tmp_path / "export").reference == model.reference
     text = (tmp_path / "export/card.md").read_text(encoding="utf-8")
     assert "(30) have brightness 100-129, contrast 20-20, sharpness 0.25-0.25" in text
+
+
+@pytest.mark.parametrize(
+    ("worst", "moved"),
+    [
+        (0.5, "falls by 10.00 points"),
+        (0.6004, "rises by 0.04 points"),
+        (0.6, "stays as it was"),
+        (0.60001, "stays as it was"),
+    ],
+)
+def test_a_gain_in_integers_is_not_called_a_fall(worst: float, moved: str) -> None:
+    measured = {"a": Measured(worst, 3)}
+    text = said(Int8(b"", {}, 5, 9, 0.6, measured, most_lost=0.5))
+    assert f"test mIoU {moved}, and 3 of 9 verdicts" in text
+    assert "by -" not in text

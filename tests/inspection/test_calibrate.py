@@ -186,6 +186,14 @@ def test_few_sound_parts_say_what_can_be_promised() -> None:
     assert "To promise" not in said(enough, settings())
 
 
+def test_a_single_sound_part_is_called_so() -> None:
+    text = said(threshold(LIMITS, [0.3], settings()), settings())
+    assert "(by a single sound part, from which next to nothing is known of others)" in text
+    assert "ones" not in text
+    two = said(threshold(LIMITS, [0.3, 0.1], settings()), settings())
+    assert "(0 of 2 calibrating ones)" in two
+
+
 def test_least_areas_heed_no_specks() -> None:
     assert least_area([]) == 1
     assert least_area([1]) == 1

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ppl.data.adapters.base import DataSettings, load_samples
-from ppl.tools.raw_changes import RawChanges, raw_changes
+from ppl.run.record import taken_now
+from ppl.tools.raw_changes import RawChanges, _others, raw_changes
 from ppl.tools.raw_counts import last_sets
 from tests.tools.raw_project import (
     RAW,
@@ -175,3 +176,15 @@ def test_masks_in_files_of_tools_are_told_like_others(data: DataSettings) -> Non
     assert changes.masks_changed == ("a", "d")
     assert changes.masks_added == ("u1", "u2")
     assert changes.others == ()
+
+
+def test_what_a_review_leaves_is_no_data_where_dvc_looks_at_it(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "share"
+    for name in ("review/.lock", "review/decisions.csv", "to_correct/a.png", "groups.csv"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("", encoding="utf-8")
+    now = taken_now([file for file in root.rglob("*") if file.is_file()], {})
+    others = _others(root, (), {}, now, pictures=False)
+    assert others == ("groups.csv", "review/ (no data)", "to_correct/ (no data)")

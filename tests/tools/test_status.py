@@ -349,3 +349,21 @@ def test_nothing_is_written(ran: Path, tell: Tell) -> None:
     before = files()
     status(check_all)
     assert files() == before
+
+
+def test_an_image_that_was_decided_twice_counts_once(ran: Path) -> None:
+    from ppl.review.decisions import COLUMNS, Decisions, Row
+
+    (RAW / "review").mkdir()
+    digest = "0" * 32
+    Decisions(RAW / "review/decisions.csv").append(
+        Row(image, decision, "Anna", "2026-01-01T00:00:00+00:00", digest, "")
+        for image, decision in (("u1", "wrong"), ("u1", "unsure"), ("u2", "wrong"), ("u3", "wrong"))
+    )
+    Decisions(RAW / "review/decisions.csv").append(
+        [Row("u3", "undone", "Anna", "2026-01-01T00:00:00+00:00", digest, "")]
+    )
+    said = status(check_all)
+    assert "images decided in review/decisions.csv: 2" in said
+    (RAW / "review/decisions.csv").write_text("x" * len(",".join(COLUMNS)) + "xx\n", "utf-8")
+    assert "decisions.csv" not in status(check_all)
