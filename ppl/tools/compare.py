@@ -71,6 +71,11 @@ class Run:
         return f", fold {self.settings[FOLD]} of {folds}" if folds else ""
 
     @property
+    def made_with(self) -> str:
+        """Libraries and machine of its final student; empty where not known."""
+        return str(self.scores["final"].get("made_with") or "")
+
+    @property
     def others(self) -> dict[str, Any]:
         """The settings in which runs of one table agree."""
         return {key: value for key, value in self.settings.items() if key not in (FRACTION, SEED)}
@@ -258,6 +263,19 @@ def table(runs: Sequence[Run]) -> str:
     return text_table([header, *rows])
 
 
+def machines(runs: Sequence[Run]) -> Iterator[str]:
+    """Which libraries and machines made which runs, where they are not the same for all.
+
+    Two of these give other scores by rounding alone.
+    """
+    made: dict[str, list[str]] = {}
+    for run in runs:
+        made.setdefault(run.made_with or "not known", []).append(run.name)
+    if len(made) > 1:
+        yield "Not all runs were made alike, so that rounding alone sets some apart:"
+        yield from (f"- {what}: {', '.join(names)}" for what, names in made.items())
+
+
 def common_parts(runs: Sequence[Run]) -> Iterator[str]:
     """For each seed whose runs were tested on different images, the table of what all tested.
 
@@ -373,6 +391,8 @@ def compare(out: Path, *, since: int) -> None:
         print(f"\n{title}\n{table(members)}" if title else f"\n{table(members)}")
     for said in common_parts(runs):
         print(f"\n{said}")
+    if alike := "\n".join(machines(runs)):
+        print(f"\n{alike}")
     if without:
         print(f"\nwithout scores: {'; '.join(without)}")
     out.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,16 @@ from PIL import Image
 from ppl.core.errors import InputError
 from ppl.scores.tested import ScoredImages
 from ppl.tools.common_part import Evaluation
-from ppl.tools.compare import Run, common_parts, groups, points, read_runs, table, write_csv
+from ppl.tools.compare import (
+    Run,
+    common_parts,
+    groups,
+    machines,
+    points,
+    read_runs,
+    table,
+    write_csv,
+)
 from ppl.tools.fraction_plot import fraction_plot, gain_areas, write_png
 
 
@@ -388,3 +397,20 @@ def test_a_run_without_a_defined_score_leaves_a_gap() -> None:
     scores |= {model: {**scores["teacher"], "gain": None} for model in ("student_1", "final")}
     run = Run("a", {"split.labeled_fraction": "1/8", "seed": 0}, scores)
     assert points("", [run]) == []
+
+
+def test_runs_of_other_libraries_or_machines_are_named() -> None:
+    def run(name: str, made: str) -> Run:
+        said = {"made_with": made} if made else {}
+        return Run(name, {}, {"final": {"miou": 0.5, **said}})
+
+    same = [run("a", "torch 2.14.1, 2 threads"), run("b", "torch 2.14.1, 2 threads")]
+    assert list(machines(same)) == []
+    assert list(machines([run("a", ""), run("b", "")])) == []
+    head, *lines = machines([*same, run("c", "torch 2.14.1, 1 threads"), run("d", "")])
+    assert "rounding alone" in head
+    assert lines == [
+        "- torch 2.14.1, 2 threads: a, b",
+        "- torch 2.14.1, 1 threads: c",
+        "- not known: d",
+    ]
