@@ -2,6 +2,7 @@
 
     python -m benchmarks.accuracy run paper pasted --seeds 0 1 --data DIR --weights FILE
     python -m benchmarks.accuracy table
+    python -m benchmarks.accuracy claims
     python -m benchmarks.accuracy plot PNG from_labeler
 
 A row has all changes of the rows above it: so each shows what one remedy does. A variant has those
@@ -12,9 +13,11 @@ with commit and settings; the table is made of them alone, and so is the plot of
 budgets. A run that is kept is not run again, also at another commit: where code has changed a row,
 the table says that teachers with equal settings differ.
 
-Two scores of every model: at the images' own size, and with prediction and mask resized to the
-network's, as published comparisons do. With `--split lists` the test images are the same for all
-seeds; with `group` each seed draws its own parts. Seeds are pooled as if they were one test set.
+Two scores of every model: at the images' own size, and at the network's: what it says there,
+against the resized mask, as published comparisons do (at 512 pixels). With `--split lists` the test
+images are the same for all seeds; with `group` each seed draws its own parts. In `table` seeds are
+pooled as if they were one test set, and intervals know of its parts alone; those of `claims`
+resample seeds and parts.
 
 Two runs at once, each with a `--work` of its own and OMP_NUM_THREADS=1, take less time on some
 machines with two cores than one after the other, several times as long on others: compare their
@@ -35,6 +38,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl.core.errors import InputError
@@ -46,7 +50,7 @@ from ppl.images.sets import read_dataset_info, read_image_set
 from ppl.judge.table import gain_cell, percent
 from ppl.network.confidence import likeliest
 from ppl.network.network import load_network, pick_device
-from ppl.network.predict import at_own_size, predict
+from ppl.network.predict import PLAIN, at_own_size, average_softmax, predict, views_of
 from ppl.network.resize import ImageSettings, resize_mask
 from ppl.scores.bootstrap import IntervalSettings, sum_by_group
 from ppl.scores.metrics import pixel_metrics
@@ -226,11 +230,13 @@ def count(work: Path, models: Sequence[str], file: Path, said: dict[str, Any]) -
     for entry, probabilities in predict(networks, test, image, what="count"):
         mask = test.mask(entry)
         small = resize_mask(mask, image.size)
-        for model, prob in zip(models, probabilities, strict=True):
-            for name, at, truth in (
-                ("own", prob, mask),
-                ("resized", at_own_size(prob, image.size), small),
-            ):
+        views = [views_of(test.image(entry), image, PLAIN)]
+        for model, network, prob in zip(models, networks, probabilities, strict=True):
+            # what the network itself says of a whole image, not resized there and back
+            whole = image.fit == "whole"
+            direct = average_softmax(network, views, image.size, PLAIN)[0] if whole else None
+            shrunk = at_own_size(prob, image.size) if direct is None else direct
+            for name, at, truth in (("own", prob, mask), ("resized", shrunk, small)):
                 matrix = confusion_matrix(likeliest(at).cpu(), truth, len(info.classes))
                 found[f"{model}_{name}"].append(matrix)
     parts = read_split_record(work / "data/prepared/split.json").part_of(test.ids)
@@ -356,6 +362,101 @@ def compared(model: Tensor, other: Tensor, parts: Sequence[str]) -> str:
     return gain_cell(pixel_metrics(model, parts, classes, INTERVALS, teacher=other))
 
 
+@dataclass(frozen=True)
+class Side:
+    """What one model of a row counted: (parts, C, C) and the parts' names, by seed."""
+
+    counts: dict[int, Tensor]
+    parts: dict[int, list[str]]
+
+
+def over_seeds_and_parts(model: Side, other: Side) -> tuple[float, float, float]:
+    """Points of mIoU between two models, and the bounds of its interval over seeds and parts.
+
+    Seeds are drawn with replacement and, crossed with these, parts: one that several seeds tested
+    is drawn or not with all it counted. Owen, Annals of Applied Statistics 2007 (the pigeonhole
+    bootstrap). A class that no drawn part shows keeps its IoU of the whole.
+
+    Raises:
+        InputError: the two have not the same seeds and test parts.
+    """
+    if model.parts != other.parts:
+        raise InputError("two sides of a claim were counted on other seeds or parts")
+    seeds, names = sorted(model.counts), sorted({n for of in model.parts.values() for n in of})
+    draws = np.random.default_rng(0)
+    times = [
+        draws.multinomial(count, [1 / count] * count, INTERVALS.resamples)
+        for count in (len(seeds), len(names))
+    ]
+    whole, resampled = [], []
+    for side in (model, other):
+        place = {name: number for number, name in enumerate(names)}
+        classes = side.counts[seeds[0]].shape[1]
+        counts = np.zeros((len(seeds), len(names), classes, classes))
+        for number, seed in enumerate(seeds):
+            counts[number, [place[n] for n in side.parts[seed]]] = side.counts[seed].numpy()
+        found = _iou(counts.sum(axis=(0, 1)))
+        drawn = _iou(np.einsum("rs,spcd,rp->rcd", times[0], counts, times[1], optimize=True))
+        whole.append(np.nanmean(found))
+        resampled.append(np.nanmean(np.where(np.isnan(drawn), found, drawn), axis=1))
+    low, high = np.nanquantile(resampled[0] - resampled[1], (0.025, 0.975))
+    return 100 * float(whole[0] - whole[1]), 100 * float(low), 100 * float(high)
+
+
+def _iou(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., C, C) counts, truth by prediction -> (..., C); NaN of a class that no truth shows."""
+    hit = np.diagonal(matrices, axis1=-2, axis2=-1)
+    true = matrices.sum(axis=-1)
+    union = true + matrices.sum(axis=-2) - hit
+    shown = np.where(true > 0, union, 1)
+    return np.where(true > 0, hit / shown, np.nan)
+
+
+def claims() -> Iterator[str]:
+    """Markdown: each claim of accuracy.yaml with its interval, single seeds beside it."""
+    yield "| claim | set-up | points | by seed |"
+    yield "|---|---|---|---|"
+    for name, said in read_plan()["claims"].items():
+        split, labeled, budget, score = said["setup"]
+        setup = Setup(split, Fraction(str(labeled)), Fraction(str(budget)))
+        before = Setup(split, setup.labeled, Fraction(str(said.get("from", budget))))
+        model, other = side(setup, said["of"], score), side(before, said["over"], score)
+        gain, low, high = over_seeds_and_parts(model, other)
+        each = [
+            100 * (_miou(model.counts[seed]) - _miou(other.counts[seed]))
+            for seed in sorted(model.counts)
+        ]
+        sure = "**" if low > 0 or high < 0 else ""
+        cells = [
+            name,
+            f"{split}, {labeled}, x{budget}, {score}",
+            f"{sure}{gain:+.1f} ({low:+.1f} to {high:+.1f}){sure}",
+            ", ".join(f"{points:+.1f}" for points in each),
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _miou(counts: Tensor) -> float:
+    return float(np.nanmean(_iou(counts.numpy().sum(axis=0))))
+
+
+def side(setup: Setup, words: str, score: str) -> Side:
+    """One side of a claim: FOLDER/ROW MODEL.
+
+    Raises:
+        InputError: no run of it was kept.
+    """
+    where, model = words.split()
+    folder, _, row = where.rpartition("/")
+    of_seed = kept(COUNTS / folder).get(setup, {}).get(row)
+    if not of_seed:
+        raise InputError(f"no run of {where} was kept for {setup}")
+    return Side(
+        {seed: torch.from_numpy(found[f"{model}_{score}"]) for seed, found in of_seed.items()},
+        {seed: found["parts"].tolist() for seed, found in of_seed.items()},
+    )
+
+
 def budget_points(found: Kept, row: str) -> list[Point]:
     """The scores of a row's models over the budgets, seeds pooled: a panel a split and score."""
     points = []
@@ -394,6 +495,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     shown = commands.add_parser("table")
     shown.add_argument("counts", type=Path, nargs="?", default=COUNTS, help="folder of kept counts")
+    commands.add_parser("claims")
     drawn = commands.add_parser("plot")
     drawn.add_argument("png", type=Path)
     drawn.add_argument("row")
@@ -419,6 +521,8 @@ def main() -> None:
             run(given)
         elif given.command == "plot":
             plot(given)
+        elif given.command == "claims":
+            print("\n".join(claims()))
         else:
             print("\n".join(table(kept(given.counts))))
     except InputError as error:

@@ -19,7 +19,7 @@ from ppl.judge.judgement import JudgeSettings, PseudoMasks, judge_models, write_
 from ppl.judge.table import score_table
 from ppl.labeling.pseudo_masks import PseudoLabelSettings
 from ppl.labeling.ranking import read_reliability
-from ppl.network.network import load_network, pick_device, read_origin
+from ppl.network.network import load_network, pick_device, read_made_with, read_origin
 from ppl.run.stage import run
 from ppl.scores.bootstrap import IntervalSettings
 
@@ -67,6 +67,8 @@ def main(
     )
     if not processes.is_first():
         return
+    for name, folder in folders.items():
+        judged.metrics[name]["made_with"] = read_made_with(folder)
     reliability = read_reliability(scores)
     write_judgement(judged, reliability, info, metrics=metrics, plots=plots, evaluation=evaluation)
     shown = pictures(test_set, judged.results[FINAL], settings.evaluate)

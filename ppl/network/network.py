@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -31,6 +32,9 @@ TAKEN_OPTIONS = {
 """Arguments of an architecture that follow from the data, or would change what its output means."""
 
 CPU = torch.device("cpu")
+
+LIBRARIES = ("torch", "segmentation-models-pytorch", "timm")
+"""Those whose version may change what a network learns."""
 
 WEIGHTS = "model.safetensors"
 """The file of the weights in a model's folder."""
@@ -191,8 +195,29 @@ def save_network(
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     (folder / WEIGHTS).write_bytes(save(tensors))
-    described = {"network": network.description(), "origin": origin._asdict()}
+    described = {
+        "network": network.description(),
+        "origin": origin._asdict(),
+        "made_with": made_with(next(network.parameters()).device),
+    }
     write_json(folder / "model.json", described)
+
+
+def made_with(device: torch.device) -> str:
+    """What decides the last digits of a training beside code, settings and data, in a line."""
+    libraries = [f"{name} {version(name).partition('+')[0]}" for name in LIBRARIES]
+    if device.type == "cuda":
+        machine = torch.cuda.get_device_name(device)
+    else:
+        threads = torch.get_num_threads()
+        machine = f"CPU with {torch.backends.cpu.get_cpu_capability()}, {threads} threads"
+    return ", ".join([*libraries, machine])
+
+
+def read_made_with(folder: Path) -> str:
+    """What `made_with` said of the training whose weights lie in FOLDER; "" in older models."""
+    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    return str(described.get("made_with", ""))
 
 
 def read_origin(folder: Path) -> Origin:

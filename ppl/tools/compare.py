@@ -7,14 +7,15 @@ on other images, since data were added: what all of a seed tested is scored for 
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from ppl.core.errors import InputError
 from ppl.judge.table import few_parts, gain_cell, miou_cell, reasons, text_table
+from ppl.tools.code_of import Code, doubt, mark, recorded_code
 from ppl.tools.commands import ask_dvc
 from ppl.tools.common_part import (
     MODELS,
@@ -46,6 +47,10 @@ class Run:
     """Model -> its metrics file."""
     images: str = ""
     """The hashes of data set and lists."""
+    code: Code = field(default_factory=dict)
+    """What it was computed with."""
+    commit: str = ""
+    """That it is, or began from."""
 
     @property
     def fraction(self) -> Fraction:
@@ -64,6 +69,11 @@ class Run:
         """Which of the folds it was tested on, each of other images; empty without folds."""
         folds = self.settings.get(FOLDS)
         return f", fold {self.settings[FOLD]} of {folds}" if folds else ""
+
+    @property
+    def made_with(self) -> str:
+        """Libraries and machine of its final student; empty where not known."""
+        return str(self.scores["final"].get("made_with") or "")
 
     @property
     def others(self) -> dict[str, Any]:
@@ -85,37 +95,53 @@ def show_experiments(since: int) -> list[dict[str, Any]]:
     return shown
 
 
-def read_runs(shown: Sequence[dict[str, Any]]) -> tuple[list[Run], list[str]]:
+def read_runs(
+    shown: Sequence[dict[str, Any]], doubted: Callable[[str, Any], str] = doubt
+) -> tuple[list[Run], list[str]]:
     """The runs in what `show_experiments` gives, and a line on each that has no scores.
 
-    Equal results count once, and commits only where no experiment has their settings: most often
-    one was applied to them, or they ran with another number of threads. The workspace does not
-    count: its settings may have been edited since its scores were computed.
+    Equal results count once, and commits only where no experiment of the same code has their
+    settings: most often one was applied to them, or they ran with another number of threads. A
+    commit counts only if its scores were computed with its own settings and code. The workspace
+    does not count: its settings may have been edited since.
+
+    Args:
+        doubted: why the scores in a commit, given with its params.yaml, are not its own; "": they
+            are.
     """
     runs: list[Run] = []
     without: list[str] = []
-    for name, state, data in _entries(shown):
+    for name, state, commit, data in _entries(shown):
         # an experiment that has not succeeded still has the files of the commit that it began from
-        run = _run(name, data) if state in (SUCCESS, COMMITTED) else None
+        run = _run(name, commit, data) if state in (SUCCESS, COMMITTED) else None
         if run is None:
             if state != COMMITTED:
                 without.append(f"{name}: {state.lower()}")
-        elif not any(
-            run.settings == one.settings
-            and ((state == COMMITTED and run.test == one.test) or run.scores == one.scores)
-            for one in runs
-        ):
+        elif any(_same(run, one, committed=state == COMMITTED) for one in runs):
+            continue
+        elif why := doubted(commit, _params(data)) if state == COMMITTED else "":
+            without.append(f"{name}: {why}")
+        else:
             runs.append(run)
     return runs, without
 
 
+def _same(run: Run, other: Run, *, committed: bool) -> bool:
+    """Whether one of both is enough."""
+    if run.settings != other.settings or run.code != other.code:
+        return False
+    return run.scores == other.scores or (committed and run.test == other.test)
+
+
 def states(shown: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     """(name, state) of experiments and commits in what `show_experiments` gives."""
-    return [(name, state) for name, state, _ in _entries(shown)]
+    return [(name, state) for name, state, _, _ in _entries(shown)]
 
 
-def _entries(shown: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
-    """(name, state, data) of experiments, then of commits."""
+def _entries(
+    shown: Sequence[dict[str, Any]],
+) -> Iterator[tuple[str, str, str, dict[str, Any] | None]]:
+    """(name, state, commit, data) of experiments, then of commits."""
     for base in shown:
         for experiment in base["experiments"] or []:
             revision = experiment["revs"][0]
@@ -123,17 +149,24 @@ def _entries(shown: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, dict[s
             state = str(executor.get("state") or SUCCESS).capitalize()
             broken = revision.get("error") is not None
             name = revision["name"] or revision["rev"][:7]
-            yield name, "Failed" if broken else state, revision.get("data")
+            state = "Failed" if broken else state
+            yield name, state, str(base["rev"]), revision.get("data")
     for base in shown:
         if base["rev"] == "workspace":
             continue
-        yield base.get("name") or base["rev"][:9], COMMITTED, base.get("data")
+        name = base.get("name") or base["rev"][:9]
+        yield name, COMMITTED, str(base["rev"]), base.get("data")
 
 
-def _run(name: str, data: dict[str, Any] | None) -> Run | None:
+def _params(data: dict[str, Any] | None) -> dict[str, Any]:
+    found: dict[str, Any] = (data or {}).get("params", {}).get("params.yaml", {}).get("data") or {}
+    return found
+
+
+def _run(name: str, commit: str, data: dict[str, Any] | None) -> Run | None:
     if data is None:
         return None
-    params = data["params"].get("params.yaml", {}).get("data")
+    params = _params(data)
     metrics = {Path(file).stem: found.get("data") for file, found in data["metrics"].items()}
     scores = {model: metrics[model] for model in MODELS if metrics.get(model)}
     if not params or len(scores) < len(MODELS):
@@ -142,21 +175,22 @@ def _run(name: str, data: dict[str, Any] | None) -> Run | None:
     deps = data.get("deps") or {}
     paths = (settings.get("data.root"), settings.get("split.lists"))
     images = [str(deps.get(path, {}).get("hash")) for path in paths]
-    return Run(name, settings, scores, images=" ".join(images))
+    code = recorded_code(deps)
+    return Run(name, settings, scores, images=" ".join(images), code=code, commit=commit[:7])
 
 
 def groups(runs: Iterable[Run]) -> list[tuple[str, list[Run]]]:
     """(title, runs by fraction and seed) for each set of other settings, the largest first.
 
-    Runs of one seed that were tested on other images are of different groups. The title names the
-    settings, and the test images, that are not the same in all groups; it is empty for a single
-    one.
+    Runs of one seed that were tested on other images are of different groups, and so are runs of
+    other code. The title names the settings, the test images and the commits of the code that are
+    not the same in all groups; it is empty for a single one.
     """
     found: list[list[Run]] = []
     # of one data set together: else seeds of two would fit into one table
     for run in _by_images(list(runs)):
         for group in found:
-            if group[0].others == run.others and all(
+            if (group[0].others, group[0].code) == (run.others, run.code) and all(
                 one.test == run.test for one in group if one.settings[SEED] == run.settings[SEED]
             ):
                 group.append(run)
@@ -172,12 +206,14 @@ def groups(runs: Iterable[Run]) -> list[tuple[str, list[Run]]]:
     ]
     tests = {(group[0].fold, _tested(group)) for group in found}
     several_tests = len(tests) > len({fold for fold, _ in tests})
+    several_codes = any(group[0].code != found[0][0].code for group in found)
     return [
         (
             ", ".join(
                 [
                     *(f"{key}={group[0].others.get(key)}" for key in differing),
                     *([f"test images: {_tested(group)}"] if several_tests else []),
+                    *([_code(group)] if several_codes else []),
                 ]
             ),
             sorted(group, key=lambda run: (run.fraction, run.settings[SEED])),
@@ -194,6 +230,12 @@ def _by_images(runs: Sequence[Run]) -> list[Run]:
 
 def _tested(runs: Sequence[Run]) -> str:
     return ", ".join(sorted({run.test or "not known" for run in runs}))
+
+
+def _code(runs: Sequence[Run]) -> str:
+    """The code of a group, by a digest, and the commits that had it or that it was edited from."""
+    commits = ", ".join(dict.fromkeys(run.commit for run in runs))
+    return f"code {mark(runs[0].code)} ({commits})"
 
 
 def table(runs: Sequence[Run]) -> str:
@@ -219,6 +261,19 @@ def table(runs: Sequence[Run]) -> str:
         for run in runs
     ]
     return text_table([header, *rows])
+
+
+def machines(runs: Sequence[Run]) -> Iterator[str]:
+    """Which libraries and machines made which runs, where they are not the same for all.
+
+    Two of these give other scores by rounding alone.
+    """
+    made: dict[str, list[str]] = {}
+    for run in runs:
+        made.setdefault(run.made_with or "not known", []).append(run.name)
+    if len(made) > 1:
+        yield "Not all runs were made alike, so that rounding alone sets some apart:"
+        yield from (f"- {what}: {', '.join(names)}" for what, names in made.items())
 
 
 def common_parts(runs: Sequence[Run]) -> Iterator[str]:
@@ -336,6 +391,8 @@ def compare(out: Path, *, since: int) -> None:
         print(f"\n{title}\n{table(members)}" if title else f"\n{table(members)}")
     for said in common_parts(runs):
         print(f"\n{said}")
+    if alike := "\n".join(machines(runs)):
+        print(f"\n{alike}")
     if without:
         print(f"\nwithout scores: {'; '.join(without)}")
     out.mkdir(parents=True, exist_ok=True)

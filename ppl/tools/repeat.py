@@ -1,12 +1,11 @@
 """Run the pipeline over seeds, or over folds, as experiments, and judge all runs together.
 
-What has been run before with the same settings is not run again. Seeds show how far scores move by
-chance: data drawn, split, weights, order. Folds test every annotated part once; their counts are
-pooled, as if it were one test set.
+What has been run before with the same settings and code is not run again. Seeds show how far
+scores move by chance: data drawn, split, weights, order. Folds test every annotated part once;
+their counts are pooled, as if it were one test set.
 """
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -23,13 +22,16 @@ from ppl.scores.bootstrap import IntervalSettings
 from ppl.scores.counts import pooled, read_result
 from ppl.scores.metrics import metrics_of_models
 from ppl.scores.tested import read_tested
-from ppl.tools.commands import ask_dvc, ask_git
+from ppl.tools.code_of import code_of, files_here
+from ppl.tools.commands import ask_dvc
 from ppl.tools.common_part import MODELS
 from ppl.tools.compare import FOLD, FOLDS, SEED, SUCCESS, Run, read_runs, show_experiments, states
 from ppl.tools.used_settings import flat
 
 OUT = Path("compare/folds")
-CODE = ("ppl", "stages", "dvc.yaml")
+
+SCALED = ("image_auroc", "image_average_precision", "image_miss_rate")
+"""Scores by how defective images look to a model, which is no count."""
 
 _POLL = 5.0
 """Seconds between two looks at the experiments."""
@@ -88,14 +90,9 @@ def run_all(variants: Sequence[Variant], jobs: int) -> list[Run]:
     """
     settings = dict(flat(read_params()))
     wanted = [{**settings, **variant} for variant in variants]
-    done = _runs(wanted, show_experiments(1))
+    code = files_here()
+    done = _runs(wanted, code, show_experiments(1))
     missing = [variant for variant, run in zip(variants, done, strict=True) if run is None]
-    if len(missing) < len(variants) and ask_git("status", "--porcelain", "--", *CODE).strip():
-        print(
-            f"note: {len(variants) - len(missing)} experiments since the last commit have these "
-            "settings and are taken as they are; to run them with the edited code, commit it first",
-            file=sys.stderr,
-        )
     if missing:
         before = set(ppl.tools.queue.queued_revisions())
         for variant in missing:
@@ -104,7 +101,7 @@ def run_all(variants: Sequence[Variant], jobs: int) -> list[Run]:
         others = f" and {len(before)} queued before" if before else ""
         print(f"{len(missing)} of {len(variants)} experiments are to be run{others}", flush=True)
         ppl.tools.queue.run_queued(jobs)
-        done = _wait(wanted)
+        done = _wait(wanted, code)
     return [run for run in done if run is not None]
 
 
@@ -157,7 +154,7 @@ def pool_folds(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
         ask_dvc("get", ".", "data/prepared/dataset.json", "--rev", runs[0].name, "--out", info_file)
         names = read_dataset_info(info_file).classes
     results = {model: pooled(folds) for model, folds in found.items()}
-    return metrics_of_models(
+    metrics = metrics_of_models(
         results,
         parts,
         names,
@@ -165,6 +162,21 @@ def pool_folds(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
         false_alarm_rate=section("evaluate", EvaluateSettings).false_alarm_rate,
         teacher=TEACHER,
     )
+    return {model: content | means_of_folds(runs, model) for model, content in metrics.items()}
+
+
+def means_of_folds(runs: Sequence[Run], model: str) -> dict[str, float | None]:
+    """The scores that order images, or call them from one threshold on: each fold's own, averaged.
+
+    Each fold has a model of its own with a scale of its own, so its images cannot be put in one
+    order with those of others. A fold that defines no such score is left out.
+    """
+    found = {}
+    for key in SCALED:
+        values = [run.scores[model].get(key) for run in runs]
+        mean = _mean([value for value in values if value is not None])
+        found[key] = None if mean is None else round(mean, 6)
+    return found
 
 
 def folds_report(runs: Sequence[Run], metrics: dict[str, dict[str, Any]]) -> str:
@@ -173,22 +185,31 @@ def folds_report(runs: Sequence[Run], metrics: dict[str, dict[str, Any]]) -> str
     for run in runs:
         cells = [miou_cell(run.scores[model]) for model in MODELS]
         rows.append([str(run.settings[FOLD]), *cells, gain_cell(run.scores["final"])])
-    return f"{text_table(rows)}\n\nAll folds pooled:\n{score_table(metrics)}"
+    note = "Image AUROC, average precision and miss rate are means over the folds, each by a model"
+    return f"{text_table(rows)}\n\nAll folds pooled:\n{score_table(metrics)}\n\n{note} of its own."
 
 
-def _runs(wanted: Sequence[Mapping[str, Any]], shown: Sequence[dict[str, Any]]) -> list[Run | None]:
+def _runs(
+    wanted: Sequence[Mapping[str, Any]], code: Mapping[str, str], shown: Sequence[dict[str, Any]]
+) -> list[Run | None]:
+    """The run of each settings, if one was computed with this code.
+
+    Args:
+        code: the MD5 of each of its files.
+    """
     runs, _ = read_runs(shown)
+    runs = [run for run in runs if code_of(code, run.code) == run.code]
     return [next((run for run in runs if run.settings == one), None) for one in wanted]
 
 
-def _wait(wanted: Sequence[Mapping[str, Any]]) -> list[Run | None]:
+def _wait(wanted: Sequence[Mapping[str, Any]], code: Mapping[str, str]) -> list[Run | None]:
     """The runs, once no experiment is queued or running any more."""
     told, idle = -1, 0
     while True:
         shown = show_experiments(1)
         found = states(shown)
         busy = [name for name, state in found if state in ("Queued", "Running")]
-        done = _runs(wanted, shown)
+        done = _runs(wanted, code, shown)
         ready = sum(run is not None for run in done)
         if ready != told:
             print(f"{ready} of {len(wanted)} done", flush=True)

@@ -16,13 +16,18 @@ from ppl.core.errors import InputError
 from ppl.core.settings import PARAMS_FILE, read_params
 from ppl.judge.table import read_scores
 from ppl.tools.commands import ask_git
-from ppl.tools.used_settings import edited_since, lock_text, locked_stages, title, used_settings
+from ppl.tools.used_settings import (
+    EVALUATE,
+    edited_since,
+    lock_text,
+    locked_stages,
+    rests_on,
+    title,
+    used_settings,
+)
 
 LOCK = Path("dvc.lock")
 FINAL = Path("metrics", "final.json")
-
-EVALUATE = "evaluate"
-"""Leaves the scores."""
 
 
 @dataclass(frozen=True)
@@ -129,17 +134,12 @@ def ran_since(stages: Mapping[str, Any]) -> list[str]:
         for stage, entry in stages.items()
         for out in entry.get("outs") or ()
     }
-    reached, open_ones, found = {EVALUATE}, [EVALUATE], set[str]()
-    while open_ones:
-        for dep in stages.get(open_ones.pop(), {}).get("deps") or ():
+    found = set()
+    for name in rests_on(stages, EVALUATE):
+        for dep in stages[name].get("deps") or ():
             stage, md5 = left.get(str(dep["path"]), (None, None))
-            if stage is None:
-                continue
-            if md5 != dep.get("md5"):
+            if stage is not None and md5 != dep.get("md5"):
                 found.add(stage)
-            if stage not in reached:
-                reached.add(stage)
-                open_ones.append(stage)
     return [stage for stage in stages if stage in found]
 
 

@@ -9,6 +9,9 @@ import yaml
 
 from ppl.core.errors import InputError
 
+EVALUATE = "evaluate"
+"""The stage that leaves the scores."""
+
 
 class _Loader(yaml.SafeLoader):
     """Takes 1e-05 for a number, as DVC writes it; PyYAML by itself takes it for text."""
@@ -78,6 +81,25 @@ def locked_stages(lock: str) -> dict[str, dict[str, Any]]:
     except yaml.YAMLError as error:
         raise InputError(f"dvc.lock is not valid YAML, a merge conflict? {error}") from None
     return found
+
+
+def rests_on(stages: Mapping[str, Any], stage: str) -> list[str]:
+    """A stage and all whose outputs it takes, at first or second hand, in the order of dvc.lock.
+
+    Args:
+        stages: what dvc.lock records, by stage.
+    """
+    leaves = {
+        str(out["path"]): name for name, one in stages.items() for out in one.get("outs") or ()
+    }
+    reached, open_ones = {stage}, [stage]
+    while open_ones:
+        for dep in stages.get(open_ones.pop(), {}).get("deps") or ():
+            before = leaves.get(str(dep["path"]))
+            if before is not None and before not in reached:
+                reached.add(before)
+                open_ones.append(before)
+    return [name for name in stages if name in reached]
 
 
 def _recorded(lock: str) -> Iterator[dict[str, Any]]:

@@ -6,16 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from benchmarks import accuracy
 from benchmarks.accuracy import (
     Setup,
+    Side,
     budget_points,
     changed_params,
     changes_of,
+    claims,
     iterations,
     kept,
+    over_seeds_and_parts,
     read_plan,
     run,
     same_teacher,
@@ -156,3 +160,47 @@ def test_runs_on_other_test_images_are_not_compared(tmp_path: Path) -> None:
     write_counts(tmp_path, "group-1_8-x1-per_class-0", 8, 1)
     with pytest.raises(InputError, match="other test images"):
         list(table(kept(tmp_path)))
+
+
+def side(gains: list[list[int]], parts: list[list[str]]) -> Side:
+    """Two classes of 100 pixels a part; `gains`: how many of class 1 are found, a list a seed."""
+    counts = {
+        seed: torch.tensor([[[100, 0], [100 - found, found]] for found in of])
+        for seed, of in enumerate(gains)
+    }
+    return Side(counts, dict(enumerate(parts)))
+
+
+def test_a_claim_is_as_sure_as_its_seeds_and_parts() -> None:
+    parts = [["a", "b", "c", "d"]] * 3
+    none = side([[0] * 4] * 3, parts)
+    # the same in every seed and part: no doubt is left
+    gain, low, high = over_seeds_and_parts(side([[50] * 4] * 3, parts), none)
+    assert low == pytest.approx(gain) == pytest.approx(high)
+    # parts that differ, seeds that differ: each by itself is doubt
+    by_part = over_seeds_and_parts(side([[0, 0, 100, 100]] * 3, parts), none)
+    by_seed = over_seeds_and_parts(side([[0] * 4, [0] * 4, [100] * 4], parts), none)
+    for mean, low, high in (by_part, by_seed):
+        assert low < mean - 5
+        assert high > mean + 5
+    assert by_seed[1] == pytest.approx(0), "three draws of three miss the good seed at times"
+
+
+def test_a_part_that_several_seeds_tested_is_drawn_with_all() -> None:
+    def width(parts: list[list[str]]) -> float:
+        found = [[100] * 4 + [0] * 4] * 6
+        _, low, high = over_seeds_and_parts(side(found, parts), side([[0] * 8] * 6, parts))
+        return high - low
+
+    once = width([[f"{seed} {part}" for part in range(8)] for seed in range(6)])
+    assert width([list("abcdefgh")] * 6) > 1.5 * once
+
+
+def test_sides_of_other_seeds_or_parts_are_no_claim() -> None:
+    with pytest.raises(InputError, match="other seeds or parts"):
+        over_seeds_and_parts(side([[1]], [["a"]]), side([[1]], [["b"]]))
+
+
+def test_the_documents_say_what_the_counts_do() -> None:
+    text = (accuracy.ROOT / "docs/accuracy.md").read_text(encoding="utf-8")
+    assert "\n".join(claims()) in text

@@ -15,6 +15,7 @@ from ppl.network.network import (
     SegmentationNetwork,
     load_network,
     new_network,
+    read_made_with,
     read_origin,
     save_network,
     stop_unless_it_runs,
@@ -191,3 +192,17 @@ def test_a_network_that_cannot_run_is_found_before_training(
     stop_unless_it_runs(network_settings, (32, 64))
     with pytest.raises(InputError, match=expected):
         stop_unless_it_runs(network_settings.model_copy(update=changes), (32, 64))
+
+
+def test_a_model_says_what_it_was_made_with(
+    network_settings: NetworkSettings, tmp_path: Path
+) -> None:
+    network = new_network(network_settings, 3, seed=0)
+    save_network(tmp_path, network, network.state_dict(), Origin("teacher", 1))
+    said = read_made_with(tmp_path)
+    assert f"torch {torch.__version__.partition('+')[0]}, segmentation-models-pytorch " in said
+    assert said.endswith(f", {torch.get_num_threads()} threads")
+    described = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+    del described["made_with"]
+    (tmp_path / "model.json").write_text(json.dumps(described), encoding="utf-8")
+    assert read_made_with(tmp_path) == ""

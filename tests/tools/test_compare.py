@@ -14,7 +14,16 @@ from PIL import Image
 from ppl.core.errors import InputError
 from ppl.scores.tested import ScoredImages
 from ppl.tools.common_part import Evaluation
-from ppl.tools.compare import Run, common_parts, groups, points, read_runs, table, write_csv
+from ppl.tools.compare import (
+    Run,
+    common_parts,
+    groups,
+    machines,
+    points,
+    read_runs,
+    table,
+    write_csv,
+)
 from ppl.tools.fraction_plot import fraction_plot, gain_areas, write_png
 
 
@@ -128,9 +137,46 @@ def test_seeds_share_a_table_and_are_named_in_it() -> None:
 def test_a_commit_counts_where_no_experiment_has_its_settings_and_the_workspace_never() -> None:
     experiments = shown(experiment("a", data("1/8")), workspace=data("1/2"))
     experiments[1]["data"] = data("1/4")
-    assert [run.name for run in read_runs(experiments)[0]] == ["a", "main"]
+    assert [run.name for run in read_runs(experiments, undoubted)[0]] == ["a", "main"]
     experiments[1]["data"] = data("1/8", final=0.6)
-    assert [run.name for run in read_runs(experiments)[0]] == ["a"]
+    assert [run.name for run in read_runs(experiments, undoubted)[0]] == ["a"]
+
+
+def undoubted(commit: str, params: Any) -> str:
+    """As of a commit whose scores were computed by it."""
+    assert (len(commit), params["seed"]) == (40, 0)
+    return ""
+
+
+def test_a_commit_whose_scores_are_not_its_own_is_named_and_left_out() -> None:
+    experiments = shown(experiment("a", data("1/8")))
+    experiments[1]["data"] = data("1/4")
+    runs, without = read_runs(experiments, lambda *_: "its scores are of other settings (loss)")
+    assert [run.name for run in runs] == ["a"]
+    assert without == ["main: its scores are of other settings (loss)"]
+
+
+def test_runs_of_other_code_stand_side_by_side_by_commit() -> None:
+    experiments = shown(experiment("old", data("1/8") | of_code("1")))
+    experiments[1]["data"] = data("1/8", final=0.6) | of_code("2")
+    newer = {"rev": "d" * 40, "name": None, "data": None}
+    found = [*experiments, newer | {"experiments": [experiment("new", data("1/4") | of_code("3"))]}]
+    runs, _ = read_runs(found, undoubted)
+    assert [(run.name, run.commit) for run in runs] == [
+        ("old", "ccccccc"),
+        ("new", "ddddddd"),
+        ("main", "ccccccc"),
+    ]
+    titles = [title for title, _ in groups(runs)]
+    assert all(re.fullmatch(r"code [0-9a-f]{6} \((c{7}|d{7})\)", title) for title in titles)
+    assert len(set(titles)) == 3
+    same, _ = read_runs(shown(*(experiment(f, data(f) | of_code("1")) for f in ("1/8", "1/4"))))
+    assert [title for title, _ in groups(same)] == [""]
+
+
+def of_code(digit: str) -> dict[str, Any]:
+    """What was depended on: some code, and data that are none of it."""
+    return {"deps": {"ppl/core": {"hash": 32 * digit}, "data/models": {"hash": "0"}}}
 
 
 def test_runs_of_one_seed_and_other_test_images_are_tables_of_their_own() -> None:
@@ -141,14 +187,15 @@ def test_runs_of_one_seed_and_other_test_images_are_tables_of_their_own() -> Non
     )
     # an earlier commit of the same settings, before data were added
     found[1]["data"] = data("1/4", tested="aaaaaaaa")
-    runs, _ = read_runs(found)
+    runs, _ = read_runs(found, undoubted)
     assert [(title, [run.name for run in members]) for title, members in groups(runs)] == [
         ("test images: 9 (aaaaaa)", ["a", "main"]),
         ("test images: 9 (bbbbbb)", ["b", "c"]),
     ]
     one = data("1/4", tested="bbbbbbbb", final=0.6)
     found[1]["data"] = one
-    assert [run.name for run in read_runs(found)[0]] == ["a", "b", "c"], "another machine"
+    again = read_runs(found, undoubted)[0]
+    assert [run.name for run in again] == ["a", "b", "c"], "another machine"
 
 
 def test_seeds_of_one_data_set_stand_in_one_table_in_whichever_order_they_come() -> None:
@@ -350,3 +397,20 @@ def test_a_run_without_a_defined_score_leaves_a_gap() -> None:
     scores |= {model: {**scores["teacher"], "gain": None} for model in ("student_1", "final")}
     run = Run("a", {"split.labeled_fraction": "1/8", "seed": 0}, scores)
     assert points("", [run]) == []
+
+
+def test_runs_of_other_libraries_or_machines_are_named() -> None:
+    def run(name: str, made: str) -> Run:
+        said = {"made_with": made} if made else {}
+        return Run(name, {}, {"final": {"miou": 0.5, **said}})
+
+    same = [run("a", "torch 2.14.1, 2 threads"), run("b", "torch 2.14.1, 2 threads")]
+    assert list(machines(same)) == []
+    assert list(machines([run("a", ""), run("b", "")])) == []
+    head, *lines = machines([*same, run("c", "torch 2.14.1, 1 threads"), run("d", "")])
+    assert "rounding alone" in head
+    assert lines == [
+        "- torch 2.14.1, 2 threads: a, b",
+        "- torch 2.14.1, 1 threads: c",
+        "- not known: d",
+    ]

@@ -1,13 +1,21 @@
 """Repeated runs: seeds and folds as experiments, found again, judged together."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ppl.tools.compare import Run
-from ppl.tools.repeat import fold_variants, folds_report, seed_variants, seeds_report
+from ppl.tools.repeat import (
+    _runs,
+    fold_variants,
+    folds_report,
+    means_of_folds,
+    seed_variants,
+    seeds_report,
+)
 from tests.pipeline.project import copy_project, dvc, module
 
 
@@ -71,6 +79,7 @@ def test_folds_pool_every_annotated_image_and_run_once(tmp_path: Path) -> None:
     printed = repeat(folder, "folds", "--count", "2")
     assert "2 of 2 experiments are to be run" in printed
     assert "All folds pooled:" in printed
+    assert "are means over the folds" in printed
     final = json.loads((folder / "compare/folds/final.json").read_text(encoding="utf-8"))
     # every one of the 40 images is tested once
     assert final["parts"]["background"] == 40
@@ -97,3 +106,23 @@ def test_folds_are_rows_above_the_pooled_scores() -> None:
     assert [line.split()[0] for line in lines[:3]] == ["fold", "1", "2"]
     assert lines[4] == "All folds pooled:"
     assert lines[6].split() == ["final", "50.0", "(40.0-60.0)", "-", "90.0", "10.0"]
+
+
+def test_scores_on_a_models_own_scale_are_averaged_over_folds() -> None:
+    runs = [run(1, 0.3, 0.4), run(2, 0.3, 0.4), run(3, 0.3, 0.4)]
+    for one, auroc in zip(runs, (0.9, 0.7, None), strict=True):
+        one.scores["final"] |= {"image_auroc": auroc, "image_miss_rate": None}
+    assert means_of_folds(runs, "final") == {
+        "image_auroc": 0.8,
+        "image_average_precision": None,
+        "image_miss_rate": None,
+    }
+
+
+def test_a_run_of_other_code_is_none_of_these(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = replace(run(0, 0.3, 0.4), code={"ppl/a.py": "1" * 32})
+    new = replace(run(0, 0.3, 0.5), code={"ppl/a.py": "2" * 32})
+    monkeypatch.setattr("ppl.tools.repeat.read_runs", lambda _: ([old, new], []))
+    assert _runs([old.settings], {"ppl/a.py": "2" * 32, "ppl/b.py": "3" * 32}, []) == [new]
+    assert _runs([old.settings], {"ppl/a.py": "4" * 32}, []) == [None]
+    assert _runs([old.settings], {}, []) == [None]
