@@ -20,6 +20,7 @@ from ppl.data.adapters.base import (
     without_suffix,
 )
 from ppl.data.colour_masks import Origin, OwnMask, in_own_palette
+from ppl.data.tool_files import ToolMask, tool_mask
 from ppl.images.files import StoredMask, class_pixels, read_picture
 from ppl.images.pictures import IGNORE, UPRIGHT, Colour, palette_of
 from ppl.images.sets import DatasetInfo, Entry
@@ -54,7 +55,10 @@ class Scan:
     origin: Origin = "indices"
     """How its mask says the classes."""
     own: bool = False
-    """Its mask is in the palette of this project, as `annotate_next` hands it out."""
+    """Its mask means what it holds: it is in the palette of this project, as `annotate_next` hands
+    it out, or made of objects that have names."""
+    notes: tuple[str, ...] = ()
+    """What is to be said of the objects that its mask is made of."""
 
     @property
     def values(self) -> frozenset[int]:
@@ -86,6 +90,8 @@ def mask_of(
     """
     if sample.mask is None:
         return StoredMask(torch.zeros((height, width), dtype=torch.uint8))
+    if sample.paint is not None:
+        return tool_mask(sample, (height, width))
     return adapter.read_mask(sample, settings)
 
 
@@ -118,11 +124,24 @@ def scan_one(sample: Sample, adapter: Adapter, settings: DataSettings, info: Dat
         pixels,
         {value: palette[value] for value in pixels if value < len(palette)},
         picture.orientation,
-        mask.orientation if sample.mask else None,
+        _orientation(sample, mask, picture.orientation),
         picture.clear,
         mask.origin if isinstance(mask, OwnMask) else "indices",
-        in_own_palette(palette, info.colours),
+        means_what_it_holds(mask, info),
+        mask.notes if isinstance(mask, ToolMask) else (),
     )
+
+
+def _orientation(sample: Sample, mask: StoredMask, of_image: int) -> int | None:
+    """By which a mask was turned: one that is made of objects is made for the image as shown."""
+    if sample.mask is None:
+        return None
+    return of_image if isinstance(mask, ToolMask) else mask.orientation
+
+
+def means_what_it_holds(mask: StoredMask, info: DatasetInfo) -> bool:
+    """Whether 255 in a mask cannot be a defect: its colours are this project's, or it has names."""
+    return isinstance(mask, ToolMask) or in_own_palette((mask.palette or ())[:IGNORE], info.colours)
 
 
 def stop_at_senseless_masks(
@@ -254,6 +273,11 @@ def mask_notes(scans: Mapping[str, Scan]) -> Iterator[str]:
     grey = sum(scan.origin == "grey_in_colour" for scan in scans.values())
     if grey:
         yield f"{grey} masks store grey as colours with equal channels: read as class indices"
+    noted: dict[str, list[str]] = {}
+    for id, scan in sorted(scans.items()):
+        for note in scan.notes:
+            noted.setdefault(note, []).append(id)
+    yield from (f"{len(ids)} masks: {note}: {named(ids)}" for note, ids in noted.items())
 
 
 def mask_warnings(

@@ -8,7 +8,7 @@ Axes: H height, W width. Sizes are (H, W), those of an image as viewers show it.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ppl.core.errors import InputError
 from ppl.formats.names import ClassNames
 from ppl.images.files import class_pixels, read_stored_mask
-from ppl.images.pictures import open_image
+from ppl.images.pictures import IMAGE_SUFFIXES, open_image
 
 Size = tuple[int, int]
 Mask = NDArray[np.uint8]
@@ -74,14 +74,17 @@ class Painted:
     """What is to be said of it, though it can be taken."""
 
 
+Paint = Callable[[Size], Painted]
+"""The mask at the size of the image; an `InputError` says why there is none."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What came back of one image."""
 
     name: str
     """How the tool calls it: a path, with or without suffix."""
-    paint: Callable[[Size], Painted]
-    """The mask at the size of the image; an `InputError` says why there is none."""
+    paint: Paint
     size: Size | None = None
     """What the file says of the image; None where it says nothing."""
     checked: bool = False
@@ -133,12 +136,17 @@ class Format:
     """Whether it writes the images, too."""
 
 
+def with_suffix(id: str) -> str:
+    """The path of an image without its suffix, as a name of which no more will be taken off."""
+    return f"{id}.png" if PurePosixPath(id).suffix.lower() in IMAGE_SUFFIXES else id
+
+
 def nothing(size: Size) -> Painted:
     """What is painted of an image that a tool lists without any object."""
     return Painted(np.zeros(size, dtype=np.uint8), empty=True)
 
 
-def refused(error: InputError) -> Callable[[Size], Painted]:
+def refused(error: InputError) -> Paint:
     """What paints nothing, but says why."""
 
     def paint(size: Size) -> Painted:

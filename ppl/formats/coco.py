@@ -19,10 +19,13 @@ from ppl.formats.canvas import Canvas, Patch
 from ppl.formats.names import ClassNames
 from ppl.formats.polygons import fill, outlines, ring
 from ppl.formats.records import Record, Side, record
-from ppl.formats.source import open_source
+from ppl.formats.source import open_source, read_json
 from ppl.images.pictures import IGNORE
 
 FILE = "instances.json"
+
+BEGAN = "began_as_model"
+"""A key of a file that goes out with masks of a model; no tool keeps it."""
 
 
 class Picture(Record):
@@ -55,6 +58,7 @@ class Content(Record):
     images: list[Any]
     categories: list[Any]
     annotations: list[Any]
+    began_as_model: bool = False
 
 
 def write(out: Path, items: Iterable[Item], names: ClassNames) -> Written:
@@ -85,7 +89,8 @@ def _write(out: Path, items: Iterable[Item], names: ClassNames, *, polygons: boo
             annotations.append({**known, **drawn})
     values = [*range(1, len(names.classes)), *([IGNORE] if ignored else [])]
     categories = [{"id": value, "name": names.name(value)} for value in values]
-    content = {"images": images, "categories": categories, "annotations": annotations}
+    content: dict[str, Any] = {"images": images, "categories": categories}
+    content |= {"annotations": annotations} | ({BEGAN: True} if annotations else {})
     files.write_json(out / FILE, content)
     return Written(
         len(images),
@@ -130,7 +135,25 @@ def read(path: Path, names: ClassNames) -> Iterator[Found]:
         raise InputError(
             f"{path} holds {len(listed)} .json files: expected one, name the file of instances"
         )
-    held = record(Content, source.json(listed[0]), listed[0])
+    yield from _pictures(record(Content, source.json(listed[0]), listed[0]), listed[0], names)
+
+
+def read_beside(file: Path, names: ClassNames) -> Iterator[Found]:
+    """The images that a file beside them lists.
+
+    Raises:
+        InputError: as `read`, or it went out with masks of a model.
+    """
+    held = record(Content, read_json(file, file.name), file.name)
+    if held.began_as_model:
+        raise InputError(
+            "went out with masks of a model, which would count as yours: take it in by `python -m "
+            "ppl annotate in coco`"
+        )
+    yield from _pictures(held, file.name, names)
+
+
+def _pictures(held: Content, name: str, names: ClassNames) -> Iterator[Found]:
     categories = {
         each.id: each.name
         for each in (record(Category, one, "a category") for one in held.categories)
@@ -138,7 +161,7 @@ def read(path: Path, names: ClassNames) -> Iterator[Found]:
     pictures = [record(Picture, one, "an image") for one in held.images]
     objects: dict[int | str, list[Annotation]] = {picture.id: [] for picture in pictures}
     if len(objects) < len(pictures):
-        raise InputError(f"{listed[0]} gives two images one id: it was put together wrongly")
+        raise InputError(f"{name} gives two images one id: it was put together wrongly")
     for number, one in enumerate(held.annotations, start=1):
         each = record(Annotation, one, f"annotation {number}")
         if each.image_id not in objects:

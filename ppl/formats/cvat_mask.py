@@ -14,7 +14,7 @@ import numpy as np
 
 from ppl.core.errors import InputError
 from ppl.formats import files
-from ppl.formats.base import Found, Item, Painted, Size, Written, nothing, size_differs
+from ppl.formats.base import Found, Item, Painted, Size, Written, nothing, size_differs, with_suffix
 from ppl.formats.names import ClassNames
 from ppl.formats.source import Source, open_source
 from ppl.images.pictures import IGNORE, Colour, indices_as_png, open_picture
@@ -107,7 +107,7 @@ def read(path: Path, names: ClassNames) -> Iterator[Found]:
         # with the suffix: what stands before it may end like a file, too
         yield Found(f"{id}.png", partial(_paint, source, name, values))
     for id in sorted(_listed(source, f"{top}{_LIST}") - masks.keys()):
-        yield Found(id, nothing)
+        yield Found(with_suffix(id), nothing)
 
 
 def _values(source: Source, name: str, names: ClassNames) -> Mapping[Colour, int | InputError]:

@@ -53,6 +53,7 @@ class Region(Record):
 
     type: str
     value: dict[str, Any]
+    id: Any = None
     original_width: Side
     original_height: Side
     image_rotation: float = 0.0
@@ -194,6 +195,7 @@ def _address(text: str) -> SplitResult:
 
 def _paint(annotation: Annotation, names: ClassNames, size: Size) -> Painted:
     canvas = Canvas(size, names)
+    named = _named(annotation)
     for number, one in enumerate(annotation.result, start=1):
         kind = str(one.get("type")) if isinstance(one, dict) else ""
         if not kind.startswith(_AREAS):
@@ -204,12 +206,20 @@ def _paint(annotation: Annotation, names: ClassNames, size: Size) -> Painted:
             raise size_differs(said, size)
         if region.image_rotation:
             raise InputError("the image was turned in the tool: turn it back")
-        canvas.put(_label(region), _patch(region, size))
+        canvas.put(_label(region, named), _patch(region, size))
     return canvas.painted()
 
 
-def _label(region: Region) -> str:
-    labels = region.value.get(region.type) or region.value.get("labels")
+def _named(annotation: Annotation) -> dict[str, Any]:
+    """Labels by the region that they are of: with <Brush/> and <Labels/>, a result each."""
+    parts = [one for one in annotation.result if isinstance(one, dict)]
+    values = {str(one.get("id")): one.get("value") for one in parts if one.get("type") == "labels"}
+    return {id: value.get("labels") for id, value in values.items() if isinstance(value, dict)}
+
+
+def _label(region: Region, named: Mapping[str, Any]) -> str:
+    value = region.value
+    labels = value.get(region.type) or value.get("labels") or named.get(str(region.id))
     if not isinstance(labels, list) or len(labels) != 1 or not isinstance(labels[0], str):
         raise InputError("a region has no label, or several: give it one")
     return labels[0]

@@ -8,6 +8,8 @@ import base64
 import binascii
 import io
 import math
+import os
+import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -18,17 +20,28 @@ from PIL import Image
 
 from ppl.core.errors import InputError
 from ppl.formats import files
-from ppl.formats.base import Found, Item, Painted, Size, Written, refused
+from ppl.formats.base import Found, Item, Painted, Size, Written, refused, size_differs, with_suffix
 from ppl.formats.canvas import Canvas, Patch
 from ppl.formats.names import ClassNames
 from ppl.formats.polygons import Ring, fill, outlines, ring
 from ppl.formats.records import Record, Side, record
-from ppl.formats.source import Source, open_source
+from ppl.formats.source import MOST_JSON, Source, open_source, read_json
 
 CHECKED = "checked"
 """A flag of each file, a box to tick in LabelMe: a person has finished the image."""
 
+BEGAN = "began_as_model"
+"""A key of files that go out with a model's mask; LabelMe keeps what it does not know."""
+
+_POLYGONS = ("polygon", "oriented_rectangle", "rotation")
+"""Shapes by their corners; the last is X-AnyLabeling's name of the second."""
+_CORNERS, _OPPOSITE = 4, 2
+"""Points of a rectangle in X-AnyLabeling, and of LabelMe's own."""
+
 _VERSION = "5.5.0"
+_SHAPES = b'"shapes"'
+_BLOCK = 2**20
+"""Bytes that are looked at together."""
 _ROUND = 0.05
 """Pixels by which the polygon of a circle may lie within it."""
 
@@ -50,6 +63,7 @@ class Annotation(Record):
     imageHeight: Side | None = None  # noqa: N815
     imageWidth: Side | None = None  # noqa: N815
     flags: dict[str, Any] | None = None
+    began_as_model: bool = False
 
 
 def write(out: Path, items: Iterable[Item], names: ClassNames) -> Written:
@@ -96,6 +110,7 @@ def _content(item: Item, names: ClassNames) -> dict[str, Any]:
         "imageData": None,
         "imageHeight": size[0],
         "imageWidth": size[1],
+        **({} if item.start is None else {BEGAN: True}),
     }
 
 
@@ -114,7 +129,7 @@ def _found(source: Source, name: str, names: ClassNames) -> Found:
         held = record(Annotation, source.json(name), name)
     except InputError as error:
         # LabelMe names a file like its image
-        return Found(name[:-5], refused(error), broken=str(error))
+        return Found(with_suffix(name[:-5]), refused(error), broken=str(error))
     height, width = held.imageHeight, held.imageWidth
     beside = (PurePosixPath(name).parent / held.imagePath.replace("\\", "/")).as_posix()
     return Found(
@@ -125,8 +140,74 @@ def _found(source: Source, name: str, names: ClassNames) -> Found:
     )
 
 
+def is_one(file: Path) -> bool:
+    """Whether a JSON file is meant as one of LabelMe's: what has no shapes is something else.
+
+    One that is too large, cut short or no JSON counts, too: whoever reads it says so.
+    """
+    if has_shapes(file):
+        return True
+    try:
+        read_json(file, file.name)
+    except InputError:
+        return True
+    return False
+
+
+def has_shapes(file: Path) -> bool:
+    """Whether the key stands in it: LabelMe writes it before the image, which may be long."""
+    end = b""
+    try:
+        with file.open("rb") as stream:
+            for _ in range(MOST_JSON // _BLOCK + 1):
+                block = stream.read(_BLOCK)
+                if _SHAPES in end + block:
+                    return True
+                end = block[-len(_SHAPES) :]
+    except OSError:
+        pass
+    return False
+
+
+def read_beside(file: Path, image: Path, names: ClassNames, size: Size) -> Painted:
+    """What a file says of the image that lies beside it under its name.
+
+    Args:
+        size: of the image, as viewers show it.
+
+    Raises:
+        InputError: it is damaged, too large, of another image or size, began as a model's mask, or
+            holds what has no area or class.
+    """
+    held = record(Annotation, read_json(file, file.name), "it")
+    if held.began_as_model:
+        raise InputError(
+            "went out with a model's mask, which would count as yours: take it in by `python -m "
+            "ppl annotate in labelme`"
+        )
+    _stop_at_other_image(held.imagePath, file, image)
+    said = (held.imageHeight or size[0], held.imageWidth or size[1])
+    if said != size:
+        raise size_differs(said, size)
+    return _painted(held, names, size)
+
+
+def _stop_at_other_image(path: str, file: Path, image: Path) -> None:
+    """A file that was copied to another name; a path that leads nowhere was renamed, with it."""
+    other = file.parent / path.replace("\\", "/")
+    if _stem(other) != _stem(image) and os.path.isfile(other):  # noqa: PTH113 - of any length
+        raise InputError(f"says that it is of {path[:80]!r}: name it like its image, or remove it")
+
+
+def _stem(path: Path) -> str:
+    return unicodedata.normalize("NFC", path.stem)
+
+
 def _paint(source: Source, name: str, names: ClassNames, size: Size) -> Painted:
-    held = record(Annotation, source.json(name), name)
+    return _painted(record(Annotation, source.json(name), name), names, size)
+
+
+def _painted(held: Annotation, names: ClassNames, size: Size) -> Painted:
     canvas = Canvas(size, names)
     for number, content in enumerate(held.shapes, start=1):
         shape = record(Shape, content, f"shape {number}")
@@ -141,10 +222,14 @@ def _patch(shape: Shape, size: Size) -> Patch:
         InputError: it has no area, or points that are none.
     """
     kind = shape.shape_type or "polygon"
-    if kind in ("polygon", "oriented_rectangle"):
+    if kind in _POLYGONS or (kind == "rectangle" and len(shape.points) == _CORNERS):
         return fill(ring(shape.points), size)
     if kind not in ("rectangle", "circle", "mask"):
         raise InputError(f"shape {kind[:40]!r} has no area: draw polygons, or delete it")
+    if kind == "rectangle" and len(shape.points) != _OPPOSITE:
+        raise InputError(
+            f"a rectangle has {len(shape.points)} points: expected two corners, or four"
+        )
     # the third point only makes a ring of the two
     first, second, _ = ring([*shape.points[:2], *shape.points[1:2]])
     if kind == "mask":

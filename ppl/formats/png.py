@@ -39,16 +39,15 @@ def write(out: Path, items: Iterable[Item], names: ClassNames) -> Written:
     return Written(
         new,
         left,
-        "Correct the masks there, the first of list.csv first."
-        f"{drawn} Move those that are done below "
-        "`corrected/`, beside `masks/` of your data, under the same relative path: then they count "
-        "as labeled.",
+        f"Correct the masks there, the first of list.csv first.{drawn}",
     )
 
 
 def read(path: Path, names: ClassNames) -> Iterator[Found]:
     """Every mask below a folder, or in an archive."""
     source = open_source(path)
+    if any(PurePosixPath(name).name == "labelmap.txt" for name in source.names):
+        raise InputError(f"{path} holds a labelmap.txt: there colours name classes, not indices")
     masks = [name for name in source.named(*SUFFIXES) if not _is_sheet(source, name)]
     if not masks:
         raise InputError(f"{path} holds no mask: expected palette PNGs of class indices")

@@ -166,8 +166,15 @@ def read_json(file: Path, name: str) -> Any:
     """What a JSON file holds; `name` is how messages call it.
 
     Raises:
-        InputError: it is too large, cut short or no JSON.
+        InputError: it is too large, cut short or no JSON, or the system does not let it be read.
     """
+    try:
+        return _json_of(file, name)
+    except OSError as error:
+        raise InputError(f"{name} cannot be read ({error.strerror})") from None
+
+
+def _json_of(file: Path, name: str) -> Any:
     size = file.stat().st_size
     if size > MOST_JSON:
         raise InputError(

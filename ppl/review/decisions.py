@@ -8,7 +8,7 @@ import csv
 import io
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -187,6 +187,47 @@ class Decisions:
         except FileNotFoundError:
             return None
         return known.st_size, known.st_mtime_ns
+
+
+def standing(file: Path, id_of: Callable[[str], str] = str) -> dict[str, str]:
+    """The decision that counts for each image; none where the last one was taken back.
+
+    Any table will do whose columns begin with image and decision, as one that a person keeps. A row
+    that is cut short does not count; without a file there are no decisions.
+
+    Args:
+        id_of: what the name of an image in the table means.
+
+    Raises:
+        InputError: it has other columns, or is too large.
+    """
+    if not file.is_file():
+        return {}
+    # where a quote was left open, it ends with its line; half a letter is of a row cut short
+    head, *lines = read_text(file, errors="replace").replace("\r", "").split("\n")
+    columns = _fields(head)
+    if not lines and ",".join(COLUMNS).startswith(head):
+        return {}
+    if columns[:2] != ["image", "decision"]:
+        raise InputError(f"{file} has other columns than image,decision: correct its first line")
+    rows = (dict(zip(columns, values, strict=True)) for values in _whole(columns, lines))
+    last = {id_of(row["image"]): row["decision"] for row in rows}
+    return {id: decision for id, decision in last.items() if decision != UNDONE}
+
+
+def _whole(columns: Sequence[str], lines: Iterable[str]) -> Iterator[list[str]]:
+    """The fields of the lines that are whole."""
+    for line in lines:
+        values = _fields(line)
+        if len(values) != len(columns) or not all(values[:2]):
+            continue
+        by_name = dict(zip(columns, values, strict=True))
+        # a table of the review says itself where a row ends
+        if (
+            set(COLUMNS) - by_name.keys()
+            or Row(**{name: by_name[name] for name in COLUMNS}).is_whole
+        ):
+            yield values
 
 
 def _fields(line: str) -> list[str]:

@@ -47,8 +47,11 @@ class Parts:
         return [(photo, self.files[photo]) for photo in photos if photo != id]
 
 
-def read_text(file: Path) -> str:
+def read_text(file: Path, errors: str = "strict") -> str:
     """A text that is not too long to be one of ours, without a byte order mark.
+
+    Args:
+        errors: how Python decodes what is no UTF-8.
 
     Raises:
         InputError: missing, too long, or no UTF-8.
@@ -56,7 +59,7 @@ def read_text(file: Path) -> str:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise InputError(f"{file} has more than {MOST_BYTES:,} bytes, which is none of ours")
-        return file.read_bytes().decode("utf-8-sig")
+        return file.read_bytes().decode("utf-8-sig", errors)
     except FileNotFoundError:
         raise InputError(f"there is no {file}: run `make repro` first") from None
     except UnicodeDecodeError:

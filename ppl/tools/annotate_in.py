@@ -16,13 +16,15 @@ from ppl.data.adapters.base import (
     load_samples,
     mask_files,
 )
+from ppl.data.image_names import ImageNames, image_names, plain, shown
 from ppl.formats import files
 from ppl.formats.base import Found, Mask, Painted, size_differs
+from ppl.formats.guess import other_format
 from ppl.formats.known import FORMATS
 from ppl.formats.names import ClassNames
 from ppl.images.files import read_stored_mask
 from ppl.images.pictures import IGNORE, open_image, write_indices
-from ppl.tools.image_names import ImageNames, image_names
+from ppl.tools.handed_out import Digests, digest, went_out
 from ppl.tools.own_folders import HANDED_OUT
 
 TAKEN, SAME, LEFT, WRONG = "taken", "as it is", "left out", "error"
@@ -30,6 +32,9 @@ TAKEN, SAME, LEFT, WRONG = "taken", "as it is", "left out", "error"
 
 _SHOWN = 5
 """Images named in a row of the table."""
+
+_FEW = 3
+"""Rows of a table where all is wrong, and for one reason."""
 
 _LONGEST = 160
 
@@ -75,6 +80,8 @@ class _Data:
     settings: DataSettings
     samples: Mapping[str, Sample]
     """What a run reads, by id; nothing of data that it would refuse."""
+    handed_out: Digests
+    """The masks that went out of what came back."""
 
     def shows(self, id: str, file: Path) -> Mask | None:
         """The class indices of the mask that is there; None where it cannot be read."""
@@ -107,25 +114,42 @@ def take_in(format: str, path: Path, root: Path | None, wanted: Wanted) -> tuple
     info = dataset_info(settings)
     base = root or Path(settings.root)
     settings = settings.model_copy(update={"root": str(base)})
-    data = _Data(
-        base,
-        image_names(base / "images", settings.mask_suffix),
-        mask_files(settings),
-        ClassNames(info.classes, info.colours),
-        settings,
-        _samples(settings),
-    )
-    outcomes = list(_outcomes(list(FORMATS[format].read(path, data.names)), data, wanted))
+    data = _data(settings, ClassNames(info.classes, info.colours), went_out(path))
+    outcomes = list(_outcomes(_read(format, path, data.names), data, wanted))
     if not outcomes:
         raise InputError(f"{path} names no image")
-    return table(outcomes, base / wanted.folder), all(each.what != WRONG for each in outcomes)
+    said = table(outcomes, base / wanted.folder)
+    if all(each.what == WRONG for each in outcomes):
+        advice = other_format(format, path, sure=True)
+        # then what is wrong with each image says nothing
+        said = "\n".join([*said.splitlines()[: _FEW + 1], f"  {advice}"]) if advice else said
+    return said, all(each.what != WRONG for each in outcomes)
 
 
-def _samples(settings: DataSettings) -> dict[str, Sample]:
+def _read(format: str, path: Path, names: ClassNames) -> list[Found]:
     try:
-        return {one.id: one for one in load_samples(Path(settings.root), settings)}
+        return list(FORMATS[format].read(path, names))
+    except InputError as error:
+        advice = other_format(format, path)
+        raise InputError(f"{error}. {advice}" if advice else str(error)) from None
+
+
+def _data(settings: DataSettings, names: ClassNames, handed_out: Digests) -> _Data:
+    """The data as a run reads them; of those that it would refuse, what lies in their folders."""
+    root = Path(settings.root)
+    try:
+        samples = {one.id: one for one in load_samples(root, settings)}
     except InputError:
-        return {}
+        images = image_names(root / "images", settings.mask_suffix)
+        return _Data(root, images, mask_files(settings), names, settings, {}, handed_out)
+    masked = {id: (one.corrected, one.mask) for id, one in samples.items() if one.mask}
+    masks = {
+        "masks": {id: mask for id, (corrected, mask) in masked.items() if not corrected},
+        "corrected": {id: mask for id, (corrected, mask) in masked.items() if corrected},
+    }
+    files = {id: one.image for id, one in samples.items()}
+    images = ImageNames(root / "images", files)
+    return _Data(root, images, masks, names, settings, samples, handed_out)
 
 
 def _outcomes(found: list[Found], data: _Data, wanted: Wanted) -> Iterator[Outcome]:
@@ -135,7 +159,7 @@ def _outcomes(found: list[Found], data: _Data, wanted: Wanted) -> Iterator[Outco
         try:
             by_image.setdefault(data.images.id(each.name), []).append(each)
         except InputError as error:
-            yield Outcome(each.name[:_LONGEST], WRONG, (each.broken or str(error),))
+            yield Outcome(shown(each.name), WRONG, (each.broken or str(error),))
     for id, several in sorted(by_image.items()):
         name = data.images.files[id].relative_to(data.images.folder).as_posix()
         if len(several) > 1:
@@ -156,10 +180,10 @@ def _outcome(id: str, name: str, found: Found, data: _Data, wanted: Wanted) -> O
     if found.size and found.size != size:
         raise size_differs(found.size, size)
     painted = found.paint(size)
-    why_not = _doubt(id, found, painted, wanted)
+    why_not = _doubt(id, found, painted, data, wanted)
     if why_not:
         return Outcome(name, LEFT, (why_not,))
-    there = data.masks[wanted.folder].get(id)
+    there = data.masks[wanted.folder].get(id) or _of_a_tool(id, data)
     if there is not None and _equal(data.shows(id, there), painted.mask):
         return Outcome(name, SAME)
     if there is None and _called_good(id, data) and not painted.mask.any():
@@ -171,20 +195,27 @@ def _outcome(id: str, name: str, found: Found, data: _Data, wanted: Wanted) -> O
     return Outcome(name, TAKEN, painted.notes)
 
 
-def _doubt(id: str, found: Found, painted: Painted, wanted: Wanted) -> str:
+def _doubt(id: str, found: Found, painted: Painted, data: _Data, wanted: Wanted) -> str:
     """Why nobody can tell that a person has looked at an image; "" where that is sure."""
     if found.checked or wanted.checked:
         return ""
     if painted.empty:
         return "no object: sound, or not annotated yet? --checked takes it as sound"
     start = HANDED_OUT / "masks" / f"{id}.png"
-    if start.is_file() and _equal(read_stored_mask(start).values.numpy(), painted.mask):
+    as_now = start.is_file() and _equal(read_stored_mask(start).values.numpy(), painted.mask)
+    if as_now or digest(painted.mask) in data.handed_out.get(id, ()):
         return "as it went out: right, or not corrected yet? --checked takes it as right"
     return ""
 
 
 def _equal(one: Mask | None, other: Mask) -> bool:
     return one is not None and np.array_equal(one, other)
+
+
+def _of_a_tool(id: str, data: _Data) -> Path | None:
+    """The file of a tool that is the mask of an image."""
+    sample = data.samples.get(id)
+    return sample.mask if sample is not None and sample.paint else None
 
 
 def _called_good(id: str, data: _Data) -> bool:
@@ -211,6 +242,10 @@ def _stop_at_other(id: str, there: Path | None, data: _Data, wanted: Wanted) -> 
     """
     if _called_good(id, data):
         raise InputError("labels.csv calls it good: correct the one or the other")
+    if there is not None and there.suffix.lower() == ".json":
+        raise InputError(
+            f"has a mask in {there} already: correct it there, or move that file out of the data"
+        )
     other = data.masks[wanted.other].get(id)
     if other is not None:
         raise InputError(
@@ -234,9 +269,9 @@ def table(outcomes: list[Outcome], folder: Path) -> str:
     lines = [f"{folder}: " + ", ".join(f"{count} {what}" for what, count in counts.items())]
     for (what, why), images in sorted(groups.items(), key=lambda each: _ORDER.index(each[0][0])):
         more = f" and {len(images) - _SHOWN} more" if len(images) > _SHOWN else ""
-        shown = ", ".join(images[:_SHOWN]) + more
-        said = f"{why[:_LONGEST]}: " if why else ""
-        lines.append(f"  {what:<8} {len(images):>5}  {said}{shown}")
+        names = ", ".join(images[:_SHOWN]) + more
+        said = f"{plain(why[:_LONGEST])}: " if why else ""
+        lines.append(f"  {what:<8} {len(images):>5}  {said}{names}")
     return "\n".join(lines)
 
 

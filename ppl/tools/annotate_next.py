@@ -4,7 +4,7 @@ The pipeline's own files are no place to work in: DVC puts them back as they wer
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +17,34 @@ from ppl.data.adapters.base import (
     load_samples,
     without_suffix,
 )
+from ppl.data.image_names import image_names, shown
+from ppl.data.tables import known_as
 from ppl.formats import files
 from ppl.formats.base import Item
 from ppl.formats.known import FORMATS
 from ppl.formats.names import ClassNames
 from ppl.formats.png import OWN
-from ppl.tools.image_names import image_names
-from ppl.tools.own_folders import HANDED_OUT, stop_at_owned
+from ppl.review.decisions import WRONG, standing
+from ppl.tools.handed_out import LIST, HandedOut
+from ppl.tools.own_folders import (
+    HANDED_OUT,
+    decisions_file,
+    stop_at_owned,
+    stop_at_tool_files,
+)
 
-DECISIONS = Path("review", "decisions.csv")
-"""Below `data.root`: an image and a reviewer's decision a line; the last one of an image counts."""
+_THEN = {
+    "folder": "Move those that are done below `corrected/`, beside `masks/` of your data, under "
+    "the same relative path: then they count as labeled.",
+    "mvtec": "What counts is a mask that is drawn from scratch, black and white, as "
+    "ground_truth/CLASS/NAME_mask.png.",
+}
+"""What to do with masks that are done, by `data.name`."""
 
-REJECTED = "wrong"
+_NO_MASKS_OF_YOURS = "They count nowhere: a published data set has masks of its own."
+
+_SHOWN = 10
+_LONGEST_HEAD = 1000
 
 
 @dataclass(frozen=True)
@@ -39,6 +55,8 @@ class _Chosen:
     """The mask to start from; None where a reviewer rejected it."""
     masked: int
     """How many are left out since they have a mask."""
+    gone: tuple[str, ...]
+    """Those that a reviewer rejected and that are not there any more."""
 
 
 def default_folder(data: DataSettings) -> Path:
@@ -63,13 +81,22 @@ def hand_out(to: Path | None, format: str = "png") -> str:
     data = section("data", DataSettings)
     folder = to or default_folder(data)
     stop_at_owned(folder, data.name, data.root)
+    stop_at_tool_files(folder, data.name, data.root)
+    sheets = [file for name in OWN if (file := HANDED_OUT / name).is_file()]
+    _stop_at_others([folder / sheet.name for sheet in sheets])
     chosen = _chosen(data)
     info = dataset_info(data)
-    written = FORMATS[format].write(
-        folder, _items(chosen, data, format), ClassNames(info.classes, info.colours)
-    )
-    # list and sheet are of this round, whatever lies there
-    sheets = [file for name in OWN if (file := HANDED_OUT / name).is_file()]
+    noted = HandedOut()
+    items = noted.noted(_items(chosen, data, format))
+    try:
+        written = FORMATS[format].write(folder, items, ClassNames(info.classes, info.colours))
+    except InputError:
+        # an image that cannot be read stops what comes after it; what was before it is out
+        if noted:
+            noted.write(folder)
+        raise
+    noted.write(folder)
+    # list and sheet are of this round, whatever an earlier one left
     for sheet in sheets:
         files.copy(sheet, folder / sheet.name)
     alone = f", {written.left} that were there already left alone" if written.left else ""
@@ -77,17 +104,56 @@ def hand_out(to: Path | None, format: str = "png") -> str:
     count = f"{written.files + len(sheets)} file(s) copied"
     if FORMATS[format].images:
         count = f"{written.files} image(s) written for {format}"
-    return f"{folder}: {count}{alone}{done}\n{written.next}"
+    then = "" if FORMATS[format].images else f" {_THEN.get(data.name, _NO_MASKS_OF_YOURS)}"
+    return f"{folder}: {count}{alone}{done}\n{_gone(chosen)}{written.next}{then}"
+
+
+def _gone(chosen: _Chosen) -> str:
+    """The line of the images that cannot go out; "" without any."""
+    if not chosen.gone:
+        return ""
+    more = f" and {len(chosen.gone) - _SHOWN} more" if len(chosen.gone) > _SHOWN else ""
+    names = ", ".join(map(shown, chosen.gone[:_SHOWN]))
+    return f"  left out {len(chosen.gone):>5}  rejected, but no such image: {names}{more}\n"
+
+
+def _stop_at_others(sheets: Collection[Path]) -> None:
+    """A list.csv or sheet.png that is no earlier round's is not written over.
+
+    Raises:
+        InputError: there is one.
+    """
+    for sheet in sheets:
+        if sheet.exists() and not _is_a_rounds(sheet.parent):
+            raise InputError(
+                f"{sheet} is there already, and did not go out from here: name another folder"
+            )
+
+
+def _is_a_rounds(folder: Path) -> bool:
+    """Whether an earlier round went out into it, by its list of masks or of images."""
+    if (folder / LIST).is_file():
+        return True
+    try:
+        with (folder / OWN[0]).open(encoding="utf-8", errors="replace") as stream:
+            columns = stream.readline(_LONGEST_HEAD).strip().split(",")
+    except OSError:
+        return False
+    return columns[:1] == ["rank"] and columns[-1:] == ["mask"]
 
 
 def _chosen(data: DataSettings) -> _Chosen:
     """What the list and the reviewers name, the first to annotate first."""
     listed = dict(_listed())
-    rejected = _rejected(data)
+    # images are looked for only where a table names some
+    known = _images(data) if decisions_file(data.name, data.root).is_file() else {}
+    rejected = _rejected(data, known)
     starts = {id: None if id in rejected else start for id, start in listed.items()}
     starts |= dict.fromkeys(sorted(rejected - starts.keys()))
+    gone = rejected - known.keys()
     masked = _masked(data) & starts.keys()
-    return _Chosen({id: start for id, start in starts.items() if id not in masked}, len(masked))
+    left = {id: start for id, start in starts.items() if id not in masked | gone}
+    return _Chosen(left, len(masked), tuple(sorted(gone)))
 
 
 def _items(chosen: _Chosen, data: DataSettings, format: str) -> Iterator[Item]:
@@ -119,23 +185,18 @@ def _masked(data: DataSettings) -> set[str]:
     return annotated_ids(data)
 
 
-def _rejected(data: DataSettings) -> set[str]:
+def _rejected(data: DataSettings, known: Collection[str]) -> set[str]:
     """The ids of the images whose mask a reviewer called wrong, and did not take back.
+
+    Args:
+        known: the ids of the data set; one that is none of them is as the table names it.
 
     Raises:
         InputError: the table has other columns.
     """
-    file = Path(data.root) / DECISIONS
-    if not file.is_file():
-        return set()
-    # a quote that was left open ends with its line, as for the review
-    lines = file.read_bytes().decode("utf-8-sig", "replace").splitlines()
-    head, *rows = [next(csv.reader([line]), []) for line in lines] or [[]]
-    if head[:2] != ["image", "decision"]:
-        raise InputError(f"{file} has other columns than image,decision: correct its first line")
-    # a row that is cut short does not count
-    last = {without_suffix(row[0]): row[1] for row in rows if len(row) == len(head)}
-    return {id for id, decision in last.items() if decision == REJECTED}
+    file = decisions_file(data.name, data.root)
+    decisions = standing(file, lambda name: known_as(name, known) or name)
+    return {id for id, decision in decisions.items() if decision == WRONG}
 
 
 def _listed() -> Iterator[tuple[str, Path]]:

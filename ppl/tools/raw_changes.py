@@ -4,6 +4,7 @@ DVC tells that a folder changed and not what in it. The record of what `prepare`
 it is of the same run; else the ids of its image sets tell what came and went.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ class RawChanges:
     """Those that began as a model's, added as well."""
     masks_gone: Ids = ()
     masks_changed: Ids = ()
+    """Also those of one file that holds the masks of many, which tells no more."""
     others: Ids = ()
     """Other files below the folder, as paths: groups.csv, say."""
     by_content: bool = True
@@ -105,17 +107,20 @@ def _by_files(
     def was_there(file: Path, id: str, known: frozenset[str]) -> bool:
         return file.as_posix() in before or id in known
 
+    def had_mask(file: Path, id: str) -> bool:
+        # one file may hold the masks of all: that it was there says nothing of this one
+        return id in sets.masked if holders[file] > 1 else was_there(file, id, sets.masked)
+
     images = [one for one in samples if other(one.image)]
     masks = [(one, one.mask) for one in samples if one.mask and other(one.mask)]
-    new = [one for one, mask in masks if not was_there(mask, one.id, sets.masked)]
+    holders = Counter(mask for _, mask in masks)
+    new = [one for one, mask in masks if not had_mask(mask, one.id)]
     return RawChanges(
         images_added=_ids(images, lambda one: not was_there(one.image, one.id, sets.images)),
         images_replaced=_ids(images, lambda one: was_there(one.image, one.id, sets.images)),
         masks_added=_ids(new, lambda one: not one.corrected),
         masks_corrected=_ids(new, lambda one: one.corrected),
-        masks_changed=tuple(
-            sorted(one.id for one, mask in masks if was_there(mask, one.id, sets.masked))
-        ),
+        masks_changed=tuple(sorted(one.id for one, mask in masks if had_mask(mask, one.id))),
     )
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from ppl.data.adapters.base import DataSettings, Sample, dataset_info, load_adapter
-from ppl.data.colour_masks import in_own_palette
 from ppl.data.groups import find_groups, parts_of, told_by_names
-from ppl.data.scans import Scan
+from ppl.data.scans import Scan, means_what_it_holds
 from ppl.data.white_defects import as_defect, white_defects
 from ppl.images.files import class_values
 from ppl.images.miou import BACKGROUND
@@ -104,7 +103,7 @@ def mask_values(samples: Collection[Sample], data: DataSettings) -> Values | Non
             return Scan(entry, {BACKGROUND: 1})
         mask = adapter.read_mask(sample, data)
         values = class_values(mask.values, len(info.classes), str(sample.mask))
-        own = in_own_palette(mask.palette, info.colours)
+        own = means_what_it_holds(mask, info)
         return Scan(entry, dict.fromkeys(values, 1), own=own)
 
     by_id = {one.id: one for one in samples}
@@ -118,11 +117,14 @@ def mask_values(samples: Collection[Sample], data: DataSettings) -> Values | Non
 
 
 def _pixels(sample: Sample) -> int:
-    """Of the mask, by its header; 0 where it has none: whoever reads it says what is wrong."""
+    """Of the mask, by its header; 0 where it has none: whoever reads it says what is wrong.
+
+    One that is made of objects has those of its image.
+    """
     if sample.mask is None:
         return 0
     try:
-        with Image.open(sample.mask) as mask:
+        with Image.open(sample.image if sample.paint else sample.mask) as mask:
             return mask.width * mask.height
     except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
         return 0

@@ -18,9 +18,9 @@ from ppl.review.prepared import inside
 from ppl.review.review import Home, Review
 from ppl.review.server import open_server
 from ppl.station.folder import MARK
-from ppl.tools.own_folders import stop_at_owned
+from ppl.tools.own_folders import OWN_REVIEW, stop_at_owned
 
-OWN = Path("data", "review")
+OWN = OWN_REVIEW
 """Where DVC owns the folder of the data, or that cannot be written."""
 
 
@@ -132,6 +132,13 @@ def _masks_of(root: Path, mask_suffix: str, id: str) -> Iterator[Path]:
             is_picture = file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
             if is_picture and unicodedata.normalize("NFC", file.stem) in called and file.is_file():
                 yield file
+    beside = Path(root, "images", f"{id}.json")
+    if beside.is_file():
+        # PyTorch comes with it, for which a review without such files does not wait
+        from ppl.formats.labelme import is_one
+
+        if is_one(beside):
+            yield beside
 
 
 def _masks_of_the_pipeline(masks: str, home: Home) -> Work:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ppl.core.errors import InputError
 from ppl.data.adapters.base import DataSettings, Sample, pictures_with_ids
+from ppl.review.decisions import standing
 from ppl.tools.annotate_next import default_folder
-from ppl.tools.own_folders import HANDED_OUT
+from ppl.tools.own_folders import HANDED_OUT, decisions_file
 from ppl.tools.raw_counts import yours
 from ppl.tools.rescue import RESCUED
 
@@ -31,7 +32,7 @@ class ToDo:
     done: int
     """How many others lie there still."""
     decisions: int
-    """Rows of a table of decisions on the model's verdicts."""
+    """Images on whose masks a reviewer decided."""
     rescued: int
     """Masks that were edited among the outputs, and kept."""
 
@@ -50,9 +51,10 @@ def to_do(root: Path, data: DataSettings, samples: Collection[Sample]) -> ToDo:
         listed,
         open=tuple(id for id in listed or () if id not in masked and (id in known or not known)),
         folder=folder,
-        to_correct=tuple(sorted(lying - masked)),
+        # what is none of an image belongs to a tool, as the images that went out with its files
+        to_correct=tuple(sorted((lying - masked) & known)),
         done=len(lying & masked),
-        decisions=len(_rows(root / "review" / "decisions.csv")),
+        decisions=_decisions(decisions_file(data.name, str(root))),
         rescued=sum(1 for file in sorted(RESCUED.rglob("*")) if file.is_file()),
     )
 
@@ -62,6 +64,13 @@ def _listed() -> tuple[str, ...] | None:
     if not file.is_file():
         return None
     return tuple(row["image"] for row in _rows(file) if row.get("image"))
+
+
+def _decisions(file: Path) -> int:
+    try:
+        return len(standing(file))
+    except (InputError, OSError):
+        return 0
 
 
 def _rows(file: Path) -> list[dict[str, str]]:

@@ -267,6 +267,12 @@ def test_other_regions_of_label_studio(tmp_path: Path) -> None:
     refused("label-studio", studio(file, region(RLE, image_rotation=90)), "turned in the tool")
     refused("label-studio", studio(file, region(RLE, original_width=4, original_height=6)), "EXIF")
     refused("label-studio", studio(file, region(RLE, original_width=9)), "annotated at 9 x 4")
+    brush = {key: value for key, value in RLE.items() if key != "brushlabels"}
+    brush = {"type": "brush", "id": "a", "value": brush, "original_width": 6, "original_height": 4}
+    labels = {"type": "labels", "id": "a", "value": {"labels": ["fine crack"]}}
+    assert (only("label-studio", studio(file, brush, labels)).mask == 2).all()
+    for other in [{**labels, "id": "b"}, {"type": "labels", "id": "a"}, {**labels, "value": 3}]:
+        refused("label-studio", studio(file, brush, other), "no label")
     choice = {"type": "choices", "value": {"choices": ["bad"]}}
     assert only("label-studio", studio(file, choice)).empty
 
@@ -275,6 +281,16 @@ def test_other_shapes_of_labelme(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     box = labelme(file, shape([[3, 3], [1, 1]], shape_type="rectangle"))
     assert np.array_equal(only("labelme", box).mask, drawn("......", ".11...", ".11...", "......"))
+    for kind, corners in {
+        "rectangle": [[1, 1], [3, 1], [3, 3], [1, 3]],
+        "rotation": [[1, 1], [3, 1], [3, 3], [1, 3]],
+        "oriented_rectangle": [[1, 3], [1, 1], [3, 1], [3, 3]],
+    }.items():
+        turned = labelme(file, shape(corners, shape_type=kind))
+        assert np.array_equal(
+            only("labelme", turned).mask, drawn("......", ".11...", ".11...", "......")
+        )
+    refused("labelme", labelme(file, shape([[1, 1]] * 3, shape_type="rectangle")), "3 points")
     circle = labelme(file, shape([[3, 2], [4.2, 2]], shape_type="circle"))
     assert np.array_equal(
         only("labelme", circle).mask, drawn("......", "..11..", "..11..", "......")
@@ -528,3 +544,80 @@ def test_a_file_of_somebody_else_is_not_written_over(
     with pytest.raises(InputError, match=re.escape(name)):
         FORMATS[format].write(tmp_path, items(tmp_path / "given", SHAPES), NAMES)
     assert (tmp_path / name).read_text(encoding="utf-8") == "mine"
+
+
+def test_an_export_of_cvat_as_coco_is_read_as_it_comes(tmp_path: Path) -> None:
+    """One file below annotations/, masks as lists of run lengths, and fields of its own."""
+    runs = {"counts": [1, 2, 2, 2, 17], "size": [4, 6]}
+    of_tool = {"attributes": {"occluded": False}, "area": 4.0, "bbox": [0.0, 1.0, 2.0, 2.0]}
+    content = {
+        "licenses": [{"name": "", "id": 0, "url": ""}],
+        "info": {"contributor": "", "year": ""},
+        "categories": [{"id": 1, "name": "dent", "supercategory": ""}],
+        "images": [
+            {"id": 1, "width": 6, "height": 4, "file_name": "line 1/x.jpg", "coco_url": ""},
+            {"id": 2, "width": 6, "height": 4, "file_name": "y.jpg", "date_captured": 0},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 1, "segmentation": runs}
+            | of_tool,
+            {"id": 2, "image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": [BOX]},
+        ],
+    }
+    with zipfile.ZipFile(tmp_path / "task.zip", "w") as archive:
+        archive.writestr("annotations/instances_default.json", json.dumps(content))
+        archive.writestr("images/default/y.jpg", b"")
+    one, other = FORMATS["coco"].read(tmp_path / "task.zip", NAMES)
+    assert (one.name, other.name) == ("line 1/x.jpg", "y.jpg")
+    assert np.array_equal(one.paint(SIZE).mask, drawn("......", "111...", "111...", "......"))
+    assert other.paint(SIZE).empty
+
+
+def test_an_export_of_label_studio_is_read_as_it_comes(tmp_path: Path) -> None:
+    """A model's masks and drafts beside what a person left count for nothing."""
+    quarter = [[0, 0], [50, 0], [50, 50], [0, 50]]
+    clear = {**RLE, "rle": brush_rle.encode(np.zeros(SIZE, dtype=bool))}
+    left = {
+        "id": 3,
+        "completed_by": 1,
+        "was_cancelled": False,
+        "ground_truth": False,
+        "lead_time": 2.5,
+        "prediction": {},
+        "result": [
+            region(clear, id="a", from_name="brush", to_name="image", origin="manual"),
+            region({"points": quarter, "closed": True}, "polygonlabels"),
+            {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right"},
+        ],
+    }
+    given = {"id": 1, "model_version": "ppl", "score": None, "result": [region(RLE)]}
+    export = studio(
+        tmp_path / "s.json",
+        annotations=[left],
+        predictions=[given],
+        drafts=[{"result": [region(RLE)]}],
+        total_annotations=1,
+        meta={},
+    )
+    found = only("label-studio", export)
+    assert np.array_equal(found.mask, drawn("111...", "111...", "......", "......"))
+
+
+def test_a_file_of_labelme_5_is_read_as_it_comes(tmp_path: Path) -> None:
+    """A mask is of 0 and 1 there, and every shape has fields that mean nothing here."""
+    png = io.BytesIO()
+    Image.fromarray(np.array([[0, 1], [1, 1]], dtype=np.uint8)).save(png, "PNG")
+    more = {"group_id": None, "description": "", "flags": {"sure": True}}
+    mask = {"shape_type": "mask", "mask": base64.b64encode(png.getvalue()).decode(), **more}
+    file = labelme(
+        tmp_path / "x.json",
+        shape(**more, mask=None),
+        shape([[4.0, 2.0], [5.0, 3.0]], label="fine crack", **mask),
+        version="5.4.1",
+        flags={"blurred": False},
+        imageData=None,
+    )
+    found = only("labelme", file)
+    assert np.array_equal(found.mask, drawn("......", ".11...", ".11..2", "....22"))
+    [read] = FORMATS["labelme"].read(file, NAMES)
+    assert not read.checked

@@ -29,7 +29,7 @@ ORDER = (
     "export",
     "annotate",
 )
-"""The packages that stages list in dvc.yaml, and `formats`, which a data set may come to read."""
+"""The packages that stages list in dvc.yaml."""
 
 UNLISTED = {
     "run": ("core", "run"),

@@ -69,7 +69,7 @@ RERUNS = {
     "ppl/judge/overlays.py": ["audit", "evaluate", "annotate_next"],
     "ppl/annotate/": ["annotate_next"],
     "ppl/export/": ["export"],
-    "ppl/formats/": [],
+    "ppl/formats/": ["prepare"],
     "ppl/run/": [],
     "ppl/review/": [],
     "ppl/tools/": [],

@@ -2,9 +2,12 @@
 
 import csv
 import json
+import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +16,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 from ppl.__main__ import main
-from ppl.data.adapters.base import distinct_colours
+from ppl.data.adapters.base import DataSettings, distinct_colours, load_samples
+from ppl.data.image_names import ImageNames
 from ppl.formats.base import Mask
 from ppl.formats.known import FORMATS
 from ppl.images.files import read_stored_mask
 from ppl.images.pictures import write_indices
 from ppl.tools.annotate_next import HANDED_OUT
-from ppl.tools.image_names import ImageNames
 from tests.formats.masks import drawn
 from tests.pipeline.project import ROOT
 
@@ -430,3 +433,173 @@ def test_a_decision_that_is_cut_short_does_not_count(parts: Path) -> None:
         table.write(b'"\xff')
     assert call("annotate", "out", "png", "out")[0] == 0
     assert not Path("out/sound.png").exists()
+
+
+def rerun() -> None:
+    """The next run of the pipeline: its model makes other masks."""
+    for name in IMAGES:
+        file = (HANDED_OUT / "masks" / name).with_suffix(".png")
+        write_indices(file, (start(name) + 1) % 3, COLOURS)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_went_out_before_a_rerun_is_still_known(format: str, parts: Path) -> None:
+    call("annotate", "out", format, "out")
+    rerun()
+    back = came_back(format, Path("out"))
+    if format != "label-studio":
+        said = call("annotate", "in", format, back)[1]
+        assert said.startswith("parts/corrected: 0 taken, 0 as it is, 5 left out, 0 error"), said
+        elsewhere = shutil.move(str(back), f"downloads{back.suffix}")
+        said = call("annotate", "in", format, elsewhere)[1]
+        assert said.startswith("parts/corrected: 0 taken, 0 as it is, 5 left out, 0 error"), said
+        shutil.rmtree(".scratch")
+        # nothing is left to tell by where a tool's file came back alone
+        back = Path(elsewhere)
+        alone = back.is_file()
+        said = call("annotate", "in", format, back)[1]
+        assert ("5 left out" in said) != alone, said
+    assert not (parts / "corrected").exists() or format in ("label-studio", "cvat-mask")
+
+
+def test_what_was_corrected_after_a_rerun_is_taken(parts: Path) -> None:
+    call("annotate", "out", "png", "out")
+    rerun()
+    write_indices(Path("out/sound.png"), START, COLOURS)
+    status, said = call("annotate", "in", "png", "out")
+    assert (status, "1 taken, 0 as it is, 4 left out" in said) == (0, True)
+    for content in [b"", b"\xff\xfe", b"image,mask\nsound\n", b"\0"]:
+        Path("out/handed_out.csv").write_bytes(content)
+        assert call("annotate", "in", "png", "out")[0] == 0
+
+
+def test_a_round_that_stops_half_way_has_its_list(parts: Path) -> None:
+    (parts / "images/turned.jpg").write_bytes(b"no image")
+    assert call("annotate", "out", "labelme", "out")[0] == 1
+    rerun()
+    said = call("annotate", "in", "labelme", "out")[1]
+    assert "0 taken, 0 as it is, 3 left out" in said
+
+
+def test_images_that_were_rejected_and_are_gone_stop_no_other(parts: Path) -> None:
+    decide(parts, "gone,wrong,me", "line 9/gone too.jpg,wrong,me", "turned.jpg,wrong,me")
+    status, said = call("annotate", "out", "labelme", "out")
+    assert status == 0, said
+    assert "5 image(s) written" in said
+    assert "  left out     2  rejected, but no such image: gone, line 9/gone too.jpg\n" in said
+    assert json.loads(Path("out/images/turned.json").read_text(encoding="utf-8"))["shapes"] == []
+
+
+def test_decisions_on_published_data_are_seen(parts: Path) -> None:
+    set_data(name="neu_seg", classes=[], root="steel")
+    for folder in ("training", "test"):
+        file = Path("steel/images", folder, "1.jpg")
+        file.parent.mkdir(parents=True)
+        Image.new("RGB", (8, 6)).save(file)
+    (HANDED_OUT / "list.csv").write_text("rank,mask\n1,training/1.png\n", encoding="utf-8")
+    write_indices(HANDED_OUT / "masks/training/1.png", START, COLOURS)
+    assert "predictions" in json.loads(studio_tasks("before"))[0]
+    Path("data/review").mkdir()
+    Path("data/review/decisions.csv").write_text(
+        "image,decision,reviewer,time,judged,written\n"
+        "training/1,wrong,me,2024-01-01T00:00:00+00:00,ab,\ngone,wrong,me,x,ab,\n",
+        encoding="utf-8",
+    )
+    assert "predictions" not in json.loads(studio_tasks("after"))[0]
+    assert "rejected, but no such image: gone" in call("annotate", "out", "labelme", "again")[1]
+
+
+def studio_tasks(folder: str) -> str:
+    status, said = call("annotate", "out", "label-studio", folder)
+    assert status == 0, said
+    return Path(folder, "tasks.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_names_that_end_like_a_file_twice_go_out_and_come_in(format: str, parts: Path) -> None:
+    for name in ("photo.jpg.png", "photo.png", "empty.jpg.png", "rejected.jpg.png"):
+        Image.new("RGB", (8, 6)).save(parts / "images" / name)
+    write_indices(HANDED_OUT / "masks/photo.jpg.png", START, COLOURS)
+    write_indices(HANDED_OUT / "masks/photo.png", START // 2, COLOURS)
+    write_indices(HANDED_OUT / "masks/empty.jpg.png", START * 0, COLOURS)
+    rows = "rank,mask\n1,photo.jpg.png\n2,photo.png\n3,empty.jpg.png\n"
+    (HANDED_OUT / "list.csv").write_text(rows, encoding="utf-8")
+    decide(parts, "rejected.jpg,wrong,me")
+    status, said = call("annotate", "out", format, "out")
+    assert (status, "no such image" in said) == (0, False), said
+    status, said = call("annotate", "in", format, came_back(format, Path("out")), "--checked")
+    assert status == 0, said
+    found = masks(parts / "corrected")
+    names = {"photo.jpg.png", "photo.png", "empty.jpg.png"}
+    assert found.keys() == names | (set() if format == "png" else {"rejected.jpg.png"})
+    assert np.array_equal(found["photo.jpg.png"], START)
+    assert np.array_equal(found["photo.png"], START // 2)
+
+
+@pytest.mark.parametrize("name", ["\ud800.jpg", "a\nb\x1b[31m.jpg", "x" * 5000])
+def test_a_name_that_no_terminal_shows_is_told_in_a_line(name: str, parts: Path) -> None:
+    status, said = call("annotate", "in", "coco", coco(name, "sound.bmp"))
+    assert status == 3
+    assert len(said.splitlines()) == 3
+    assert max(map(len, said.splitlines())) < 300
+    assert "\x1b" not in said
+    said.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("went", "named", "said"),
+    [
+        ("labelme", "coco", "It holds 5 .json, 4 .jpg, .* as labelme does"),
+        ("labelme", "cvat-mask", "as labelme does: `python -m ppl annotate in labelme out`"),
+        ("labelme", "png", "as labelme does"),
+        ("labelme", "label-studio", "as labelme does"),
+        ("coco", "labelme", "as coco does"),
+        ("coco", "label-studio", "as coco does"),
+        ("coco-polygons", "png", "as coco does"),
+        ("label-studio", "coco", "as label-studio does"),
+        ("label-studio", "labelme", "as label-studio does"),
+        ("png", "cvat-mask", "as png does"),
+        ("png", "labelme", "as png does"),
+        ("cvat-mask", "coco", "as cvat-mask does"),
+        ("cvat-mask", "png", "as cvat-mask does"),
+    ],
+)
+def test_another_format_than_was_named_is_told(
+    went: str, named: str, said: str, parts: Path
+) -> None:
+    for name in ("line 2/p(2)", "line 1/p(2)"):
+        (parts / "images" / f"{name}.png").rename(parts / "images" / f"{name}.jpg")
+    call("annotate", "out", went, "out")
+    back = came_back(went, Path("out")) if went in ("cvat-mask", "label-studio") else Path("out")
+    back = Path("out/instances.json") if went == "coco" else back
+    status, spoken = call("annotate", "in", named, back)
+    assert status in (1, 3)
+    assert re.search(said, spoken), spoken
+
+
+def test_what_no_format_has_is_said(parts: Path) -> None:
+    Path("export").mkdir()
+    Path("export/annotations.xml").touch()
+    said = call("annotate", "in", "cvat-mask", "export")[1]
+    assert "It holds 1 .xml: of CVAT, export Segmentation mask 1.1 or COCO 1.0" in said
+    Path("empty").mkdir()
+    assert "It holds no file" in call("annotate", "in", "labelme", "empty")[1]
+
+
+def test_folders_are_walked_as_a_run_walks_them(
+    parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walked: list[str] = []
+    walk = os.walk
+
+    def counted(top: str, **options: Any) -> Any:
+        walked.append(str(top))
+        return walk(top, **options)
+
+    monkeypatch.setattr(os, "walk", counted)
+    load_samples(parts, DataSettings(**yaml.safe_load(Path("params.yaml").read_text())["data"]))
+    once = [folder for folder in walked if folder.startswith(("parts", str(parts)))]
+    walked.clear()
+    call("annotate", "in", "coco", coco("turned.jpg", "sound.bmp"))
+    now = [folder for folder in walked if folder.startswith(("parts", str(parts)))]
+    assert len(now) == len(once)

@@ -1,5 +1,6 @@
 """Masks to correct are handed out as copies, and a corrected one is never overwritten."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def test_masks_come_under_their_images_paths_with_list_and_sheet(project: Path) 
     assert said.startswith(f"{folder}: 4 file(s) copied\n")
     assert "`corrected/`" in said
     files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-    assert files == {"a/x.png", "y.png", "list.csv", "sheet.png"}
+    assert files == {"a/x.png", "y.png", "list.csv", "sheet.png", "handed_out.csv"}
     assert (folder / "a/x.png").read_text(encoding="utf-8") == "start a/x.png"
 
 
@@ -46,6 +47,40 @@ def test_what_is_there_already_is_left_alone(project: Path) -> None:
     assert Path("mine", "y.png").read_text(encoding="utf-8") == "corrected"
     now = Path("mine", "list.csv").read_text(encoding="utf-8")
     assert now == (HANDED_OUT / "list.csv").read_text(encoding="utf-8")
+
+
+def test_a_list_and_a_sheet_of_somebody_else_are_not_written_over(project: Path) -> None:
+    for name in ("list.csv", "sheet.png"):
+        theirs = Path("theirs", name)
+        theirs.parent.mkdir(exist_ok=True)
+        theirs.write_text("part,lot\n", encoding="utf-8")
+        with pytest.raises(InputError, match=f"theirs/{name} is there already, and did not go out"):
+            hand_out(Path("theirs"))
+        assert [file.name for file in Path("theirs").iterdir()] == [name]
+        assert theirs.read_text(encoding="utf-8") == "part,lot\n"
+        theirs.unlink()
+    # of a round before there was a list of what went out
+    Path("theirs", "list.csv").write_text("rank,image,mask\n1,y,y.png\n", encoding="utf-8")
+    Path("theirs", "sheet.png").touch()
+    assert "4 file(s) copied" in hand_out(Path("theirs"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("mvtec", "drawn from scratch.*ground_truth/CLASS/NAME_mask"), ("dagm", "They count nowhere")],
+)
+def test_nobody_is_sent_to_a_folder_that_is_not_read(project: Path, name: str, said: str) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params["data"] |= {"name": name, "root": "set", "classes": ["background", "dent"]}
+    params["data"] |= {} if name == "mvtec" else {"classes": []}
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    spoken = hand_out(None)
+    assert re.search(said, spoken)
+    assert "corrected/" not in spoken
+    for folder in ("set", "set/test/dent", "set/train/good", "set/ground_truth/mine"):
+        with pytest.raises(InputError, match=f"lies in the data set {name}: name another folder"):
+            hand_out(Path(folder))
+    assert not Path("set").exists()
 
 
 def test_half_a_copy_is_none(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

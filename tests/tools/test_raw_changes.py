@@ -1,5 +1,6 @@
 """What people did to the raw data since the last run, told by content, or else by name."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -154,3 +155,23 @@ def test_a_folder_named_to_correct_among_images_is_one_like_any_other(
     assert not ignored(RAW / below / "to_correct" / "x.png")
     assert ignored(RAW / "to_correct" / "x.png")
     assert not ignored(Path("/elsewhere/to_correct/x.png"))
+
+
+def test_masks_in_files_of_tools_are_told_like_others(data: DataSettings) -> None:
+    shape = {"label": "dent", "points": [[1, 1], [5, 1], [5, 5]], "shape_type": "polygon"}
+    shapes = {"shapes": [shape], "imagePath": "x.png", "imageData": None}
+    (RAW / "masks/a.png").unlink()
+    (RAW / "images/a.json").write_text(json.dumps(shapes), encoding="utf-8")
+    listed = {"id": 1, "file_name": "d.png"}, {"id": 2, "file_name": "u2.png"}
+    content = {"images": listed[:1], "categories": [], "annotations": []}
+    (RAW / "masks/d.png").unlink()
+    (RAW / "instances.json").write_text(json.dumps(content), encoding="utf-8")
+    stages = recorded_run()
+    assert found(data, stages) == RawChanges()
+    (RAW / "images/a.json").write_text(json.dumps(shapes | {"flags": {}}), encoding="utf-8")
+    (RAW / "images/u1.json").write_text(json.dumps(shapes), encoding="utf-8")
+    (RAW / "instances.json").write_text(json.dumps(content | {"images": listed}), "utf-8")
+    changes = found(data, stages)
+    assert changes.masks_changed == ("a", "d")
+    assert changes.masks_added == ("u1", "u2")
+    assert changes.others == ()

@@ -71,3 +71,22 @@ def test_a_table_that_is_too_large_is_not_read(
 ) -> None:
     monkeypatch.setattr(to_annotate, "_READ_BYTES", 10)
     assert found(data).listed == ()
+
+
+def test_images_that_went_out_to_a_tool_are_no_masks_to_correct(data: DataSettings) -> None:
+    draw_mask("u1", 1, folder="to_correct")
+    draw_mask("images/u2", 1, folder="to_correct")
+    assert found(data).to_correct == ("u1",)
+
+
+def test_decisions_that_count_are_counted(data: DataSettings, tmp_path: Path) -> None:
+    rows = ["image,decision", "u1,wrong", "u1,undone", "u2,right", "u2,wrong", "u3"]
+    (RAW / "review").mkdir()
+    (RAW / "review/decisions.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert found(data).decisions == 1
+    (RAW / "review/decisions.csv").write_text("other\n", encoding="utf-8")
+    assert found(data).decisions == 0
+    published = data.model_copy(update={"name": "synthetic", "classes": []})
+    Path("data/review").mkdir()
+    Path("data/review/decisions.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert to_do(RAW, published, load_samples(RAW, published)).decisions == 1

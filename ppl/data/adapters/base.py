@@ -25,6 +25,8 @@ import ppl.data.adapters
 from ppl.core.errors import InputError
 from ppl.core.settings import Settings
 from ppl.data.class_colours import ClassColours, colours_of_settings
+from ppl.formats import labelme
+from ppl.formats.base import Paint
 from ppl.images.files import StoredMask, read_image, read_stored_mask
 from ppl.images.pictures import IGNORE, IMAGE_SUFFIXES, Colour, files_below
 from ppl.images.sets import DatasetInfo
@@ -182,6 +184,8 @@ class Sample:
     """Which classes the colours of its mask name; None where it holds class indices."""
     label: Label | None = None
     """What is said of the image as a whole, where anything is."""
+    paint: Paint | None = None
+    """Makes its mask of the objects in the file of a tool, where `mask` is such a file."""
 
 
 class Adapter(Protocol):
@@ -381,6 +385,7 @@ def paired_samples(
     parts: Mapping[str, Part],
     corrected: str | None = None,
     mask_suffix: str | None = None,
+    drawn_elsewhere: bool = False,
 ) -> list[Sample]:
     """Samples of the common layout: ROOT/images/ID.SUFFIX with its mask at ROOT/masks/ID.png.
 
@@ -392,6 +397,7 @@ def paired_samples(
         corrected: the folder of the masks that began as a model's.
         mask_suffix: what the name of a mask may have more than that of its image. Files of
             `images` whose name ends with it are masks, too. None where a layout has none.
+        drawn_elsewhere: whether masks may lie somewhere else, so that `masks` need not be there.
 
     Raises:
         InputError: a mask without an image, a mask as JPEG or WebP, one id for two files, an image
@@ -403,7 +409,7 @@ def paired_samples(
     pictures = list(pictures_with_ids(root / images))
     suffix = mask_suffix or ""
     beside = list(_ending_with(suffix, pictures))
-    if not beside:
+    if not beside and not drawn_elsewhere:
         _stop_at_other_name(root, masks)
     image_by_id = by_id(_not_ending_with(suffix, pictures), "image")
     drawn = by_id([*beside, *_masks_with_ids(root / masks, suffix)], "mask")
@@ -630,11 +636,15 @@ def mask_files(settings: DataSettings) -> dict[str, dict[str, Path]]:
 
 
 def _masks_by_folder(settings: DataSettings) -> dict[str, Iterator[tuple[str, Path]]]:
-    """Each mask with the id of its image; those beside the images are of `masks`."""
+    """Each mask with the id of its image; those beside the images are of `masks`.
+
+    What a COCO file lists is not among them: only data that a run takes tell which images it means.
+    """
     root, suffix = Path(settings.root), settings.mask_suffix
     beside = _ending_with(suffix, pictures_with_ids(root / "images"))
+    shapes = labelme_files(root / "images")
     return {
-        "masks": chain(beside, _masks_with_ids(root / "masks", suffix)),
+        "masks": chain(beside, shapes, _masks_with_ids(root / "masks", suffix)),
         "corrected": _masks_with_ids(root / "corrected", suffix),
     }
 
@@ -645,10 +655,23 @@ def pictures_with_ids(folder: Path) -> Iterator[tuple[str, Path]]:
     Raises:
         InputError: a folder below is a link.
     """
-    for file in _pictures_below(folder):
-        # macOS writes accents as characters of their own: the same name in other bytes
-        id = unicodedata.normalize("NFC", file.relative_to(folder).with_suffix("").as_posix())
-        yield id, file
+    return ((_id(file, folder), file) for file in _pictures_below(folder))
+
+
+def labelme_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files of LabelMe below a folder, by the ids of the images that are called like them.
+
+    Raises:
+        InputError: a folder below is a link.
+    """
+    for file in _files_below(folder):
+        if file.suffix.lower() == ".json" and labelme.is_one(file):
+            yield _id(file, folder), file
+
+
+def _id(file: Path, folder: Path) -> str:
+    # macOS writes accents as characters of their own: the same name in other bytes
+    return unicodedata.normalize("NFC", file.relative_to(folder).with_suffix("").as_posix())
 
 
 def _pictures_below(folder: Path) -> Iterator[Path]:

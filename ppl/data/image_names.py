@@ -16,6 +16,16 @@ _SHOWN = 80
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
 
 
+def plain(text: str) -> str:
+    """A text with what no terminal shows as ASCII: half a letter cannot even be written."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def shown(name: str) -> str:
+    """A name from a file, as a message can show it: neither too long nor with odd characters."""
+    return plain(name[:_SHOWN]) + ("..." if len(name) > _SHOWN else "")
+
+
 @dataclass(frozen=True)
 class ImageNames:
     """The images below a folder."""
@@ -33,11 +43,16 @@ class ImageNames:
         Raises:
             InputError: it leaves the folder, no image has the name, or several do.
         """
-        given = without_suffix(self._inside(name))
-        if given in self.files:
-            return given
+        inside = self._inside(name)
+        given = without_suffix(inside)
+        if inside in self._by_file:
+            return self._by_file[inside]
+        # an id may itself end like a file's name: photo.jpg of photo.jpg.png
+        for id in (inside, given):
+            if id in self.files:
+                return id
         uploaded = _UPLOADED.fullmatch(PurePosixPath(given).name)
-        for id in (given, *([uploaded[1]] if uploaded else [])):
+        for id in dict.fromkeys((given, inside, *([uploaded[1]] if uploaded else []))):
             alike = [
                 other for other in self._by_end.get(_plain(id), []) if _folders_agree(id, other)
             ]
@@ -52,9 +67,9 @@ class ImageNames:
 
     def _inside(self, name: str) -> str:
         """A path below the folder of images."""
-        plain = unicodedata.normalize("NFC", name).replace("\\", "/")
+        path = unicodedata.normalize("NFC", name).replace("\\", "/")
         parts: list[str] = []
-        for part in plain.split("/") if not leaves(plain.replace("..", "__")) else []:
+        for part in path.split("/") if not leaves(path.replace("..", "__")) else []:
             if part == ".." and not parts:
                 break
             if part == "..":
@@ -67,6 +82,10 @@ class ImageNames:
         raise InputError(
             f"the path {name[:_SHOWN]!r} leads out of the images: expected one below images/"
         )
+
+    @cached_property
+    def _by_file(self) -> dict[str, str]:
+        return {f"{id}{file.suffix}": id for id, file in self.files.items()}
 
     @cached_property
     def _by_end(self) -> dict[str, list[str]]:
