@@ -153,7 +153,7 @@ def run(given: argparse.Namespace) -> None:
     ask_git("-C", work, "pull", "-q")
     commit = ask_git("-C", work, "rev-parse", "--short", "HEAD").strip()
     for seed in given.seeds:
-        if all(counts_file(name, seed).exists() for name in RUNS):
+        if all(counts_file(name, seed).exists() for name in given.runs):
             continue
         published = accuracy.changes_of(ROW) | {
             "seed": seed,
@@ -176,7 +176,7 @@ def run(given: argparse.Namespace) -> None:
             "split.lists": str(root.with_name("lists")),
             "split.labeled_fraction": 1,
         }
-        for name in RUNS:
+        for name in given.runs:
             said = {"commit": commit, "count": given.count}
             if name != "before":
                 _repro(work, own, "annotate_next")
@@ -209,21 +209,33 @@ def count(work: Path, truth: Truth, file: Path, said: dict[str, Any]) -> None:
     accuracy.count(work, MODELS, file, said)
 
 
-def table(names: Sequence[str] = RUNS) -> Iterator[str]:
+def table() -> Iterator[str]:
     """Markdown: mIoU of teacher and final, and the gain over `before` with its interval."""
-    seeds = sorted(int(file.stem.rpartition("-")[2]) for file in KEPT.glob("before-*.npz"))
-    runs = {name: [_read(counts_file(name, seed)) for seed in seeds] for name in names}
-    classes = runs["before"][0]["classes"].tolist()
-    head = ["run", "teacher", "final", "by seed", "final - before", *classes]
+    runs = {name: {s: _read(counts_file(name, s)) for s in _seeds(name)} for name in RUNS}
+    classes = runs["before"][min(runs["before"])]["classes"].tolist()
+    head = ["run", "seeds", "teacher", "final", "by seed", "final - before", *classes]
     yield f"| {' | '.join(head)} |"
     yield "|" + "---|" * len(head)
-    for name, found in runs.items():
+    for name, of_seed in runs.items():
+        found = list(of_seed.values())
+        if not found:
+            continue
         teacher, final = (_pooled(found, f"{model}_own") for model in ("teacher", "final"))
         each = [percent(pooled_miou(torch.from_numpy(one["final_own"]))) for one in found]
-        gain = "-" if name == "before" else _gain(found, runs["before"])
-        cells = [percent(pooled_miou(teacher)), percent(pooled_miou(final)), ", ".join(each), gain]
+        gain = "-" if name == "before" else _gain(found, [runs["before"][s] for s in of_seed])
+        cells = [
+            ", ".join(map(str, of_seed)),
+            percent(pooled_miou(teacher)),
+            percent(pooled_miou(final)),
+            ", ".join(each),
+            gain,
+        ]
         cells += [percent(iou) for iou in shown_iou(final.sum(dim=0)).tolist()]
         yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _seeds(name: str) -> list[int]:
+    return sorted(int(file.stem.rpartition("-")[2]) for file in KEPT.glob(f"{name}-*.npz"))
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -264,6 +276,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("table")
     one = commands.add_parser("run")
+    one.add_argument("--runs", nargs="+", choices=RUNS, default=RUNS, help="`before` is the first")
     one.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     one.add_argument("--data", type=Path, required=True, help="the magnetic tiles' folder")
     one.add_argument("--weights", type=Path, required=True, help=".safetensors of the encoder")
