@@ -70,8 +70,12 @@ class Truth:
     colours: Any
 
 
-def truth_of(work: Path) -> Truth:
-    """What `prepare` made of the published data: image sets, parts, who is tested and labeled."""
+def truth_of(work: Path, root: Path) -> Truth:
+    """What `prepare` made of the published data: image sets, parts, who is tested and labeled.
+
+    Masks are copied to `root`, for the next `prepare` hides nothing.
+    """
+    shutil.rmtree(root, ignore_errors=True)
     prepared = work / "data/prepared"
     images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
@@ -82,10 +86,8 @@ def truth_of(work: Path) -> Truth:
         folder = prepared / ("hidden" if name == "unlabeled" else name)
         for entry in found.entries:
             images[entry.id] = found.image_file(entry)
-            masks[entry.id] = mask_file(folder / "masks", entry.id)
-    missing = [id for id, file in masks.items() if not file.exists()]
-    if missing:
-        raise InputError(f"{len(missing)} hidden masks are missing, as that of {missing[0]}")
+            masks[entry.id] = mask_file(root, entry.id)
+            _copy(mask_file(folder / "masks", entry.id), masks[entry.id])
     record = read_split_record(prepared / "split.json")
     info = read_dataset_info(prepared / "dataset.json")
     ids = list(images)
@@ -165,7 +167,7 @@ def run(given: argparse.Namespace) -> None:
         }
         published |= accuracy.iterations(published, given.budget)
         _repro(work, published, "prepare")
-        truth = truth_of(work)
+        truth = truth_of(work, work / ".scratch" / "truth")
         root = work / ".scratch" / "factory"
         factory(root, truth)
         own = published | {
