@@ -98,7 +98,7 @@ def truth_of(work: Path, root: Path) -> Truth:
 
 def factory(root: Path, truth: Truth) -> None:
     """The data as a factory has them: `folder`, with the masks of test and of the labeled alone."""
-    shutil.rmtree(root, ignore_errors=True)
+    shutil.rmtree(root.parent, ignore_errors=True)
     for id, file in truth.images.items():
         _copy(file, root / "images" / f"{id}{file.suffix}")
     for id in (*truth.test, *truth.labeled):
@@ -168,7 +168,8 @@ def run(given: argparse.Namespace) -> None:
         published |= accuracy.iterations(published, given.budget)
         _repro(work, published, "prepare")
         truth = truth_of(work, work / ".scratch" / "truth")
-        root = work / ".scratch" / "factory"
+        # outside, where DVC looks at it
+        root = work.with_name(f"{work.name}_factory") / "data"
         factory(root, truth)
         own = published | {
             "data.name": "folder",
