@@ -52,9 +52,6 @@ GOOD = 0.7
 """IoU from which on a reviewer lets a mask pass."""
 
 RUNS = ("before", "yes_or_no", "corrected")
-RESAMPLES = 4000
-
-CONTENT = ("images", "masks", "review", "corrected")
 
 
 @dataclass(frozen=True)
@@ -251,27 +248,16 @@ def _pooled(found: Sequence[Mapping[str, Any]], key: str) -> Tensor:
 
 
 def _gain(found: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]) -> str:
-    """Points of mIoU; the interval resamples seeds, and within each its test parts."""
-    draws = np.random.default_rng(0)
-    key = "final_own"
-    pairs = [(one[key], other[key]) for one, other in zip(found, before, strict=True)]
-    gains = []
-    for _ in range(RESAMPLES):
-        sums = [np.zeros(pairs[0][0].shape[1:], dtype=np.int64) for _ in range(2)]
-        for seed in draws.integers(0, len(pairs), len(pairs)):
-            parts = draws.integers(0, len(pairs[seed][0]), len(pairs[seed][0]))
-            for total, one in zip(sums, pairs[seed], strict=True):
-                total += one[parts].sum(axis=0)
-        gains.append(_difference(*sums))
-    whole = [sum(pair[which].sum(axis=0) for pair in pairs) for which in (0, 1)]
-    low, high = np.nanquantile(gains, (0.025, 0.975))
-    return f"{_difference(*whole):+.1f} ({low:+.1f} to {high:+.1f})"
-
-
-def _difference(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
-    """Points of mIoU between two (C, C) counts."""
-    first, second = (pooled_miou(torch.from_numpy(of)[None]) for of in (one, other))
-    return float("nan") if first is None or second is None else 100 * (first - second)
+    """Points of mIoU of the final students; the interval resamples seeds and test parts."""
+    sides = [
+        accuracy.Side(
+            {seed: torch.from_numpy(one["final_own"]) for seed, one in enumerate(of)},
+            {seed: one["parts"].tolist() for seed, one in enumerate(of)},
+        )
+        for of in (found, before)
+    ]
+    gain, low, high = accuracy.over_seeds_and_parts(*sides)
+    return f"{gain:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def main() -> None:
