@@ -29,8 +29,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 """What is decoded at all, whatever a file is called. JPEG takes MPO with it, a phone's JPEG."""
 
 MOST_PIXELS = 2**28
-"""Of one picture: 268 million, as 16,384 x 16,384. Decoded it takes 3 GB, and 8 are read at once;
-from few bytes a file could claim any number."""
+"""Of one picture: 268 million, as 16,384 x 16,384. Decoded it takes 3 GB; from few bytes a file
+could claim any number."""
 
 STRIP = 2**24
 """Pixels that are brought from Pillow to NumPy at once."""
