@@ -1,6 +1,5 @@
 """Every section of params.yaml with the settings class that owns it: checked as one, before all."""
 
-import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,26 +92,11 @@ def check_all(params: dict[str, Any]) -> None:
         try:
             settings[name] = check(name, params[name], kind)
         except InputError as error:
-            problems.append(_without_the_rest(str(error), name, params[name]))
+            problems.append(str(error))
     if not problems:
         problems = list(_contradictions(settings))
     if problems:
         raise InputError("\n".join(problems))
-
-
-def _without_the_rest(said: str, name: str, section: Any) -> str:
-    """A message on keys that do not go together, with these in place of the whole section."""
-    before, whole, rest = said.partition(f"{name}: got {section!r} (dict); ")
-    if not whole:
-        return said
-    wrong = rest.partition("\n")[0]
-    came = [
-        f"{key} {value!r}"
-        for key, value in section.items()
-        if re.search(rf"\b{re.escape(str(key))}\b", wrong)
-    ]
-    shown = f"got {', '.join(came)}; " if came else ""
-    return f"{before}{name}: {shown}{rest}"
 
 
 def _contradictions(settings: dict[str, Any]) -> Iterator[str]:

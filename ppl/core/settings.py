@@ -7,14 +7,17 @@ knows how to read and check one. A stage asks for its own sections and sees no o
 import contextlib
 import difflib
 import math
+import os
+import re
 import sys
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from ppl.core.errors import InputError
@@ -36,6 +39,26 @@ class Settings(BaseModel):
     LINES: ClassVar[Mapping[str, str]] = {}
     """For sections that users write themselves: by key, the line of YAML to add if it is missing.
     An error shows it; no result comes from it before it stands in params.yaml."""
+
+
+def _is_plain_in_a_command(path: str) -> str:
+    if path.startswith("~"):
+        raise ValueError("only a shell knows what ~ means: write the whole path")
+    if path.startswith("-"):
+        raise ValueError(f"it would be taken for an option: write ./{path}")
+    # a backslash separates folders on Windows; elsewhere it hides what follows from the shell
+    forbidden = '$`"' + ("%" if os.name == "nt" else "\\")
+    for letter in path:
+        if letter in forbidden or unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp"):
+            raise ValueError(
+                f"DVC hands it to a shell, to which {letter!r} would be a command and no part of a "
+                "name: rename the folder, or link to it by a name without"
+            )
+    return path
+
+
+CommandPath = Annotated[str, Field(min_length=1), AfterValidator(_is_plain_in_a_command)]
+"""A path that stands in a command of dvc.yaml, between double quotes."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -67,11 +90,36 @@ def read_params(file: Path = PARAMS_FILE) -> dict[str, Any]:
         raise InputError(
             f"{file} is missing in {Path.cwd()}: run from the project's root"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.MarkedYAMLError as error:
+        raise InputError(_not_yaml(file, error)) from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{file} is not valid YAML: {error}") from None
     if not isinstance(params, dict):
         raise InputError(f"{file} holds no sections: expected `section:` and its keys")
     return params
+
+
+def _not_yaml(file: Path, error: yaml.MarkedYAMLError) -> str:
+    """What is wrong, and in which line: YAML itself names the one behind a key at the margin."""
+    said = f"{file} is not valid YAML: {error}"
+    if error.problem_mark is None:
+        return said
+    lines = file.read_text(encoding="utf-8").splitlines()[: error.problem_mark.line + 1]
+    before = [
+        (number, line)
+        for number, line in enumerate(lines[:-1], start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if not before or not lines[-1].startswith(" "):
+        return said
+    number, line = before[-1]
+    if not re.match(r"\w+:\s+[^\s#]", line):
+        return said
+    return (
+        f"{file}, line {number}: `{line.split(' #')[0].strip()}` begins at the margin and has a "
+        f"value, so line {len(lines)} behind it belongs to no section: indent line {number}, or "
+        "move it out of the section"
+    )
 
 
 def section(name: str, kind: type[T], *, file: Path = PARAMS_FILE) -> T:
@@ -147,12 +195,24 @@ def _describe(name: str, kind: type, detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
         return f"{key}: missing; add it to the section"
     message = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    if isinstance(came, Mapping) and not location:
+        return f"{key}: {_told_of(came, message)}{message}"
     line = f"{key}: got {came!r} ({type(came).__name__}); {message}"
     if isinstance(came, str) and "number" in message:
         with contextlib.suppress(ValueError):
             if math.isfinite(float(came)):
                 line += f". YAML reads {came} as text: write {float(came)!r}"
     return line
+
+
+def _told_of(section: Mapping[Any, Any], message: str) -> str:
+    """Of keys that do not go together, those that the message names, in place of the section."""
+    named = [
+        f"{key} {value!r}"
+        for key, value in section.items()
+        if re.search(rf"\b{re.escape(str(key))}\b", message)
+    ]
+    return f"got {', '.join(named)}; " if named else ""
 
 
 def _keys_at(kind: Any, location: list[Any]) -> list[str]:

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from ppl.core.progress import bar
 from ppl.images.files import read_image
+from ppl.images.room import in_room
 
 SIDE = 48
 """Pixels of a thumbnail's side."""
@@ -115,11 +116,15 @@ def describe(files: Iterable[Path]) -> Tensor:
     listed = list(files)
     found = torch.empty((len(listed), SIDE, SIDE), dtype=torch.float16)
     with ThreadPoolExecutor(_THREADS) as pool:
-        made = pool.map(lambda file: thumbnail(read_image(file)), listed)
+        made = pool.map(_thumbnail_of, listed)
         described = bar(made, total=len(listed), desc="comparing images", unit="image")
         for index, one in enumerate(described):
             found[index] = one
     return found
+
+
+def _thumbnail_of(file: Path) -> Tensor:
+    return in_room(lambda: thumbnail(read_image(file)), file)
 
 
 def near_duplicates(thumbnails: Tensor, *, threshold: float, block: int = _BLOCK) -> list[Pair]:

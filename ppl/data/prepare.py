@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,6 +44,7 @@ from ppl.data.white_defects import as_defect, white_defects
 from ppl.images.files import write_mask
 from ppl.images.pictures import IGNORE
 from ppl.images.record import SplitRecord, write_split_record
+from ppl.images.room import in_room
 from ppl.images.sets import DatasetInfo, mask_file, write_dataset_info, write_index
 
 # decoding releases the interpreter, so threads share it; the number changes no result
@@ -229,7 +231,8 @@ def scan(
         if time.monotonic() > end:
             return None
         try:
-            return scan_one(sample, adapter, settings, info)
+            look_at = partial(scan_one, sample, adapter, settings, info)
+            return in_room(look_at, sample.image, sample.mask)
         except InputError as error:
             return error
 
@@ -271,19 +274,21 @@ def _copy_images(plan: SetsPlan, sets: Mapping[Path, Iterable[str]]) -> None:
     _in_threads(copy, _tasks(sets), "copying images")
 
 
-def _write_masks(plan: SetsPlan, sets: Mapping[Path, Iterable[str]]) -> None:
+def _write_mask(plan: SetsPlan, id: str, folder: Path) -> None:
+    entry, sample = plan.scans[id].entry, plan.samples[id]
     adapter = load_adapter(plan.settings.name)
+    stored = mask_of(sample, adapter, plan.settings, height=entry.height, width=entry.width)
+    mask = stored.values
+    if id in plan.white:
+        mask = torch.where(mask == IGNORE, 1, mask)
+    write_mask(mask_file(folder / "masks", id), mask, plan.info.colours)
 
+
+def _write_masks(plan: SetsPlan, sets: Mapping[Path, Iterable[str]]) -> None:
     def write(task: tuple[Path, str]) -> None:
         folder, id = task
-        entry = plan.scans[id].entry
-        stored = mask_of(
-            plan.samples[id], adapter, plan.settings, height=entry.height, width=entry.width
-        )
-        mask = stored.values
-        if id in plan.white:
-            mask = torch.where(mask == IGNORE, 1, mask)
-        write_mask(mask_file(folder / "masks", id), mask, plan.info.colours)
+        sample = plan.samples[id]
+        in_room(partial(_write_mask, plan, id, folder), sample.image, sample.mask)
 
     _in_threads(write, _tasks(sets), "writing masks")
 

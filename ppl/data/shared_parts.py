@@ -26,6 +26,7 @@ import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from ppl.core.progress import bar
 from ppl.core.seeds import generator
 from ppl.data.near_duplicates import ORIENTATIONS, SIDE, Pairs, oriented, thumbnail
 from ppl.images.files import read_image
+from ppl.images.room import in_room
 
 CANVAS = 2 * SIDE
 """Pixels of a side of the picture that regions are cut from."""
@@ -121,7 +123,7 @@ def looks(files: Iterable[Path]) -> Looks:
     canvases = torch.empty((len(listed), CANVAS, CANVAS), dtype=torch.uint8)
     aspects = torch.empty(len(listed))
     with ThreadPoolExecutor(_THREADS) as pool:
-        images = pool.map(_look, listed)
+        images = pool.map(lambda file: in_room(partial(_look, file), file), listed)
         described = bar(images, total=len(listed), desc="comparing images", unit="image")
         for index, (small, large, aspect) in enumerate(described):
             thumbnails[index], canvases[index], aspects[index] = small, large, aspect

@@ -16,7 +16,14 @@ from pathlib import Path
 import torch
 
 from ppl.core.errors import InputError
-from ppl.data.adapters.base import DataSettings, Sample, by_id, distinct_colours, labelme_files
+from ppl.data.adapters.base import (
+    DataSettings,
+    Sample,
+    by_id,
+    distinct_colours,
+    labelme_files,
+    stop_at_link,
+)
 from ppl.data.image_names import ImageNames, shown
 from ppl.formats import coco, labelme
 from ppl.formats.base import Found, Paint, Painted, Size, size_differs
@@ -58,8 +65,9 @@ def tool_files(root: Path) -> ToolFiles:
     """What lies beside the images, and in ROOT or ROOT/annotations for COCO.
 
     Raises:
-        InputError: two files of LabelMe for one image, or several of COCO.
+        InputError: two files of LabelMe for one image, several of COCO, or a folder is a link.
     """
+    stop_at_link(root / "annotations")
     shapes = by_id(labelme_files(root / "images"), "annotation")
     listed = [
         file

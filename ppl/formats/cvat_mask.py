@@ -36,6 +36,8 @@ def write(out: Path, items: Iterable[Item], names: ClassNames) -> Written:
     """OUT/images.zip for a task, OUT/labels.json for its labels, OUT/annotations.zip to upload."""
     for name in (IMAGES, ANNOTATIONS, LABELS):
         files.stop_if_there(out / name)
+    # what a labelmap cannot hold is said before a file is begun
+    _labelmap(range(len(names.classes)), names)
     out.mkdir(parents=True, exist_ok=True)
     half = [out / f".{name}" for name in (IMAGES, ANNOTATIONS)]
     listed = []

@@ -15,6 +15,7 @@ from ppl.images.pictures import (
     IGNORE,
     UPRIGHT,
     Colour,
+    Opened,
     open_image,
     open_picture,
     read_pixels,
@@ -105,11 +106,7 @@ def read_stored_mask(file: Path) -> StoredMask:
     """
     opened = open_picture(file, "mask")
     mask, stored = opened.image, opened.stored
-    if opened.format in _LOSSY:
-        raise InputError(
-            f"mask {file} holds {opened.format}, whatever its name: that alters class indices or "
-            "stores none; save masks as PNG"
-        )
+    _stop_at_lossy(opened, file)
     # of a palette these say how indices are packed, of greys how they become 0-255; R, the order
     # of bits, leaves them as they are
     packing = stored.partition(";")[2]
@@ -125,6 +122,14 @@ def read_stored_mask(file: Path) -> StoredMask:
     return StoredMask(values, _palette(mask), opened.orientation)
 
 
+def _stop_at_lossy(opened: Opened, file: Path) -> None:
+    if opened.format in _LOSSY:
+        raise InputError(
+            f"mask {file} holds {opened.format}, whatever its name: that alters class indices or "
+            "stores none; save masks as PNG"
+        )
+
+
 def _palette(mask: Image.Image) -> tuple[Colour, ...] | None:
     if mask.mode != "P":
         return None
@@ -136,9 +141,10 @@ def read_grey(file: Path) -> StoredMask:
     """A mask by its grey levels in 0-255, from which a threshold makes a class.
 
     Raises:
-        InputError: missing, unreadable or truncated, or in colour.
+        InputError: missing, unreadable or truncated, in a format that alters levels, or in colour.
     """
     opened = open_picture(file, "mask")
+    _stop_at_lossy(opened, file)
     mask = opened.image
     if mask.mode not in {"1", "L"}:
         raise InputError(

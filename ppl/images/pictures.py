@@ -5,6 +5,7 @@ Axes: H height, W width.
 
 import io
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,8 +29,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 """What is decoded at all, whatever a file is called. JPEG takes MPO with it, a phone's JPEG."""
 
 MOST_PIXELS = 2**28
-"""Of one picture: 268 million, as 16,384 x 16,384. Decoded it takes 3 GB, and 8 are read at once;
-from few bytes a file could claim any number."""
+"""Of one picture: 268 million, as 16,384 x 16,384. Decoded it takes 3 GB; from few bytes a file
+could claim any number."""
 
 STRIP = 2**24
 """Pixels that are brought from Pillow to NumPy at once."""
@@ -92,10 +93,22 @@ def read_pixels(file: Path, most: int = MOST_PIXELS) -> NDArray[np.uint8]:
     return rgb(open_image(file, most), file)
 
 
+def is_no_plain_file(file: Path) -> bool:
+    """Whether it is a pipe, a socket or a device: to open one may wait for ever."""
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        # who opens it says why it cannot
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def claimed_pixels(file: Path) -> int:
     """How many pixels a picture has by its header; 0 where that cannot be read."""
     Image.MAX_IMAGE_PIXELS = None
     try:
+        if is_no_plain_file(file):
+            return 0
         with Image.open(file, formats=FORMATS) as opened:
             return opened.width * opened.height
     except Exception:  # whatever a damaged file leads to; who decodes it says what
@@ -245,6 +258,11 @@ def open_picture(file: Path, what: str, most: int = MOST_PIXELS) -> Opened:
     """
     # Pillow would warn from a third of MOST_PIXELS on, and refuse from two thirds on
     Image.MAX_IMAGE_PIXELS = None
+    if is_no_plain_file(file):
+        raise InputError(
+            f"{what} {file} is no file but a pipe, a socket or a device, and reading it would "
+            "never end: remove it"
+        )
     with _mendable(file, what), Image.open(file, formats=FORMATS) as opened:
         _stop_before_decoding(opened, f"{what} {file}", most)
         format, stored, deep = _storage(opened)

@@ -4,6 +4,7 @@ DVC takes the hashes of dependencies after the command has ended. What was edite
 recorded as the source of outputs that it had no part in, and the run-cache would serve that lie on.
 """
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ import psutil
 
 from ppl.core.declared import Declared, declared, digest
 from ppl.core.errors import InputError
+from ppl.run import ahead as ahead_of_time
 
 START_MARGIN = 1.0
 """Seconds by which the clock of a process's start may be off."""
@@ -19,7 +21,9 @@ START_MARGIN = 1.0
 class Guard:
     """Remembers at a stage's start what it runs on; says at its end what is no longer the same.
 
-    Code and settings are compared by content, inputs by size and time of change.
+    Code and settings are compared by content, inputs by size and time of change. What happened to
+    the code between the process's start and now, the time of a file tells. Where it lies in the
+    future already at the start, its content then tells, which the launcher handed on.
 
     Raises:
         InputError: a file of the code was edited between the process's start and now.
@@ -30,10 +34,13 @@ class Guard:
         parts = declared(stage)
         self._before = _state(parts)
         started = psutil.Process().create_time() + START_MARGIN
+        ahead = ahead_of_time.ahead_at_start(os.environ)
         _stop(
             str(file)
             for file in parts.code_files
-            if file.exists() and file.stat().st_mtime > started
+            if file.exists()
+            and file.stat().st_mtime > started
+            and ahead.get(file.as_posix()) != ahead_of_time.digest(file)
         )
 
     def stop_if_changed(self) -> None:

@@ -20,6 +20,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ppl.run.ahead import told_of_ahead
+
 PIPELINE = Path("dvc.yaml")
 
 MEMORY = {
@@ -121,6 +123,7 @@ def main() -> None:
     if "DVC_STAGE" in os.environ:
         print(position(stage, PIPELINE.read_text(encoding="utf-8")), flush=True)
     settings = memory_settings(os.environ) if sys.platform == "linux" else {}
+    settings |= told_of_ahead(Path())
     if TORCHRUN in here:
         cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
         threads = max(1, cores // int(os.environ.get("PPL_PROCESSES", "1")))
@@ -132,6 +135,7 @@ def main() -> None:
         # in place of this process: signals, exit status and parent stay as DVC knows them
         os.execve(sys.executable, here, os.environ | settings)
     module = f"stages.{stage}"
+    os.environ.update(settings)
     sys.argv = [module, *options]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -29,7 +29,7 @@ class RetrainSettings(Settings):
     """Sections `retrain_reliable` and `retrain_final`: start, budget, the two halves of a batch."""
 
     start: Literal["fresh", "labeler"]
-    iterations: Annotated[int, Field(ge=1)]
+    iterations: Annotated[int, Field(ge=1, le=10_000_000)]
     labeled_batch: Annotated[int, Field(ge=1)]
     unlabeled_batch: Annotated[int, Field(ge=0)]
     """0: none, so that the student shows what its steps give without the unlabeled images."""

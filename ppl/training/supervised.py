@@ -42,7 +42,7 @@ TEACHER = "teacher"
 class SupervisedSettings(Settings):
     """Section `train_supervised`."""
 
-    iterations: Annotated[int, Field(ge=1)]
+    iterations: Annotated[int, Field(ge=1, le=10_000_000)]
     batch: Annotated[int, Field(ge=2)]
     snapshots: Annotated[int, Field(ge=2, le=20)]
 

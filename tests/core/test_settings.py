@@ -1,5 +1,8 @@
 """Wrong settings fail at once, in one line that names the key, what came and what is allowed."""
 
+import os
+import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,8 +11,9 @@ import pytest
 import yaml
 from pydantic import Field, ValidationError
 
+from ppl.all_settings import SECTIONS
 from ppl.core.errors import InputError
-from ppl.core.settings import Settings, check, read_params, section, sections
+from ppl.core.settings import CommandPath, Settings, check, read_params, section, sections
 from ppl.data.adapters.base import DataSettings
 from ppl.training.weak_augment import WeakAugmentSettings
 
@@ -222,3 +226,74 @@ def test_a_dataclass_takes_the_sections_that_its_fields_name(
     Path("params.yaml").write_text("seed: x\ninner: {depth: 2}\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"seed: got 'x' \(str\)"):
         sections(Two)
+
+
+PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("key", ["seed: 0", "seed: 0   # of all"])
+def test_a_key_at_the_margin_inside_a_section_is_named_with_its_own_line(
+    tmp_path: Path, key: str
+) -> None:
+    content = f"split:\n  by: auto\n{key}\n\n  # a comment\n  folds: 0\nother: 1\n"
+    with pytest.raises(InputError, match=r"params\.yaml, line 3: `seed: 0` begins .* line 6 "):
+        read_params(write(tmp_path, content.encode()))
+
+
+@pytest.mark.parametrize(
+    ("path", "letter"),
+    [
+        ("lot $5 2024", "$"),
+        ("data/$(touch x)", "$"),
+        ("data/`touch x`", "`"),
+        ('19" panel', '"'),
+        ("a\nb", r"\n"),
+        pytest.param("a\\", r"\\", marks=pytest.mark.skipif(os.name == "nt", reason="a folder")),
+    ],
+)
+def test_a_path_that_a_shell_would_read_otherwise_is_refused_by_key_and_character(
+    path: str, letter: str
+) -> None:
+    class Section(Settings):
+        folder: CommandPath
+
+    said = rf"x\.folder: got .*to which '{re.escape(letter)}' would be a command"
+    with pytest.raises(InputError, match=said):
+        check("x", {"folder": path}, Section)
+
+
+@pytest.mark.parametrize("path", ["a b", "it's (1) & more; #2 *?|<>!", "übel/[x]", "./-x", "a-b"])
+def test_a_shell_hands_on_every_path_that_is_accepted(path: str) -> None:
+    class Section(Settings):
+        folder: CommandPath
+
+    assert check("x", {"folder": path}, Section).folder == path
+    if os.name == "posix":
+        line = f'printf %s "{path}"'
+        assert subprocess.run(["sh", "-c", line], capture_output=True, text=True).stdout == path
+
+
+def test_every_setting_in_a_command_of_the_pipeline_is_such_a_path() -> None:
+    pipeline = (Path(__file__).parents[2] / "dvc.yaml").read_text(encoding="utf-8")
+    stages = yaml.safe_load(pipeline)["stages"].values()
+    named = {key for stage in stages for key in re.findall(r"\$\{([^}]*)\}", stage["cmd"])}
+    assert named == {"data.root", "split.lists", "thresholds.sound_images"}
+    for name, key in (each.split(".") for each in named):
+        assert all(
+            f'"${{{name}.{key}}}"' in s["cmd"] for s in stages if f"{name}.{key}" in s["cmd"]
+        )
+        with pytest.raises(InputError, match=rf"{name}\.{key}: .*'\$' would be a command"):
+            check(name, PARAMS[name] | {key: "a$b"}, SECTIONS[name])
+
+
+def test_a_section_read_by_itself_shows_the_keys_that_do_not_go_together_alone() -> None:
+    with pytest.raises(InputError) as caught:
+        check("split", PARAMS["split"] | {"folds": 1}, SECTIONS["split"])
+    assert str(caught.value).startswith("params.yaml: split: got folds 1, fold 1; folds: 1 fold")
+    assert "{" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["train_supervised", "retrain_reliable", "retrain_final"])
+def test_iterations_that_would_never_end_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match=rf"{name}\.iterations: got 10+ "):
+        check(name, PARAMS[name] | {"iterations": 10**30}, SECTIONS[name])

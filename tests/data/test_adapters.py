@@ -231,6 +231,79 @@ def test_a_linked_folder_of_tiles_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "raw", "magnetic_tile")
 
 
+LAYOUTS = {
+    "folder": ["images/a.png", "masks/a.png", "images/b.png", "corrected/b.png"],
+    "synthetic": ["images/a.png", "masks/a.png"],
+    "msdd3": ["images/training/a.jpg", "annotations/training/a.png"],
+    "neu_seg": ["images/test/a.jpg", "annotations/test/a.png"],
+    "dagm": [
+        "DAGM_KaggleUpload/Class1/Train/1.PNG",
+        "DAGM_KaggleUpload/Class1/Train/Label/1_label.PNG",
+    ],
+    "magnetic_tile": ["MT_Break/Imgs/a.jpg", "MT_Break/Imgs/a.png"],
+    "mvtec": [
+        "train/good/a.png",
+        "test/good/b.png",
+        "test/scratch/c.png",
+        "test/dent/d.png",
+        "ground_truth/scratch/c_mask.png",
+    ],
+}
+"""Files of each layout, which between them lie in every folder that it reads."""
+
+FOLDERS = sorted(
+    {
+        (name, folder.as_posix())
+        for name, files in LAYOUTS.items()
+        for file in files
+        for folder in list(Path(file).parents)[:-1]
+    }
+)
+
+
+def test_every_adapter_has_its_layout_here() -> None:
+    assert LAYOUTS.keys() == set(adapter_names())
+
+
+@pytest.mark.parametrize(("name", "folder"), FOLDERS)
+def test_a_link_in_the_place_of_any_folder_is_refused(
+    tmp_path: Path, name: str, folder: str
+) -> None:
+    root = tmp_path / "raw"
+    for file in LAYOUTS[name]:
+        draw(root / file)
+    chosen = settings(name)
+    if name == "mvtec":
+        chosen = settings(name, classes=["background", "dent", "scratch"])
+    assert load_samples(root, chosen)
+    (root / folder).rename(tmp_path / "elsewhere")
+    (root / folder).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=rf"{folder} is a link to another folder"):
+        load_samples(root, chosen)
+
+
+@pytest.mark.parametrize("folder", ["annotations", "corrected"])
+def test_a_link_that_holds_nothing_yet_is_refused(tmp_path: Path, folder: str) -> None:
+    draw(tmp_path / "raw/images/a.png")
+    draw(tmp_path / "raw/masks/a.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "raw/notes").symlink_to(tmp_path / "empty")
+    assert list(read(tmp_path / "raw", "folder")) == ["a"], "what no layout reads may be a link"
+    (tmp_path / "raw" / folder).symlink_to(tmp_path / "empty")
+    with pytest.raises(InputError, match=f"{folder} is a link to another folder"):
+        read(tmp_path / "raw", "folder")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+@pytest.mark.parametrize("name", ["images/b.png", "masks/a.tif", "images/.hidden", "notes/x.txt"])
+def test_a_pipe_is_named_before_anybody_waits_for_it(tmp_path: Path, name: str) -> None:
+    draw(tmp_path / "images/a.png")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=rf"pipes, sockets or devices.*remove .*{name}"):
+        read(tmp_path, "folder")
+
+
 def test_accents_written_in_two_ways_are_one_name(tmp_path: Path) -> None:
     draw(tmp_path / "images" / (unicodedata.normalize("NFD", "übel") + ".png"))
     draw(tmp_path / "masks" / (unicodedata.normalize("NFC", "übel") + ".png"), [0, 1] * 3)

@@ -345,12 +345,18 @@ def test_a_bitmap_of_five_bits_a_channel_is_no_deep_one(tmp_path: Path) -> None:
         ("tif", "TIFF", {"compression": "jpeg"}, r"TIFF \(jpeg\)"),
     ],
 )
+@pytest.mark.parametrize("read", [read_mask, read_grey])
 def test_the_content_of_a_mask_decides_not_its_name(
-    tmp_path: Path, suffix: str, format: str, options: dict[str, object], named: str
+    tmp_path: Path,
+    suffix: str,
+    format: str,
+    options: dict[str, object],
+    named: str,
+    read: Callable[[Path], object],
 ) -> None:
     Image.new("L", (16, 16), 1).save(tmp_path / f"x.{suffix}", format, **options)
     with pytest.raises(InputError, match=rf"x\.{suffix} holds {named}, .*save masks as PNG"):
-        read_mask(tmp_path / f"x.{suffix}")
+        read(tmp_path / f"x.{suffix}")
     assert read_image(tmp_path / f"x.{suffix}").shape == (3, 16, 16)
 
 

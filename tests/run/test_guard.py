@@ -1,5 +1,6 @@
 """A stage whose code, settings or inputs changed while it ran is found out."""
 
+import json
 import os
 import re
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ppl.core.errors import InputError
+from ppl.run.ahead import VARIABLE, told_of_ahead
 from ppl.run.guard import Guard
 from tests.pipeline.project import write_project
 
@@ -94,3 +96,38 @@ def test_code_edited_while_the_process_started_is_found(project: Path) -> None:
     os.utime(project / "ppl" / "rank.py", (time.time() + 5, time.time() + 5))
     with pytest.raises(InputError, match=r"ppl/rank\.py"):
         Guard("rank")
+
+
+def test_code_from_the_future_is_compared_by_what_it_was_at_the_start(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = project / "ppl/rank.py"
+    in_a_year = time.time() + 3e7
+    os.utime(file, (in_a_year, in_a_year))
+    handed_on = told_of_ahead(Path())
+    assert list(json.loads(handed_on[VARIABLE])) == ["ppl/rank.py"]
+    monkeypatch.setenv(VARIABLE, handed_on[VARIABLE])
+    Guard("rank").stop_if_changed()
+    file.write_text("# edited while the process started", encoding="utf-8")
+    os.utime(file, (in_a_year, in_a_year))
+    with pytest.raises(InputError, match=r"changed while this stage ran: ppl/rank\.py"):
+        Guard("rank")
+
+
+@pytest.mark.parametrize("handed_on", ["", "{", "[]", "{}"])
+def test_without_what_was_handed_on_the_time_decides(
+    project: Path, monkeypatch: pytest.MonkeyPatch, handed_on: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, handed_on)
+    Guard("rank").stop_if_changed()
+    os.utime(project / "ppl/labeling/masks.py", (time.time() + 5, time.time() + 5))
+    with pytest.raises(InputError, match=r"ppl/labeling/masks\.py"):
+        Guard("rank")
+
+
+def test_more_future_code_than_a_variable_holds_is_cut(project: Path) -> None:
+    for number in range(900):
+        file = project / f"ppl/{'long_' * 10}{number}.py"
+        file.touch()
+        os.utime(file, (time.time() + 99, time.time() + 99))
+    assert len(told_of_ahead(Path())[VARIABLE]) < 32_000

@@ -6,6 +6,7 @@ Where `data.classes` names the classes, a seventh, `find_classes`, may say what 
 """
 
 import colorsys
+import contextlib
 import importlib
 import json
 import os
@@ -23,12 +24,12 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 import ppl.data.adapters
 from ppl.core.errors import InputError
-from ppl.core.settings import Settings
+from ppl.core.settings import CommandPath, Settings
 from ppl.data.class_colours import ClassColours, colours_of_settings
 from ppl.formats import labelme
 from ppl.formats.base import Paint
 from ppl.images.files import StoredMask, read_image, read_stored_mask
-from ppl.images.pictures import IGNORE, IMAGE_SUFFIXES, Colour, files_below
+from ppl.images.pictures import IGNORE, IMAGE_SUFFIXES, Colour, files_below, is_no_plain_file
 from ppl.images.sets import DatasetInfo
 
 Part = Literal["train", "test"]
@@ -50,7 +51,7 @@ class DataSettings(Settings):
 
     name: str
     """The adapter: a module name of ppl/data/adapters."""
-    root: Annotated[str, Field(min_length=1)]
+    root: CommandPath
     """The folder that holds the data set in its published layout."""
     mask_threshold: Annotated[int, Field(ge=1, le=255)]
     """Grey level (1-255) from which a pixel of a grey mask is defect: magnetic_tile, dagm and
@@ -91,13 +92,6 @@ class DataSettings(Settings):
         if name not in adapter_names():
             raise ValueError(f"expected one of {', '.join(adapter_names())}")
         return name
-
-    @field_validator("root")
-    @classmethod
-    def _is_a_path(cls, root: str) -> str:
-        if root.startswith("~"):
-            raise ValueError("only a shell knows what ~ means: write the whole path")
-        return root
 
     @field_validator("classes")
     @classmethod
@@ -270,23 +264,41 @@ def stop_unless_there(root: Path, settings: DataSettings) -> None:
 def stop_at_odd_names(root: Path) -> None:
     """DVC stops at a name that is no UTF-8 without naming it, and no list can name two lines.
 
-    Hidden files and thumbnails are looked at like all others, since DVC reads them too.
+    A pipe would keep DVC and every reader waiting. Hidden files and thumbnails are looked at like
+    all others, since DVC reads them too.
 
     Raises:
-        InputError: files or folders below `root` with such names, up to ten of them.
+        InputError: files or folders below `root` with such names, or pipes, sockets and devices; up
+            to ten of them.
     """
-    odd = [
-        os.fsencode(Path(parent, name)).decode("utf-8", "backslashreplace")
-        for parent, folders, names in os.walk(root)
-        for name in (*folders, *names)
-        if not _is_plain(name)
-    ]
+    odd, waiting = list[str](), list[str]()
+    for entry in _entries_below(root):
+        if not _is_plain(entry.name):
+            odd.append(os.fsencode(entry.path).decode("utf-8", "backslashreplace"))
+        elif not (entry.is_file() or entry.is_dir()) and is_no_plain_file(Path(entry.path)):
+            waiting.append(entry.path)
+    if waiting:
+        raise InputError(
+            f"{len(waiting)} below {root} are no files but pipes, sockets or devices, and reading "
+            f"one would never end: remove {', '.join(sorted(waiting)[:_SHOWN_NAMES])}"
+        )
     if odd:
         named = ", ".join(repr(name) for name in sorted(odd)[:_SHOWN_NAMES])
         raise InputError(
             f"{len(odd)} names below {root} hold bytes that are no UTF-8 text, or a line break or "
             f"another control character: rename {named}"
         )
+
+
+def _entries_below(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """All that lies below a folder; what cannot be listed holds nothing, links are not followed."""
+    waiting = [os.fspath(folder)]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
 
 
 def _is_plain(name: str) -> bool:
@@ -328,14 +340,19 @@ def load_samples(root: Path, settings: DataSettings) -> list[Sample]:
     if not samples:
         raise InputError(f"the folder {root} (data.root) holds no image. {_expected(settings)}")
     by_id(((sample.id, sample.image) for sample in samples), "image")
-    for folder in {parent for sample in samples for parent in sample.image.parents}:
+    read = (file for sample in samples for file in (sample.image, sample.mask) if file)
+    for folder in {parent for file in read for parent in file.parents}:
         if root in folder.parents:
-            _stop_at_link(folder)
+            stop_at_link(folder)
     return samples
 
 
-def _stop_at_link(folder: Path) -> bool:
-    """DVC does not look behind a link below a dependency: images added there would be missed."""
+def stop_at_link(folder: Path) -> bool:
+    """DVC does not look behind a link below a dependency: images added there would be missed.
+
+    Raises:
+        InputError: the folder is a link.
+    """
     if folder.is_symlink():
         raise InputError(
             f"{folder} is a link to another folder, and changes behind it would go unnoticed: link "
@@ -560,13 +577,17 @@ _OWN_FOLDERS = ("images", "masks", "annotations", "corrected", "to_correct", "re
 
 def _stop_at_other_name(root: Path, wanted: str) -> None:
     """labels/ in place of masks/ would make every image unlabeled."""
+    if (root / wanted).is_dir():
+        return
     others = sorted(
         folder.name
         for folder in root.iterdir()
         if folder.is_dir() and folder.name not in _OWN_FOLDERS
     )
-    holding = [name for name in others if any(True for _ in _files_below(root / name))]
-    if holding and not (root / wanted).is_dir():
+    holding = [
+        name for name in others if any(True for _ in files_below(root / name, Path.is_symlink))
+    ]
+    if holding:
         raise InputError(
             f"{root} holds no folder {wanted}/, but {', '.join(f'{name}/' for name in holding)}: "
             f"rename the one that is meant to {wanted}/, in small letters"
@@ -687,6 +708,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
     """All files; hidden files and folders, and folders of thumbnails, are left alone.
 
     Raises:
-        InputError: a folder below is a link.
+        InputError: the folder, or one below, is a link.
     """
-    return files_below(folder, _stop_at_link)
+    stop_at_link(folder)
+    return files_below(folder, stop_at_link)

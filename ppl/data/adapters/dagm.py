@@ -22,6 +22,7 @@ from ppl.data.adapters.base import (
     distinct_colours,
     no_groups,
     sound_mask,
+    stop_at_link,
 )
 from ppl.images.files import StoredMask, read_grey
 from ppl.images.pictures import Colour
@@ -42,8 +43,8 @@ def find_samples(root: Path, settings: DataSettings) -> list[Sample]:
     """Every PNG in Class*/Train and Class*/Test; all are annotated.
 
     Raises:
-        InputError: a class folder beyond Class10, a mask without an image, or one id for two
-            files.
+        InputError: a class folder beyond Class10, a mask without an image, one id for two files,
+            or a folder is a link.
     """
     upload = root / "DAGM_KaggleUpload"
     root = upload if upload.is_dir() else root
@@ -85,6 +86,7 @@ def _pngs(folder: Path, prefix: str, ending: str) -> list[tuple[str, Path]]:
     """The PNG files directly in `folder` whose stem ends with `ending`, by id."""
     if not folder.is_dir():
         return []
+    stop_at_link(folder)
     return [
         (prefix + file.stem.removesuffix(ending), file)
         for file in sorted(folder.iterdir())

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from ppl.core.errors import InputError
-from ppl.data.adapters.base import DataSettings, Sample, by_id
+from ppl.data.adapters.base import DataSettings, Sample, by_id, stop_at_link
 from ppl.images.files import StoredMask, read_grey
 from ppl.images.pictures import Colour
 
@@ -50,7 +50,7 @@ def find_samples(root: Path, settings: DataSettings) -> list[Sample]:
     """Every JPEG in MT_*/Imgs; other files are left alone, an image without a mask is unlabeled.
 
     Raises:
-        InputError: an MT_ folder that names no class, or one id for two images.
+        InputError: an MT_ folder that names no class or is a link, or one id for two images.
     """
     samples = []
     for folder in sorted(root.glob("MT_*/Imgs")):
@@ -60,6 +60,8 @@ def find_samples(root: Path, settings: DataSettings) -> list[Sample]:
                 f"the folder {folder.parent} names no class of magnetic_tile: expected "
                 f"{', '.join(_CLASS_OF_FOLDER)}; rename or remove it"
             )
+        for each in (folder.parent, folder):
+            stop_at_link(each)
         files = [file for file in sorted(folder.iterdir()) if not file.name.startswith(".")]
         jpegs = [file for file in files if file.suffix.lower() in {".jpg", ".jpeg"}]
         masks = {file.stem: file for file in files if file.suffix.lower() == ".png"}
