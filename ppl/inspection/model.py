@@ -8,7 +8,6 @@ Axes: C classes, H height, W width.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +24,7 @@ from torch import Tensor
 from ppl.core.errors import InputError
 from ppl.images.pictures import Colour, pixels_of, read_pixels
 from ppl.images.sets import DatasetInfo, write_json
-from ppl.network.network import CPU, WEIGHTS, SegmentationNetwork, load_network
+from ppl.network.network import CPU, WEIGHTS, SegmentationNetwork, load_network, read_description
 from ppl.network.predict import (
     TestTimeSettings,
     at_once,
@@ -36,7 +35,7 @@ from ppl.network.predict import (
 from ppl.network.resize import ImageSettings
 from ppl.station.appearance import Reference, reference_as_json, reference_from_json
 from ppl.station.bands import bands_at_size, windowed_bands
-from ppl.station.card import described_digest, model_digest
+from ppl.station.card import described_digest, model_digest, stop_at_odd_names
 from ppl.station.thresholds import (
     Thresholds,
     no_thresholds,
@@ -271,8 +270,8 @@ def load_model(folder: Path | str, device: torch.device = CPU) -> Model:
         )
     if described.get("format") != FORMAT:
         raise InputError(
-            f"model {folder} has format {described.get('format')}, but this version reads "
-            f"{FORMAT}: install the version that wrote it, or train again; {_REMEDY}"
+            f"model {folder} has format {str(described.get('format'))[:40]}, but this version "
+            f"reads {FORMAT}: install the version that wrote it, or train again; {_REMEDY}"
         )
     network = load_network(folder, device)
     weights = _digest((folder / WEIGHTS).read_bytes())
@@ -293,8 +292,10 @@ def load_model(folder: Path | str, device: torch.device = CPU) -> Model:
         thresholds = thresholds_from_json(described["thresholds"], info.classes)
         reference = reference_from_json(described.get("appearance"))
         digest = described_digest(described)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"model {folder} cannot be loaded: {file.name}: {error!r}") from None
+        stop_at_odd_names(info.classes, info.colours)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        said = " ".join(repr(error).split())[:400]
+        raise InputError(f"model {folder} cannot be loaded: {file.name}: {said}") from None
     if not len(info.classes) == len(info.colours) == network.classes:
         raise InputError(
             f"model {folder}: {file.name} names {len(info.classes)} classes and "
@@ -312,13 +313,7 @@ def _described(folder: Path) -> dict[str, Any]:
     file = folder / "model.json"
     if not file.is_file():
         raise InputError(f"{folder} holds no model: model.json is missing; {_REMEDY}")
-    try:
-        described = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file} is no JSON: {error}") from None
-    if not isinstance(described, dict):
-        raise InputError(f"{file} describes no model")
-    return described
+    return read_description(folder)
 
 
 def _digest(content: bytes) -> str:

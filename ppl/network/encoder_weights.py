@@ -11,7 +11,12 @@ from torch import Tensor, nn
 from ppl.core.errors import InputError
 from ppl.core.seeds import Draws
 from ppl.images.sets import write_json
-from ppl.network.network import NetworkSettings, SegmentationNetwork, new_network
+from ppl.network.network import (
+    NetworkSettings,
+    SegmentationNetwork,
+    new_network,
+    stop_at_odd_tensors,
+)
 
 WEIGHTS_FILE = "encoder.safetensors"
 
@@ -150,6 +155,12 @@ def fit_to_encoder(
             + "; ".join(problems)
             + ". Choose the encoder that the file was made for."
         )
+    try:
+        stop_at_odd_tensors(tensors, expected)
+    except InputError as error:
+        raise InputError(
+            f"model.encoder_weights: {source}: {error}. Take a sound file of the weights"
+        ) from None
     return {
         name: tensors.get(name, tensor).to(tensor.dtype).contiguous()
         for name, tensor in expected.items()

@@ -1,6 +1,8 @@
 """Networks by name, and their checkpoints: safetensors plus a JSON that rebuilds them."""
 
+import inspect
 import json
+import math
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -9,12 +11,11 @@ from typing import Annotated, Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from pydantic import Field, field_validator
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ppl.core.errors import InputError
-from ppl.core.settings import Settings
+from ppl.core.settings import Settings, check
 from ppl.images.sets import write_json
 from ppl.network.upsampling import reproducible_upsampling
 
@@ -24,12 +25,17 @@ Deviations = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_leng
 TAKEN_OPTIONS = {
     "activation",
     "aux_params",
+    "checkpoint_path",
     "classes",
     "encoder_name",
     "encoder_weights",
     "in_channels",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
 }
-"""Arguments of an architecture that follow from the data, or would change what its output means."""
+"""Arguments of an architecture that follow from the data, would change what its output means, or
+would fetch weights from elsewhere."""
 
 CPU = torch.device("cpu")
 
@@ -39,19 +45,36 @@ LIBRARIES = ("torch", "segmentation-models-pytorch", "timm")
 WEIGHTS = "model.safetensors"
 """The file of the weights in a model's folder."""
 
+TRIED_SIZES = 12
+"""How many larger sizes are tried, each by a stride more, where one is too small."""
+
 STRIDE = 32
 """All encoders halve the image five times; inputs are padded to a multiple of this (pixels)."""
 
 
-class NetworkSettings(Settings):
-    """Section `model`: which network, from which weights, on which normalisation."""
+MOST_DESCRIBED = 16 << 20
+"""Bytes of a model.json; written ones have some thousands."""
+
+
+class _NetworkKind(Settings):
+    """Which network, on which normalisation."""
 
     architecture: str
     encoder: str
     options: dict[str, Any]
-    encoder_weights: str | None
     mean: Channels
     std: Deviations
+
+    @field_validator("encoder")
+    @classmethod
+    def _needs_no_hub(cls, encoder: str) -> str:
+        # such a name asks a hub or a folder what the network is, even to load a finished model
+        if ":" in encoder or "/" in encoder:
+            raise ValueError(
+                "it names a place of a hub, but a model must load without one; take the name that "
+                "segmentation_models_pytorch or timm has for it"
+            )
+        return encoder
 
     @field_validator("options")
     @classmethod
@@ -61,11 +84,24 @@ class NetworkSettings(Settings):
             raise ValueError(f"{', '.join(taken)} cannot be chosen: the pipeline sets it")
         for key, value in options.items():
             values = value if isinstance(value, list) else [value]
-            if not all(isinstance(item, bool | int | float | str) for item in values):
+            plain = all(isinstance(item, bool | int | float | str) for item in values)
+            if not plain or any(isinstance(x, float) and not math.isfinite(x) for x in values):
                 raise ValueError(
                     f"{key} is {value!r}; expected true, false, a number, text or a list"
                 )
         return options
+
+
+class NetworkSettings(_NetworkKind):
+    """Section `model`: which network, from which weights, on which normalisation."""
+
+    encoder_weights: str | None
+
+
+class _Description(_NetworkKind):
+    """The network in model.json."""
+
+    classes: Annotated[int, Field(ge=1, le=255)]
 
 
 class SegmentationNetwork(nn.Module):
@@ -164,15 +200,53 @@ def stop_unless_it_runs(settings: NetworkSettings, size: tuple[int, int]) -> Non
     """
     network = new_network(settings, 2, seed=0).eval()
     try:
-        with torch.no_grad():
-            logits = network(torch.zeros(1, 3, *size))
-    except (RuntimeError, ValueError, IndexError) as error:
+        _predict_black(network, size)
+    except Exception as error:  # whatever a layer is led to
         raise InputError(
             f"model.architecture {settings.architecture!r} with model.encoder {settings.encoder!r} "
             f"cannot predict an image of {size[1]} x {size[0]} pixels (width x height): "
-            f"{str(error)[:400]}"
+            f"{_one_line(error)}{_what_works(settings, network, size)}"
         ) from None
+
+
+@torch.no_grad()
+def _predict_black(network: SegmentationNetwork, size: tuple[int, int]) -> None:
+    logits = network(torch.zeros(1, 3, *size))
     assert logits.shape == (1, 2, *size), logits.shape
+
+
+def _runs(network: SegmentationNetwork, size: tuple[int, int]) -> bool:
+    try:
+        _predict_black(network, size)
+    except Exception:  # whatever a layer is led to
+        return False
+    return True
+
+
+def _what_works(
+    settings: NetworkSettings, network: SegmentationNetwork, size: tuple[int, int]
+) -> str:
+    """The option or the size to set instead, found by trying; "" where none is found."""
+    above = [-(-side // STRIDE) * STRIDE for side in size]
+    for option, value in {"dynamic_img_size": True, "img_size": above}.items():
+        changed = settings.model_copy(update={"options": settings.options | {option: value}})
+        try:
+            other = new_network(changed, 2, seed=0).eval()
+        except InputError:
+            continue
+        if _runs(other, size):
+            return f". This works: model.options: {{{option}: {json.dumps(value)}}}"
+    larger = [(above[0] + k * STRIDE, above[1] + k * STRIDE) for k in range(TRIED_SIZES)]
+    for height, width in [*_own_sizes(network), *larger]:
+        if _runs(network, (height, width)):
+            return f". This works: image.height: {height} and image.width: {width}"
+    return ""
+
+
+def _own_sizes(network: SegmentationNetwork) -> list[tuple[int, int]]:
+    """Heights and widths for which layers were made, if they were made for one."""
+    found = [getattr(module, "img_size", None) for module in network.modules()]
+    return [(size[0], size[1]) for size in found if isinstance(size, tuple) and len(size) == 2]
 
 
 class Origin(NamedTuple):
@@ -221,35 +295,90 @@ def read_made_with(folder: Path) -> str:
 
 
 def read_origin(folder: Path) -> Origin:
-    """What `save_network` was told of the weights in FOLDER."""
-    return Origin(**json.loads((folder / "model.json").read_text(encoding="utf-8"))["origin"])
+    """What `save_network` was told of the weights in FOLDER.
+
+    Raises:
+        InputError: model.json is missing or damaged, or does not say it.
+    """
+    origin = read_description(folder).get("origin")
+    try:
+        found = Origin(**origin) if isinstance(origin, dict) else None
+    except TypeError:
+        found = None
+    if found is None or type(found.training) is not str or type(found.iteration) is not int:
+        raise InputError(
+            f"model {folder} cannot be loaded: model.json does not say whose training made it"
+        )
+    return found
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The content of FOLDER/model.json.
+
+    Raises:
+        InputError: it is missing, too long, no JSON, or no table.
+    """
+    file = folder / "model.json"
+    if not file.is_file():
+        raise InputError(f"model {folder} is incomplete: {file.name} is missing")
+    refused = f"model {folder} cannot be loaded: {file.name}"
+    if file.stat().st_size > MOST_DESCRIBED:
+        raise InputError(f"{refused} has more than {MOST_DESCRIBED >> 20} MiB")
+    try:
+        described = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{refused} is no JSON: {_one_line(error)}") from None
+    if not isinstance(described, dict):
+        raise InputError(f"{refused} describes no model")
+    return described
 
 
 def load_network(folder: Path, device: torch.device) -> SegmentationNetwork:
     """The network that `save_network` wrote, in eval mode. No code is run from the files.
 
     Raises:
-        InputError: a file is missing or damaged, or the weights do not fit the description.
+        InputError: a file is missing or damaged, the weights do not fit the description, or are
+            not finite.
     """
-    for name in ("model.json", WEIGHTS):
-        if not (folder / name).is_file():
-            raise InputError(f"model {folder} is incomplete: {name} is missing")
+    described = read_description(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"model {folder} is incomplete: {WEIGHTS} is missing")
     try:
-        described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        kind = check("network", described.get("network"), _Description, file=Path("model.json"))
         with torch.random.fork_rng(devices=[]):
-            network = SegmentationNetwork(**described["network"])
+            network = SegmentationNetwork(**kind.model_dump())
         state = load_file(folder / WEIGHTS)
         network.load_state_dict(state)
-    except (
-        SafetensorError,
-        json.JSONDecodeError,
-        UnicodeDecodeError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-    ) as error:
-        raise InputError(f"model {folder} cannot be loaded: {error}") from None
+        stop_at_odd_tensors(state, network.state_dict())
+    except MemoryError:
+        raise
+    except Exception as error:  # timm and smp raise whatever a description leads them to
+        raise InputError(f"model {folder} cannot be loaded: {_one_line(error)}") from None
     return network.to(device).eval()
+
+
+def stop_at_odd_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Of `tensors`, those with a name in `expected` must be plain, finite numbers of its kind.
+
+    Half and double precision pass for floats.
+
+    Raises:
+        InputError: names the first tensor that is not.
+    """
+    for name, tensor in tensors.items():
+        if name not in expected:
+            continue
+        if tensor.layout != torch.strided or tensor.is_nested or tensor.device.type == "meta":
+            where = "on the meta device" if tensor.device.type == "meta" else "sparse or nested"
+            raise InputError(f"{name} is {where}: expected plain numbers, each in its place")
+        wanted = expected[name].dtype
+        if tensor.dtype != wanted and not (wanted.is_floating_point and tensor.dtype in _FLOATS):
+            raise InputError(f"{name} is of {tensor.dtype}, expected {wanted}")
+        if wanted.is_floating_point and not bool(tensor.to(wanted).isfinite().all()):
+            raise InputError(f"{name} holds numbers that are not finite (NaN or infinite)")
+
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def pick_device() -> torch.device:
@@ -266,13 +395,34 @@ def _smp_model(architecture: str, encoder: str, classes: int, options: dict[str,
     import segmentation_models_pytorch as smp
 
     try:
+        _stop_at_unknown_options(architecture, encoder, options)
         model: nn.Module = smp.create_model(
             architecture, encoder_name=encoder, encoder_weights=None, classes=classes, **options
         )
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever smp and timm are led to
         raise InputError(
             f"model.architecture {architecture!r} with model.encoder {encoder!r} and "
             f"model.options {options} cannot be built: "
-            f"{str(error)[:400]}"
+            f"{_one_line(error)}"
         ) from None
     return model
+
+
+def _stop_at_unknown_options(architecture: str, encoder: str, options: dict[str, Any]) -> None:
+    """What the architecture does not take goes to its encoder: timm looks at it, smp does not."""
+    import segmentation_models_pytorch as smp
+
+    kind = smp.MODEL_ARCHITECTURES_MAPPING.get(architecture.lower())
+    of_timm = smp.encoders.is_equivalent_to_timm_universal(encoder) or encoder.startswith("tu-")
+    if kind is None or of_timm:
+        return
+    taken = set(inspect.signature(kind.__init__).parameters) - TAKEN_OPTIONS - {"self", "kwargs"}
+    unknown = sorted(options.keys() - taken)
+    if unknown:
+        raise InputError(f"unknown: {', '.join(unknown)}; allowed: {', '.join(sorted(taken))}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:400] or type(error).__name__

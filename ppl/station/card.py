@@ -7,7 +7,7 @@ FOLDER/card.json         classes, sizes, thresholds and what the model was measu
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -90,19 +90,28 @@ def read_card(folder: Path, *, int8: bool = False) -> tuple[Card, bytes]:
     _stop_unless_there(folder, CARD)
     file = folder / CARD
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
         if content["format"] != FORMAT:
             raise InputError(
                 f"{file} has format {content['format']}, but the code beside it reads {FORMAT}: "
                 f"take both from one export; {_REMEDY}"
             )
         card = card_of(content)
+        stop_at_odd_names(card.classes, card.colours)
+        _stop_at_odd_sizes(card)
         described, written_for = described_digest(content), content["onnx"]
         if int8:
             card, written_for = replace(card, digest=f"{card.digest}-int8"), _int8(content)
     except InputError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise InputError(f"{file} is no card of an exported model: {error!r}; {_REMEDY}") from None
     if card.digest.removesuffix("-int8") != described:
         raise InputError(
@@ -118,6 +127,31 @@ def read_card(folder: Path, *, int8: bool = False) -> tuple[Card, bytes]:
             f"belongs to another model; {_REMEDY}"
         )
     return card, network
+
+
+def stop_at_odd_names(classes: Sequence[str], colours: Sequence[Colour]) -> None:
+    """Classes need names of text, colours 8 bits a channel.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    if not all(isinstance(name, str) for name in classes):
+        raise ValueError("the name of a class is no text")
+    if not all(type(level) is int and 0 <= level <= 255 for one in colours for level in one):
+        raise ValueError("a colour is not of three numbers, 0-255")
+
+
+def _stop_at_odd_sizes(card: Card) -> None:
+    sides = (*card.size, card.overlap + 1)
+    if not all(type(side) is int and 1 <= side <= 8192 for side in sides):
+        raise ValueError("a size is no number of pixels, 1-8192")
+    # not NaN either, which is above and below nothing
+    if not card.scales or not all(0 < float(scale) <= 64 for scale in card.scales):
+        raise ValueError("a scale is no number above 0")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it holds {constant}, which is no number")
 
 
 def _stop_unless_there(folder: Path, name: str) -> None:

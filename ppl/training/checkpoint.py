@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import filelock
@@ -33,6 +32,9 @@ LIBRARIES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "num
 
 class Checkpoint:
     """The newest state of one training, in one file that is whole or absent.
+
+    A line with the digest of all that follows goes first: a flipped bit of a weight is read as
+    another weight, and a training would go on from it.
 
     Args:
         file: the checkpoint; its folder exists.
@@ -54,12 +56,24 @@ class Checkpoint:
         if not processes.is_first() or not self._file.is_file():
             return None
         try:
-            with self._file.open("rb") as stream:
-                state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, UnpicklingError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return self._state()
+        except MemoryError:
+            # of a state that is whole: to begin anew would lose it
+            raise
+        except Exception as error:  # a damaged file leads its reader to whatever there is
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             print(f"checkpoint {self._file} is damaged, the training starts anew: {reason}")
             return None
+
+    def _state(self) -> dict[str, Any]:
+        with self._file.open("rb") as stream:
+            written_for = stream.read(len(_first_line(b"")))
+            content = stream.read()
+        if written_for != _first_line(content):
+            raise ValueError("its content is not what was written")
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location="cpu", weights_only=True
+        )
         return state
 
     @property
@@ -75,12 +89,18 @@ class Checkpoint:
         content = io.BytesIO()
         torch.save(state, content)
         with half.open("wb") as stream:
+            stream.write(_first_line(content.getbuffer()))
             stream.write(content.getbuffer())
             stream.flush()
             os.fsync(stream.fileno())
         half.replace(self._file)
         self._last = time.monotonic()
         self._wait = max(self._seconds, (self._last - began) / SHARE)
+
+
+def _first_line(content: bytes | memoryview) -> bytes:
+    """The digest of a checkpoint's content, as its file has it, of one length for all."""
+    return hashlib.blake2b(content, digest_size=32).hexdigest().encode() + b"\n"
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from ppl.training.checkpoint import Checkpoint
 from ppl.training.optimizer import new_sgd, poly_decay, set_rates
 from ppl.training.recipe import Recipe
 from ppl.training.selection import SelectionSettings
+from ppl.training.stream import lost_readers_told
 
 State = dict[str, Tensor]
 
@@ -131,7 +132,8 @@ def train(
 
     Raises:
         InputError: selection by validation without a defect to see; more processes than images
-            in a batch; a loss or weights that are not finite (names the iteration).
+            in a batch; a loss or weights that are not finite (names the iteration); a process
+            that reads images has died.
     """
     _stop_unless_it_can_select(validate, recipe.selection)
     _stop_unless_it_fits(step.batch, iterations, snapshots, name)
@@ -141,7 +143,10 @@ def train(
     work.go_on_from(checkpoint)
     parallel = compute.together(network, recipe.compute)
     began, first_step = time.perf_counter(), work.training.iteration
-    with bar(total=iterations, initial=first_step, desc=f"train {name}", unit="step") as progress:
+    with (
+        lost_readers_told(),
+        bar(total=iterations, initial=first_step, desc=f"train {name}", unit="step") as progress,
+    ):
         while work.training.iteration < iterations:
             work.one_step(parallel)
             progress.update()

@@ -9,6 +9,7 @@ Axes: B batch, C channels (1 of grey images, else 3), H height, W width.
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -138,13 +139,12 @@ class BatchStream:
             yield self._views(*self._drawn[-1])
 
     def _loaded(self) -> tuple[Tensor, Tensor]:
-        workers = read_workers()
         if self._loading is None:
             self._loading = iter(
                 DataLoader(
                     _Views(self._data),
                     batch_sampler=self._drawn_ahead(),
-                    num_workers=workers,
+                    num_workers=read_workers(),
                     collate_fn=_Collate(self._data.image.size),
                     pin_memory=self._device.type == "cuda",
                     # PyTorch would draw a seed from the generator of the dropout layers
@@ -152,16 +152,11 @@ class BatchStream:
                 )
             )
         try:
-            found = next(self._loading)
-        except (RuntimeError, ConnectionError, EOFError) as error:
+            with lost_readers_told():
+                found = next(self._loading)
+        except (ConnectionError, EOFError) as error:
             # one killed while its batch is fetched is seen as a connection that ends
-            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
-                raise
-            raise InputError(
-                f"a process that reads images has died ({error}). Most often the machine ran out "
-                f"of memory: set PPL_WORKERS below {workers}. `dvc repro` goes on from the last "
-                "checkpoint"
-            ) from None
+            raise _lost_reader(error) from None
         if isinstance(found, InputError):
             raise found
         images, masks = found
@@ -175,6 +170,31 @@ class BatchStream:
         """Go on where a stream over the same images stood; before the first batch is taken."""
         self._drawn = deque(state["drawn"])
         self._waiting = deque(state["waiting"])
+
+
+@contextmanager
+def lost_readers_told() -> Iterator[None]:
+    """Around all that goes on while processes read images: the end of one may be seen anywhere.
+
+    PyTorch raises it from a signal, between any two lines of the program.
+
+    Raises:
+        InputError: one of them has died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise _lost_reader(error) from None
+
+
+def _lost_reader(error: Exception) -> InputError:
+    return InputError(
+        f"a process that reads images has died ({error or type(error).__name__}). Most often the "
+        f"machine ran out of memory: set PPL_WORKERS below {read_workers()}. `dvc repro` goes on "
+        "from the last checkpoint"
+    )
 
 
 @dataclass(frozen=True)

@@ -228,3 +228,25 @@ def test_a_hub_out_of_reach_says_what_else_is_possible(
     settings = network_settings.model_copy(update={"encoder_weights": "imagenet"})
     with pytest.raises(InputError, match=r"\(ConnectionError\).*\.pth file, or to null"):
         import_encoder_weights(settings, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda tensor: tensor.to_sparse(), "sparse or nested"),
+        (lambda tensor: tensor.to("meta"), "meta device"),
+        (lambda tensor: tensor.to(torch.complex64), r"torch\.complex64, expected"),
+        (lambda tensor: tensor.to(torch.int8), r"torch\.int8, expected torch\.float32"),
+        (lambda tensor: tensor * float("nan"), "not finite"),
+        (lambda tensor: tensor.double() + 1e300, "not finite"),
+    ],
+)
+def test_tensors_that_are_no_plain_numbers_are_named(
+    tmp_path: Path, network_settings: NetworkSettings, make: Any, expected: str
+) -> None:
+    weights = weights_of(network_settings)
+    name = next(name for name in weights if name.endswith("weight"))
+    weights[name] = make(weights[name])
+    file = write(tmp_path / "w.pth", weights)
+    with pytest.raises(InputError, match=rf"w\.pth: {name} .*{expected}"):
+        import_encoder_weights(from_file(network_settings, file), tmp_path / "out")

@@ -183,7 +183,16 @@ def test_an_impossible_normalisation_is_refused(
         ({"architecture": "Linknett"}, "model.architecture 'Linknett'"),
         ({"encoder": "resnet19"}, "model.encoder 'resnet19'"),
         ({"options": {"depth_of_encoder": 3}}, "model.options"),
-        ({"architecture": "PAN"}, "cannot predict an image of 64 x 32 pixels"),
+        ({"encoder": "resnet18", "options": {"nosuch": 1}}, "unknown: nosuch; allowed: .*depth"),
+        ({"options": {"nosuch": 1}}, "model.options .* cannot be built: .*nosuch"),
+        (
+            {"architecture": "PAN"},
+            r"cannot predict an image of 64 x 32 pixels.* works: image\.height: \d+ and image",
+        ),
+        (
+            {"architecture": "DPT", "encoder": "tu-vit_tiny_patch16_224"},
+            r"image of 64 x 32 pixels.* works: model\.options: \{dynamic_img_size: true\}$",
+        ),
     ],
 )
 def test_a_network_that_cannot_run_is_found_before_training(
@@ -206,3 +215,71 @@ def test_a_model_says_what_it_was_made_with(
     del described["made_with"]
     (tmp_path / "model.json").write_text(json.dumps(described), encoding="utf-8")
     assert read_made_with(tmp_path) == ""
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(
+    tmp_path: Path, network: SegmentationNetwork, value: float
+) -> None:
+    state = network.state_dict()
+    name = [name for name in state if name.endswith("weight")][3]
+    state[name].flatten()[0] = value
+    with pytest.raises(InputError, match=rf"cannot be loaded: {name} holds .* not finite"):
+        load_network(save(tmp_path, network), CPU)
+
+
+def test_weights_of_another_type_are_named(tmp_path: Path, network: SegmentationNetwork) -> None:
+    state = {name: tensor.to(torch.int8) for name, tensor in network.state_dict().items()}
+    save_network(tmp_path, network, state, Origin("teacher", 7))
+    with pytest.raises(InputError, match=r"cannot be loaded: .* is of torch\.int8, expected"):
+        load_network(tmp_path, CPU)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mean": [float("nan")] * 3},
+        {"std": [0, 0.2, 0.2]},
+        {"std": None},
+        {"classes": "3"},
+        {"classes": 10**30},
+        {"encoder": ["tu-test_resnet"]},
+        {"encoder": "tu-hf-hub:timm/test_resnet"},
+        {"encoder": "tu-local-dir:/tmp"},
+        {"options": {"checkpoint_path": "x.pth"}},
+        {"options": {"encoder_depth": [[None]]}},
+        {"options": {"encoder_depth": 10**30}},
+        {"options": [None]},
+        {"architecture": {}},
+    ],
+    ids=repr,
+)
+def test_a_description_that_was_tampered_with_is_refused_in_one_line(
+    tmp_path: Path,
+    network: SegmentationNetwork,
+    changes: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("socket.socket.connect", None)
+    described = json.loads((save(tmp_path, network) / "model.json").read_text())
+    described["network"] |= changes
+    (tmp_path / "model.json").write_text(json.dumps(described))
+    with pytest.raises(InputError, match=f"model {tmp_path} cannot be loaded: ") as refused:
+        load_network(tmp_path, CPU)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("origin", [None, [], {}, {"training": 1, "iteration": 2}, "x"], ids=repr)
+def test_an_origin_that_says_nothing_is_refused(
+    tmp_path: Path, network: SegmentationNetwork, origin: object
+) -> None:
+    described = json.loads((save(tmp_path, network) / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(described | {"origin": origin}))
+    with pytest.raises(InputError, match="does not say whose training made it"):
+        read_origin(tmp_path)
+
+
+def test_nested_without_end_is_no_description(tmp_path: Path, network: SegmentationNetwork) -> None:
+    (save(tmp_path, network) / "model.json").write_text("[" * 10**6)
+    with pytest.raises(InputError, match="is no JSON"):
+        load_network(tmp_path, CPU)

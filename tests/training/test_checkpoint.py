@@ -1,13 +1,15 @@
 """Checkpoints: whole or absent, and bound to all that decides a training's result."""
 
 import errno
+import io
+import random
 from pathlib import Path
 
 import pytest
 import torch
 
 from ppl.core.errors import InputError
-from ppl.training.checkpoint import Checkpoint, checkpoint_of, fingerprint
+from ppl.training.checkpoint import Checkpoint, _first_line, checkpoint_of, fingerprint
 from tests.pipeline.project import write_project
 
 PIPELINE = """
@@ -79,7 +81,10 @@ class RunsCode:
 
 
 def test_no_code_runs_from_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"iteration": RunsCode()}, tmp_path / "c.pt")
+    content = io.BytesIO()
+    torch.save({"iteration": RunsCode()}, content)
+    # even where the digest is right
+    (tmp_path / "c.pt").write_bytes(_first_line(content.getvalue()) + content.getvalue())
     assert Checkpoint(tmp_path / "c.pt", seconds=0).load() is None
     said = capsys.readouterr().out
     assert "must not run" not in said
@@ -97,6 +102,38 @@ def test_a_damaged_checkpoint_is_said_and_left_aside(
     assert "c.pt is damaged, the training starts anew" in capsys.readouterr().out
     checkpoint.save({"iteration": 1})
     assert checkpoint.load() == {"iteration": 1}
+
+
+def test_no_flipped_bit_is_taken_for_a_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, draws = Checkpoint(tmp_path / "c.pt", seconds=0), random.Random(0)
+    checkpoint.save({"weights": torch.rand(300), "curve": [{"loss": 0.5}], "iteration": 7})
+    whole = (tmp_path / "c.pt").read_bytes()
+    for _ in range(200):
+        damaged = bytearray(whole)
+        damaged[draws.randrange(len(whole))] ^= 1 << draws.randrange(8)
+        (tmp_path / "c.pt").write_bytes(damaged)
+        assert checkpoint.load() is None
+        assert "c.pt is damaged, the training starts anew: " in capsys.readouterr().out
+    (tmp_path / "c.pt").write_bytes(whole)
+    assert checkpoint.load() is not None
+
+
+def test_a_disk_that_fails_and_one_of_before_digests_are_left_aside_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "c.pt", seconds=0)
+    torch.save({"iteration": 1}, tmp_path / "c.pt")
+    assert checkpoint.load() is None
+    checkpoint.save({"iteration": 1})
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(torch, "load", fails)
+    assert checkpoint.load() is None
+    assert "starts anew: [Errno 5] Input/output error" in capsys.readouterr().out
 
 
 def test_it_is_due_after_its_seconds_alone(tmp_path: Path) -> None:

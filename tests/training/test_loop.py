@@ -256,6 +256,23 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_iteration(
         run(network, loss=loss, name="x")
 
 
+def test_a_reader_that_dies_between_two_reads_is_told_as_one_that_dies_in_a_read(
+    network: SegmentationNetwork,
+) -> None:
+    def dies(network: torch.nn.Module) -> Tensor:
+        # as PyTorch raises it from a signal, wherever the program is
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    with pytest.raises(InputError, match=r"reads images has died .*pid 7.*set PPL_WORKERS below"):
+        run(network, loss=dies)
+
+    def fails(network: torch.nn.Module) -> Tensor:
+        raise RuntimeError("of us")
+
+    with pytest.raises(RuntimeError, match="of us"):
+        run(network, loss=fails)
+
+
 @pytest.mark.parametrize("by_what", ["last", "validation"])
 def test_weights_that_are_not_finite_are_never_kept(
     network: SegmentationNetwork, by_what: str
