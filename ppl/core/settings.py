@@ -153,6 +153,15 @@ def check(name: str, value: Any, kind: type[T], *, file: Path = PARAMS_FILE) -> 
     """
     # who watches a stage sees which settings it reads; without a watcher this does nothing
     sys.audit("ppl.core.settings.check", name)
+    return checked(name, value, kind, file=file)
+
+
+def checked(name: str, value: Any, kind: type[T], *, file: Path) -> T:
+    """The same of what is no section of params.yaml.
+
+    Raises:
+        InputError: as `section`.
+    """
     try:
         return TypeAdapter(kind).validate_python(value, strict=True)
     except ValidationError as error:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ppl.core.errors import InputError
-from ppl.core.settings import Settings, check
+from ppl.core.settings import Settings, checked
 from ppl.images.sets import write_json
 from ppl.network.upsampling import reproducible_upsampling
 
@@ -344,7 +344,7 @@ def load_network(folder: Path, device: torch.device) -> SegmentationNetwork:
     if not (folder / WEIGHTS).is_file():
         raise InputError(f"model {folder} is incomplete: {WEIGHTS} is missing")
     try:
-        kind = check("network", described.get("network"), _Description, file=Path("model.json"))
+        kind = checked("network", described.get("network"), _Description, file=Path("model.json"))
         with torch.random.fork_rng(devices=[]):
             network = SegmentationNetwork(**kind.model_dump())
         state = load_file(folder / WEIGHTS)

@@ -141,7 +141,7 @@ def test_a_network_says_the_same_by_products_alone(architecture: str) -> None:
             found = network(image)
     resizes = [any("upsample_bilinear" in name for name in of.names) for of in (before, after)]
     assert resizes == [architecture != "Linknet", False]
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_it_is_for_gpus_where_determinism_is_asked_for() -> None:
