@@ -25,11 +25,12 @@ steps/s first.
 """
 
 import argparse
+import functools
 import shlex
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -38,13 +39,12 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl.core.errors import InputError
 from ppl.core.settings import section
 from ppl.images.confusion import confusion_matrix
-from ppl.images.miou import pooled_miou, shown_iou
+from ppl.images.miou import mean_iou, pooled_miou, shown_iou
 from ppl.images.record import read_split_record
 from ppl.images.sets import read_dataset_info, read_image_set
 from ppl.judge.table import gain_cell, percent
@@ -383,47 +383,40 @@ def over_seeds_and_parts(model: Side, other: Side) -> tuple[float, float, float]
     if model.parts != other.parts:
         raise InputError("two sides of a claim were counted on other seeds or parts")
     seeds, names = sorted(model.counts), sorted({n for of in model.parts.values() for n in of})
+    place = {name: number for number, name in enumerate(names)}
     draws = np.random.default_rng(0)
-    times = [
-        draws.multinomial(count, [1 / count] * count, INTERVALS.resamples)
+    of_seeds, of_parts = (
+        torch.from_numpy(draws.multinomial(count, [1 / count] * count, INTERVALS.resamples))
         for count in (len(seeds), len(names))
-    ]
+    )
     whole, resampled = [], []
     for side in (model, other):
-        place = {name: number for number, name in enumerate(names)}
-        classes = side.counts[seeds[0]].shape[1]
-        counts = np.zeros((len(seeds), len(names), classes, classes))
+        counts = torch.zeros(len(seeds), len(names), *side.counts[seeds[0]].shape[1:]).double()
         for number, seed in enumerate(seeds):
-            counts[number, [place[n] for n in side.parts[seed]]] = side.counts[seed].numpy()
-        found = _iou(counts.sum(axis=(0, 1)))
-        drawn = _iou(np.einsum("rs,spcd,rp->rcd", times[0], counts, times[1], optimize=True))
-        whole.append(np.nanmean(found))
-        resampled.append(np.nanmean(np.where(np.isnan(drawn), found, drawn), axis=1))
-    low, high = np.nanquantile(resampled[0] - resampled[1], (0.025, 0.975))
-    return 100 * float(whole[0] - whole[1]), 100 * float(low), 100 * float(high)
-
-
-def _iou(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(..., C, C) counts, truth by prediction -> (..., C); NaN of a class that no truth shows."""
-    hit = np.diagonal(matrices, axis1=-2, axis2=-1)
-    true = matrices.sum(axis=-1)
-    union = true + matrices.sum(axis=-2) - hit
-    shown = np.where(true > 0, union, 1)
-    return np.where(true > 0, hit / shown, np.nan)
+            counts[number, [place[name] for name in side.parts[seed]]] = side.counts[seed].double()
+        found = shown_iou(counts.sum(dim=(0, 1)))
+        by_seed = torch.einsum("spcd,rp->rscd", counts, of_parts.double())
+        drawn = shown_iou(torch.einsum("rs,rscd->rcd", of_seeds.double(), by_seed))
+        whole.append(float(mean_iou(found)))
+        resampled.append(mean_iou(drawn.where(~drawn.isnan(), found)))
+    low, high = np.nanquantile((resampled[0] - resampled[1]).numpy(), (0.025, 0.975))
+    return 100 * (whole[0] - whole[1]), 100 * float(low), 100 * float(high)
 
 
 def claims() -> Iterator[str]:
     """Markdown: each claim of accuracy.yaml with its interval, single seeds beside it."""
+    folders = functools.cache(kept)
     yield "| claim | set-up | points | by seed |"
     yield "|---|---|---|---|"
     for name, said in read_plan()["claims"].items():
         split, labeled, budget, score = said["setup"]
         setup = Setup(split, Fraction(str(labeled)), Fraction(str(budget)))
         before = Setup(split, setup.labeled, Fraction(str(said.get("from", budget))))
-        model, other = side(setup, said["of"], score), side(before, said["over"], score)
+        model = side(folders, setup, said["of"], score)
+        other = side(folders, before, said["over"], score)
         gain, low, high = over_seeds_and_parts(model, other)
         each = [
-            100 * (_miou(model.counts[seed]) - _miou(other.counts[seed]))
+            100 * (pooled_miou(model.counts[seed]) - pooled_miou(other.counts[seed]))
             for seed in sorted(model.counts)
         ]
         sure = "**" if low > 0 or high < 0 else ""
@@ -436,19 +429,18 @@ def claims() -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def _miou(counts: Tensor) -> float:
-    return float(np.nanmean(_iou(counts.numpy().sum(axis=0))))
-
-
-def side(setup: Setup, words: str, score: str) -> Side:
+def side(folders: Callable[[Path], Kept], setup: Setup, words: str, score: str) -> Side:
     """One side of a claim: FOLDER/ROW MODEL.
+
+    Args:
+        folders: what was kept in a folder.
 
     Raises:
         InputError: no run of it was kept.
     """
     where, model = words.split()
     folder, _, row = where.rpartition("/")
-    of_seed = kept(COUNTS / folder).get(setup, {}).get(row)
+    of_seed = folders(COUNTS / folder).get(setup, {}).get(row)
     if not of_seed:
         raise InputError(f"no run of {where} was kept for {setup}")
     return Side(

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from ppl.core.progress import bar
 from ppl.images.pictures import read_pixels
+from ppl.images.room import in_room
 from ppl.images.sets import ImageSet
 from ppl.station.appearance import Appearance, Reference, appearance_of, reference_of
 
@@ -29,11 +31,9 @@ def look_of(trained: Sequence[ImageSet]) -> Reference | None:
         ThreadPoolExecutor(READERS) as pool,
         bar(total=len(chosen), desc="look of the training images", unit="image") as progress,
     ):
-        for start in range(0, len(chosen), READERS):
-            # a few at a time: large ones are more than memory holds
-            some = chosen[start : start + READERS]
-            found += pool.map(_look, some)
-            progress.update(len(some))
+        for seen in pool.map(lambda file: in_room(partial(_look, file), file), chosen):
+            found.append(seen)
+            progress.update()
     return reference_of(found)
 
 

@@ -1,6 +1,5 @@
 """Which code results were computed with: as dvc.lock records it, as a commit or a person has it."""
 
-import hashlib
 import json
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 from ppl.core.errors import InputError
 from ppl.tools.commands import ask_git
+from ppl.tools.dvc_md5 import folder_md5, md5_of
 from ppl.tools.used_settings import EVALUATE, locked_stages, outdated_sections, rests_on
 
 FOLDERS = ("ppl/", "stages/")
@@ -60,7 +60,7 @@ def _md5_of_blobs(blobs: Sequence[str]) -> dict[str, str]:
         if len(words) != 3:
             raise InputError(f"Git cannot read the object {blob}: `git fsck` says more")
         start, size = len(head) + 1, int(words[2])
-        found[blob] = _md5(rest[start : start + size])
+        found[blob] = md5_of(rest[start : start + size])
         rest = rest[start + size + 1 :]
     return found
 
@@ -69,7 +69,7 @@ def files_here() -> dict[str, str]:
     """The same of the working directory, the project."""
     listed = ask_git("ls-files", "-z", "-co", "--exclude-standard", "--", *FOLDERS)
     files = [Path(path) for path in dict.fromkeys(listed.split("\0")[:-1])]
-    return {file.as_posix(): _md5(file.read_bytes()) for file in files if file.is_file()}
+    return {file.as_posix(): md5_of(file.read_bytes()) for file in files if file.is_file()}
 
 
 def code_of(files: Mapping[str, str], paths: Iterable[str]) -> Code:
@@ -78,19 +78,14 @@ def code_of(files: Mapping[str, str], paths: Iterable[str]) -> Code:
     for path in paths:
         if path in files:
             found[path] = files[path]
-        elif inside := sorted(file for file in files if file.startswith(f"{path}/")):
-            each = [{"md5": files[file], "relpath": file[len(path) + 1 :]} for file in inside]
-            found[path] = f"{_md5(json.dumps(each, sort_keys=True).encode())}.dir"
+        elif inside := [file for file in files if file.startswith(f"{path}/")]:
+            found[path] = folder_md5(Path(path), {Path(file): files[file] for file in inside})
     return found
-
-
-def _md5(content: bytes | memoryview) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def mark(code: Code) -> str:
     """Six characters that are others for other code."""
-    return _md5(json.dumps(code, sort_keys=True).encode())[:6]
+    return md5_of(json.dumps(code, sort_keys=True).encode())[:6]
 
 
 def doubt(revision: str, params: Mapping[str, Any]) -> str:

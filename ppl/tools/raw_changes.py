@@ -16,7 +16,7 @@ from ppl.data.adapters.base import Sample
 from ppl.images.pictures import IMAGE_SUFFIXES
 from ppl.run.record import TakenFile, files_taken, taken_now
 from ppl.tools.raw_counts import NO_SETS, LastSets
-from ppl.tools.rescue import folder_md5
+from ppl.tools.dvc_md5 import folder_md5
 
 IGNORE_FILE = Path(".dvcignore")
 

@@ -5,7 +5,6 @@ DVC restores an output that differs from dvc.lock, without a word of what it ove
 check`, with which `make repro` begins.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from ppl.core.errors import InputError
 from ppl.tools.commands import ask_dvc
+from ppl.tools.dvc_md5 import folder_md5, md5_of
 from ppl.tools.used_settings import lock_text, locked_stages
 
 EDITABLE = ("data/annotate_next/masks", "data/pseudo/reliable", "data/pseudo/hard")
@@ -92,15 +92,7 @@ def _hashes(folder: Path) -> dict[Path, str]:
 
 
 def _md5(file: Path) -> str:
-    return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
-
-
-def folder_md5(folder: Path, hashes: Mapping[Path, str]) -> str:
-    """The md5 by which dvc.lock names a folder of these files."""
-    parts = sorted((file.relative_to(folder).as_posix(), md5) for file, md5 in hashes.items())
-    listed = [{"md5": md5, "relpath": path} for path, md5 in parts]
-    text = json.dumps(listed, sort_keys=True).encode()
-    return f"{hashlib.md5(text, usedforsecurity=False).hexdigest()}.dir"
+    return md5_of(file.read_bytes())
 
 
 def _cache() -> Path:

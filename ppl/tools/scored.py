@@ -5,7 +5,6 @@ broke off has already made other image sets. dvc.lock tells: what a stage took h
 stage before it left.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from ppl.core.errors import InputError
 from ppl.core.settings import PARAMS_FILE, read_params
 from ppl.judge.table import read_scores
 from ppl.tools.commands import ask_git
+from ppl.tools.dvc_md5 import md5_of
 from ppl.tools.used_settings import (
     EVALUATE,
     edited_since,
@@ -118,7 +118,7 @@ def _apart(stages: Mapping[str, Any], final: str) -> str:
         return f"{', '.join(since)} ran since"
     outs = stages.get(EVALUATE, {}).get("outs") or ()
     recorded = {out.get("md5") for out in outs if out.get("path") == FINAL.as_posix()}
-    if recorded and hashlib.md5(final.encode(), usedforsecurity=False).hexdigest() not in recorded:
+    if recorded and md5_of(final.encode()) not in recorded:
         return f"{LOCK} records other scores"
     return ""
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,32 +28,26 @@ class Held:
             self.now += pixels
             self.most = max(self.most, self.now)
 
+    def hold(self, space: Room, pixels: int) -> None:
+        with space.taken(pixels):
+            self.add(pixels)
+            time.sleep(0.01)
+            self.add(-pixels)
+
 
 def test_no_more_is_held_than_there_is_room_and_what_fits_is_held_together() -> None:
     held, space = Held(), Room(10)
 
-    def hold(pixels: int) -> None:
-        with space.taken(pixels):
-            held.add(pixels)
-            time.sleep(0.01)
-            held.add(-pixels)
-
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(hold, [1, 9, 5, 5, 4, 3, 2, 0, 10, 6, 1, 1] * 3))
+        list(pool.map(partial(held.hold, space), [1, 9, 5, 5, 4, 3, 2, 0, 10, 6, 1, 1] * 3))
     assert 5 < held.most <= 10
 
 
 def test_what_is_larger_than_the_room_has_it_alone() -> None:
     held, space = Held(), Room(10)
 
-    def hold(pixels: int) -> None:
-        with space.taken(pixels):
-            held.add(pixels)
-            time.sleep(0.01)
-            held.add(-pixels)
-
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(hold, [50, 1, 50, 2] * 3))
+        list(pool.map(partial(held.hold, space), [50, 1, 50, 2] * 3))
     assert held.most == 50
 
 

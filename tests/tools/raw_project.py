@@ -13,7 +13,7 @@ from ppl.images.record import SplitRecord, write_split_record
 from ppl.images.sets import Entry, write_index
 from ppl.run.record import write_record
 from ppl.tools.hold_split import PREPARED
-from ppl.tools.rescue import folder_md5
+from ppl.tools.dvc_md5 import folder_md5
 from tests.pipeline.project import ROOT
 
 RAW = Path("data/raw/my_parts")
