@@ -15,8 +15,8 @@ import pathspec
 from ppl.data.adapters.base import Sample
 from ppl.images.pictures import IMAGE_SUFFIXES
 from ppl.run.record import TakenFile, files_taken, taken_now
-from ppl.tools.raw_counts import NO_SETS, LastSets
 from ppl.tools.dvc_md5 import folder_md5
+from ppl.tools.raw_counts import NO_SETS, LastSets
 
 IGNORE_FILE = Path(".dvcignore")
 

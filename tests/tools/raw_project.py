@@ -12,8 +12,8 @@ from ppl.data.adapters.base import DataSettings
 from ppl.images.record import SplitRecord, write_split_record
 from ppl.images.sets import Entry, write_index
 from ppl.run.record import write_record
-from ppl.tools.hold_split import PREPARED
 from ppl.tools.dvc_md5 import folder_md5
+from ppl.tools.hold_split import PREPARED
 from tests.pipeline.project import ROOT
 
 RAW = Path("data/raw/my_parts")
