@@ -1,0 +1,90 @@
+"""Which phases a method has: one small file for each, so that a phase reruns when its file changes.
+
+PPL, ST++ and ST share their teacher, for example: who compares them trains it once.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ppl.core.settings import Settings, section
+from ppl.images.sets import write_json
+
+Name = Literal[
+    "ppl",
+    "st++",
+    "st",
+    "supervised",
+    "cps",
+    "cps_cutmix",
+    "fixmatch",
+    "unimatch",
+    "unimatch_v2",
+    "prevmatch",
+]
+NAMES: tuple[str, ...] = get_args(Name)
+
+Perturbed = Literal["def_up", "strong"]
+"""What students see of unlabeled images: Def-UP, or strong augmentation alone."""
+
+
+class MethodSettings(Settings):
+    """Section `method`."""
+
+    name: Name
+
+
+@dataclass(frozen=True)
+class Phases:
+    """What a method that labels images in phases does in each of them."""
+
+    ranking: Literal["reliability", "stability", "all"]
+    """By which the reliable images are chosen; `all` are, where the teacher labels all at once."""
+    student_1: Perturbed | None
+    """None: there is no first student."""
+    final: Perturbed
+
+
+PHASED = {
+    "ppl": Phases(ranking="reliability", student_1="def_up", final="def_up"),
+    "st++": Phases(ranking="stability", student_1="strong", final="strong"),
+    "st": Phases(ranking="all", student_1=None, final="strong"),
+}
+"""The methods with a teacher, see docs/methods.md for their sources. Others train once."""
+
+
+@dataclass(frozen=True)
+class PlanFiles:
+    """A file for each phase that depends on the method."""
+
+    teacher: Path
+    ranking: Path
+    student_1: Path
+    at_once: Path
+    final: Path
+
+
+def write_plan(files: PlanFiles) -> str:
+    """Leave what the method of params.yaml does in each phase; returns a line for the user.
+
+    The settings of a method that trains once come along. So a changed setting of another method
+    changes none of the files.
+    """
+    name = section("method", MethodSettings).name
+    phases = PHASED.get(name)
+    once = None if phases else {"name": name, "settings": section(name, dict)}
+    write_json(files.teacher, {"train": phases is not None})
+    write_json(files.ranking, {"by": phases.ranking if phases else None})
+    write_json(files.student_1, {"perturbed": phases.student_1 if phases else None})
+    write_json(files.at_once, {"method": once})
+    write_json(files.final, {"perturbed": phases.final if phases else None})
+    if phases is None:
+        return f"{name} trains once: no teacher, no ranking, no pseudo-masks"
+    return f"{name} trains a teacher and {'two students' if phases.student_1 else 'a student'}"
+
+
+def read_plan(file: Path) -> Any:
+    """The one value that `write_plan` left in a file."""
+    (value,) = json.loads(file.read_text(encoding="utf-8")).values()
+    return value

@@ -1,0 +1,31 @@
+"""A model that the chosen method does not train: its folder says so, and nobody loads it.
+
+A stage that has nothing to do leaves its outputs all the same: DVC asks for them, and who opens
+the folder reads why it holds no model.
+"""
+
+import json
+from pathlib import Path
+
+from ppl.images.sets import write_json
+
+NOTE = "absent.json"
+"""The only file in the folder of such a model."""
+
+
+def leave_absent(folder: Path, why: str) -> None:
+    """Write FOLDER/absent.json in place of a model.
+
+    Args:
+        why: a sentence for who looks for it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / NOTE, {"why": why})
+
+
+def absent(folder: Path) -> str | None:
+    """Why FOLDER holds no model; None where it should hold one."""
+    file = folder / NOTE
+    if not file.is_file():
+        return None
+    return str(json.loads(file.read_text(encoding="utf-8"))["why"])
