@@ -70,7 +70,7 @@ from ppl.training.paste import PAPER as NOTHING_PASTED
 from ppl.training.recipe import Recipe
 from ppl.training.sampling import SamplingSettings
 from ppl.training.selection import SelectionSettings
-from ppl.training.supervised import SupervisedSettings, train_supervised
+from ppl.training.teacher import SupervisedSettings, train_supervised
 from ppl.training.weak_augment import WeakAugmentSettings
 
 DIFFERENT = 64
@@ -87,7 +87,13 @@ SCALED = WeakAugmentSettings(
 )
 
 CUTMIX = CutMixSettings(
-    enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
+    enabled=True,
+    order="after_strong",
+    combine="xor",
+    boxes=3,
+    area_min=0.25,
+    area_max=0.5,
+    aspect_max=2.0,
 )
 LOSS = PAPER.model_copy(update={"defect_weight": 4.0, "tversky_weight": 1.0})
 OPTIMIZER = OptimizerSettings(

@@ -22,6 +22,8 @@ from ppl.judge.evaluation import EvaluateSettings
 from ppl.judge.leakage import AuditSettings
 from ppl.labeling.pseudo_masks import PseudoLabelSettings
 from ppl.labeling.ranking import RankingSettings
+from ppl.methods.at_once import SETTINGS as ONCE
+from ppl.methods.choose import MethodSettings
 from ppl.network.network import NetworkSettings
 from ppl.network.predict import TestTimeSettings
 from ppl.network.resize import ImageSettings
@@ -37,7 +39,7 @@ from ppl.training.paste import PasteSettings
 from ppl.training.sampling import SamplingSettings
 from ppl.training.selection import SelectionSettings
 from ppl.training.strong_augment import StrongAugmentSettings
-from ppl.training.supervised import SupervisedSettings
+from ppl.training.teacher import SupervisedSettings
 from ppl.training.weak_augment import WeakAugmentSettings
 
 SECTIONS: dict[str, type] = {
@@ -56,6 +58,7 @@ SECTIONS: dict[str, type] = {
     "selection": SelectionSettings,
     "fall_back": FallBackSettings,
     "compute": ComputeSettings,
+    "method": MethodSettings,
     "train_supervised": SupervisedSettings,
     "ranking": RankingSettings,
     "pseudo_label": PseudoLabelSettings,
@@ -64,6 +67,7 @@ SECTIONS: dict[str, type] = {
     "mean_teacher": MeanTeacherSettings,
     "retrain_reliable": RetrainSettings,
     "retrain_final": RetrainSettings,
+    **ONCE,
     "predict": TestTimeSettings,
     "thresholds": ThresholdSettings,
     "evaluate": EvaluateSettings,
@@ -113,6 +117,12 @@ def _contradictions(settings: dict[str, Any]) -> Iterator[str]:
             f"cutmix.boxes {cutmix.boxes} hardly ever cover between cutmix.area_min "
             f"{cutmix.area_min} and cutmix.area_max {cutmix.area_max} of {size[0]} x {size[1]} "
             "pixels: widen that range or lower cutmix.boxes"
+        )
+    name = settings["method"].name
+    if settings["compute"].compile and name in ("unimatch", "unimatch_v2", "prevmatch"):
+        yield (
+            f"method.name {name} drops features inside the network, which a compiled network does "
+            "not see: set compute.compile: false"
         )
     if settings["selection"].by == "validation" and settings["split"].validation_fraction == 0:
         yield (

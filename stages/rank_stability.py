@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from ppl.core import processes
+from ppl.core.plan import NO_PHASE, read_plan
 from ppl.core.settings import section
 from ppl.images.sets import read_dataset_info, read_image_set
 from ppl.labeling.ranking import (
+    Ranked,
     RankingSettings,
     score_images,
     split_by_reliability,
@@ -13,13 +15,14 @@ from ppl.labeling.ranking import (
     write_ids,
     write_reliability,
 )
-from ppl.network.network import load_network, pick_device
+from ppl.network.network import SegmentationNetwork, load_network, pick_device
 from ppl.network.resize import ImageSettings
 from ppl.run.stage import run
 
 
 def main(
     *,
+    plan: Path,
     snapshots: Path,
     unlabeled: Path,
     dataset: Path,
@@ -28,22 +31,32 @@ def main(
     hard_ids: Path,
 ) -> None:
     """Rank the unlabeled images by how stable and confident the snapshots' predictions are."""
-    settings = section("ranking", RankingSettings)
-    device = pick_device()
-    # snapshots are numbered 1, 2, ...: sorted as numbers, the last is the reference
-    folders = sorted(snapshots.iterdir(), key=lambda folder: int(folder.name))
-    ranked = score_images(
-        [load_network(folder, device) for folder in folders],
-        read_image_set(unlabeled),
-        section("image", ImageSettings),
-        settings,
-    )
-    reliable, hard = split_by_reliability(ranked, settings)
+    by, images = read_plan(plan), read_image_set(unlabeled)
+    ranked: dict[str, Ranked] = {}
+    said = NO_PHASE.format("a ranking")
+    reliable = sorted(images.ids) if by == "all" else []
+    hard: list[str] = []
+    if by in ("reliability", "stability"):
+        settings = section("ranking", RankingSettings)
+        if by == "stability":
+            settings = settings.model_copy(update={"use_confidence": False})
+        ranked = score_images(
+            _networks(snapshots), images, section("image", ImageSettings), settings
+        )
+        reliable, hard = split_by_reliability(ranked, settings)
+        said = summary(ranked, reliable, read_dataset_info(dataset).classes)
     if processes.is_first():
         write_reliability(scores, ranked)
         write_ids(reliable_ids, reliable)
         write_ids(hard_ids, hard)
-        print(summary(ranked, reliable, read_dataset_info(dataset).classes))
+        print(said)
+
+
+def _networks(snapshots: Path) -> list[SegmentationNetwork]:
+    """The snapshots in their order, the last is the reference: they are numbered 1, 2, ..."""
+    device = pick_device()
+    folders = sorted(snapshots.iterdir(), key=lambda folder: int(folder.name))
+    return [load_network(folder, device) for folder in folders]
 
 
 if __name__ == "__main__":

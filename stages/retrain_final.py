@@ -1,25 +1,44 @@
 """Phase 6: labeled images and the pseudo-masks of both halves -> the final student, the product."""
 
+import shutil
 from pathlib import Path
 
+from ppl.core.plan import read_plan
 from ppl.core.settings import section
+from ppl.network.absent import absent
 from ppl.run.stage import run
 from ppl.students.def_up import RetrainSettings
 from ppl.students.student import StudentFiles, train_student
 from ppl.training.checkpoint import checkpoint_of
+from ppl.training.curve import CURVE
 
 
 def main(
-    files: StudentFiles, *, teacher: Path, student_1: Path, reliable_masks: Path, hard_masks: Path
+    files: StudentFiles,
+    *,
+    plan: Path,
+    teacher: Path,
+    student_1: Path,
+    at_once: Path,
+    reliable_masks: Path,
+    hard_masks: Path,
 ) -> None:
     """Train the final student on the labeled images and both halves."""
+    if absent(at_once) is None:
+        ignored = shutil.ignore_patterns(CURVE)
+        shutil.copytree(at_once, files.student, dirs_exist_ok=True, ignore=ignored)
+        files.curve.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(at_once / CURVE, files.curve)
+        print(f"{files.student} is {at_once}: the method trains once")
+        return
     with checkpoint_of("retrain_final") as checkpoint:
         train_student(
             "final",
             files,
             section("retrain_final", RetrainSettings),
-            before=[student_1, teacher],
+            before=[model for model in (student_1, teacher) if absent(model) is None],
             masks=[reliable_masks, hard_masks],
+            def_up=read_plan(plan) == "def_up",
             checkpoint=checkpoint,
         )
 

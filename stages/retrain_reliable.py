@@ -2,15 +2,25 @@
 
 from pathlib import Path
 
+from ppl.core.plan import NO_PHASE, read_plan
 from ppl.core.settings import section
+from ppl.network.absent import leave_absent
 from ppl.run.stage import run
 from ppl.students.def_up import RetrainSettings
 from ppl.students.student import StudentFiles, train_student
 from ppl.training.checkpoint import checkpoint_of
+from ppl.training.curve import write_no_curve
 
 
-def main(files: StudentFiles, *, teacher: Path, reliable_masks: Path) -> None:
+def main(files: StudentFiles, *, plan: Path, teacher: Path, reliable_masks: Path) -> None:
     """Train student 1 on the labeled images and the reliable half."""
+    perturbed = read_plan(plan)
+    if perturbed is None:
+        why = NO_PHASE.format("a first student")
+        leave_absent(files.student, why)
+        write_no_curve(files.curve)
+        print(why)
+        return
     with checkpoint_of("retrain_reliable") as checkpoint:
         train_student(
             "student_1",
@@ -18,6 +28,7 @@ def main(files: StudentFiles, *, teacher: Path, reliable_masks: Path) -> None:
             section("retrain_reliable", RetrainSettings),
             before=[teacher],
             masks=[reliable_masks],
+            def_up=perturbed == "def_up",
             checkpoint=checkpoint,
         )
 

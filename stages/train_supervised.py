@@ -1,12 +1,24 @@
 """Phase 1: labeled images -> teacher and the snapshots that the ranking compares."""
 
+from pathlib import Path
+
+from ppl.core.plan import NO_PHASE, read_plan
+from ppl.network.absent import leave_absent
 from ppl.run.stage import run
 from ppl.training.checkpoint import checkpoint_of
-from ppl.training.supervised import TeacherFiles, train_teacher
+from ppl.training.curve import write_no_curve
+from ppl.training.teacher import TeacherFiles, train_teacher
 
 
-def main(files: TeacherFiles) -> None:
+def main(files: TeacherFiles, *, plan: Path) -> None:
     """Train the teacher on the labeled images alone."""
+    if not read_plan(plan):
+        why = NO_PHASE.format("a teacher")
+        leave_absent(files.teacher, why)
+        leave_absent(files.snapshots, why)
+        write_no_curve(files.curve)
+        print(why)
+        return
     with checkpoint_of("train_supervised") as checkpoint:
         train_teacher(files, checkpoint)
 

@@ -18,6 +18,7 @@ from ppl.images.record import read_split_record
 from ppl.images.sets import DatasetInfo, Entry, mask_file, read_dataset_info, read_image_set
 from ppl.labeling.part_agreement import NOBODY, Photos, VotingSettings, predict_by_part
 from ppl.labeling.ranking import read_ids
+from ppl.network.absent import absent, leave_absent
 from ppl.network.confidence import likeliest
 from ppl.network.network import SegmentationNetwork, load_network, pick_device
 from ppl.network.resize import ImageSettings
@@ -168,7 +169,12 @@ def pseudo_label(
     *, model: Path, unlabeled: Path, dataset: Path, record: Path, ids: Path, out: Path
 ) -> None:
     """What both pseudo-label stages do: `model` labels the images named in the file `ids`."""
-    chosen = read_ids(ids)
+    why, chosen = absent(model), read_ids(ids)
+    if why is not None:
+        assert not chosen, f"{len(chosen)} images have nobody to label them"
+        leave_absent(out, why)
+        print(why)
+        return
     info = read_dataset_info(dataset)
     parts = read_split_record(record).parts
     settings = section("pseudo_label", PseudoLabelSettings)

@@ -7,6 +7,7 @@ the folder reads why it holds no model.
 import json
 from pathlib import Path
 
+from ppl.core import processes
 from ppl.images.sets import write_json
 
 NOTE = "absent.json"
@@ -14,11 +15,13 @@ NOTE = "absent.json"
 
 
 def leave_absent(folder: Path, why: str) -> None:
-    """Write FOLDER/absent.json in place of a model.
+    """Write FOLDER/absent.json in place of a model; of several processes the first does.
 
     Args:
         why: a sentence for who looks for it.
     """
+    if not processes.is_first():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / NOTE, {"why": why})
 

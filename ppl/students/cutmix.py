@@ -28,11 +28,16 @@ HARDLY = 0.05
 """Share of draws that fit below which one of the many of a training may run out of tries."""
 
 
+Combine = Literal["union", "xor"]
+"""What is covered of boxes that overlap: all of them, or what an odd number of them covers."""
+
+
 class CutMixSettings(Settings):
     """Section `cutmix`."""
 
     enabled: bool
     order: Literal["after_strong", "before_strong"]
+    combine: Combine
     boxes: Annotated[int, Field(ge=1, le=16)]
     area_min: Share
     area_max: Share
@@ -45,14 +50,44 @@ class CutMixSettings(Settings):
         return self
 
 
-def box_masks(boxes: Sequence[Sequence[Box]], size: tuple[int, int], device: Device) -> Tensor:
+def box_masks(
+    boxes: Sequence[Sequence[Box]],
+    size: tuple[int, int],
+    device: Device,
+    combine: Combine = "union",
+) -> Tensor:
     """(B, *size) bool on `device`, true inside an image's boxes; all images have as many."""
     edges = torch.tensor(boxes).view(len(boxes), -1, 4, 1).to(device, non_blocking=True)
     top, left, bottom, right = edges.unbind(dim=2)
     rows, columns = (torch.arange(side, device=device) for side in size)
     inside_rows = (rows >= top) & (rows < bottom)
     inside_columns = (columns >= left) & (columns < right)
-    return (inside_rows[:, :, :, None] & inside_columns[:, :, None, :]).any(dim=1)
+    inside = inside_rows[:, :, :, None] & inside_columns[:, :, None, :]
+    return inside.any(dim=1) if combine == "union" else inside.sum(dim=1) % 2 == 1
+
+
+def elongated_boxes(
+    size: tuple[int, int], boxes: int, area: tuple[float, float], generator: Generator
+) -> list[Box]:
+    """Boxes of which each covers a share drawn from `area` of an image, divided by their number.
+
+    Of a share p, height is exp(u ln p) of the image's and width p / height, u uniform in 0-1: from
+    wide to high. Source: French et al., BMVC 2020 (CutMix for segmentation), in whose code boxes
+    combine by exclusive or; Chen et al., CVPR 2021 (CPS) and the published code of PPL use it.
+    """
+    found = []
+    for share, shape, *place in torch.rand(boxes, 4, generator=generator).tolist():
+        covered = area[0] + share * (area[1] - area[0])
+        of_height = math.exp(shape * math.log(covered))
+        sides = [
+            round(side * of_side * math.sqrt(1 / boxes))
+            for side, of_side in zip(size, (of_height, covered / of_height), strict=True)
+        ]
+        top, left = (
+            round((side - own) * draw) for side, own, draw in zip(size, sides, place, strict=True)
+        )
+        found.append((top, left, top + sides[0], left + sides[1]))
+    return found
 
 
 def draw_boxes(
@@ -60,12 +95,16 @@ def draw_boxes(
 ) -> list[Box]:
     """Boxes in an image that cover area_min to area_max of it together.
 
-    Their shares are equal and their aspect ratios log-uniform; all lie inside the image. They may
-    overlap, so the area is that of their union: a draw outside the range is drawn again.
+    By `xor` they are `elongated_boxes`, whatever they cover. Else their shares are equal and their
+    aspect ratios log-uniform; all lie inside the image. They may overlap, so the area is that of
+    their union: a draw outside the range is drawn again.
 
     Raises:
         InputError: no draw fits, as for a range narrower than a pixel or hardly reachable.
     """
+    if settings.combine == "xor":
+        area = settings.area_min, settings.area_max
+        return elongated_boxes((height, width), settings.boxes, area, generator)
     for _ in range(_MAX_TRIES):
         boxes = _try_boxes(height, width, settings, generator)
         if boxes is not None:
@@ -98,6 +137,8 @@ def _try_boxes(
 
 def share_that_fits(size: tuple[int, int], settings: CutMixSettings, *, tries: int = 200) -> float:
     """About which share (0-1) of the draws of boxes cover what is asked of an image of `size`."""
+    if settings.combine == "xor":
+        return 1.0
     generator = Generator().manual_seed(0)
     found = [_try_boxes(*size, settings, generator) for _ in range(tries)]
     return sum(boxes is not None for boxes in found) / tries
@@ -159,6 +200,7 @@ def label_efficient_cutmix(
     *,
     partners: Sequence[int] | None = None,
     neighbours: Sequence[int] | None = None,
+    combine: Combine = "union",
 ) -> tuple[Tensor, Tensor]:
     """Mix a batch of pseudo-labeled images with labeled ones, then with each other.
 
@@ -172,6 +214,7 @@ def label_efficient_cutmix(
         confidence_B: (B,) in [0, 1], see `confidence`.
         draws: of each unlabeled image.
         partners: which labeled image is l_i; unless given, they are used in turn.
+        combine: how the boxes of M1 and of M2 do.
         neighbours: which image is i + 1; unless given, the next, and the first for the last. With
             fewer than B of them, only the first images are mixed and returned.
 
@@ -189,11 +232,12 @@ def label_efficient_cutmix(
 
     luck = torch.tensor([one.luck for one in draws]).to(device, non_blocking=True)
     unsure = luck < 1 - confidence_B.float()
-    pasted_in = box_masks([one.pasted for one in draws], size, device) & unsure[:, None, None]
+    pasted_in = box_masks([one.pasted for one in draws], size, device, combine)
+    pasted_in &= unsure[:, None, None]
     partner, neighbour = where(partners), where(neighbours)
     pasted = paste(unlabeled, (labeled[0][partner], labeled[1][partner]), pasted_in)
 
     own = len(neighbours)
-    mixed_in = box_masks([one.mixed for one in draws[:own]], size, device)
+    mixed_in = box_masks([one.mixed for one in draws[:own]], size, device, combine)
     below = unlabeled[0][:own], unlabeled[1][:own]
     return paste(below, (pasted[0][neighbour], pasted[1][neighbour]), mixed_in)

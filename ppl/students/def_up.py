@@ -15,6 +15,7 @@ from ppl.core import processes
 from ppl.core.seeds import Draws
 from ppl.core.settings import Settings
 from ppl.network.confidence import confidence
+from ppl.network.network import SegmentationNetwork
 from ppl.students.cutmix import CutMixSettings, draw_cutmix, label_efficient_cutmix
 from ppl.students.mean_teacher import MeanTeacher
 from ppl.training.half import Half
@@ -132,6 +133,7 @@ class Perturbation:
             [of_cutmix[i] for i in share.unlabeled],
             partners=share.partners,
             neighbours=share.neighbours,
+            combine=cutmix.combine,
         )
         if cutmix.order == "before_strong":
             images = strong_augment(images, of_strong[:own])
@@ -157,6 +159,8 @@ class DefUp:
         share: which those are.
         mean_teacher: labels the unlabeled ones anew, before defects are pasted into them.
     """
+
+    companions: Sequence[SegmentationNetwork] = ()
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Phases 4 and 6: from prepared folders to a student on disk, and whether it is kept."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -62,6 +62,15 @@ class StudentSettings:
     mean_teacher: MeanTeacherSettings
     fall_back: FallBackSettings
 
+    @property
+    def strong_alone(self) -> "StudentSettings":
+        """Without what Def-UP adds to strong augmentation, as ST and ST++ train."""
+        return replace(
+            self,
+            cutmix=self.cutmix.model_copy(update={"enabled": False}),
+            mean_teacher=self.mean_teacher.model_copy(update={"enabled": False}),
+        )
+
 
 @dataclass(frozen=True)
 class StudentFiles:
@@ -98,6 +107,7 @@ def train_student(
     *,
     before: Sequence[Path],
     masks: Sequence[Path],
+    def_up: bool,
     checkpoint: Checkpoint,
 ) -> None:
     """Train a student by params.yaml on L and on the images with a pseudo-mask, and leave it.
@@ -107,19 +117,20 @@ def train_student(
         before: the models that `fall_back` may end with. The first made the newest pseudo-masks,
             and `budget.start` may begin with it.
         masks: folders of pseudo-masks.
+        def_up: whether unlabeled images go through Def-UP, or strong augmentation alone.
 
     Raises:
         InputError: wrong settings, or as `retrain`.
     """
     seed = section("seed", int)
     device = pick_device()
-    model = section("model", NetworkSettings)
     recipe, settings = sections(Recipe), sections(StudentSettings)
+    if not def_up:
+        settings = settings.strong_alone
     if budget.start == "labeler":
         network = load_network(before[0], device)
     else:
-        classes = len(read_dataset_info(files.dataset).classes)
-        network = network_from_encoder(model, classes, files.encoder, Draws(seed, name))
+        network = _fresh(files, Draws(seed, name))
     validation = read_image_set(files.validation)
     training = retrain(
         network.to(device),
@@ -149,6 +160,12 @@ def train_student(
     if processes.is_first():
         save_network(files.student, network, kept, origin)
         write_training_curve(files.curve, training, model=name)
+
+
+def _fresh(files: StudentFiles, draws: Draws) -> SegmentationNetwork:
+    """A new network from the encoder's weights."""
+    classes = len(read_dataset_info(files.dataset).classes)
+    return network_from_encoder(section("model", NetworkSettings), classes, files.encoder, draws)
 
 
 def retrain(

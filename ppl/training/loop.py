@@ -5,7 +5,7 @@ What a step minimises is handed in as a `Step`, so the loop knows nothing of pse
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
@@ -46,6 +46,9 @@ class Step(Protocol):
 
     batch: int
     """Images of a step, over all processes."""
+
+    companions: Sequence[SegmentationNetwork]
+    """Networks that are trained along and not kept."""
 
     @property
     def waited(self) -> float:
@@ -137,7 +140,8 @@ def train(
     """
     _stop_unless_it_can_select(validate, recipe.selection)
     _stop_unless_it_fits(step.batch, iterations, snapshots, name)
-    compute.prepare(network, recipe.compute)
+    for one in (network, *step.companions):
+        compute.prepare(one, recipe.compute)
     beat = Beat.of(iterations, snapshots, recipe.selection.every if validate else None)
     work = _Work(network, step, recipe, beat, name)
     work.go_on_from(checkpoint)
@@ -193,7 +197,7 @@ class _Work:
         self.training = Training()
         self._network = network
         self._step = step
-        self._sgd = new_sgd(network, recipe.optimizer)
+        self._sgd = new_sgd((network, *step.companions), recipe.optimizer)
         self._power = recipe.optimizer.poly_power
         self._selection = recipe.selection
         self._beat = beat

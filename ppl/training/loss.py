@@ -42,7 +42,13 @@ def segmentation_loss(logits_BCHW: Tensor, mask_BHW: Tensor, settings: LossSetti
     return loss
 
 
-def cross_entropy(logits_BCHW: Tensor, mask_BHW: Tensor, settings: LossSettings) -> Tensor:
+def cross_entropy(
+    logits_BCHW: Tensor,
+    mask_BHW: Tensor,
+    settings: LossSettings,
+    *,
+    over_BHW: Tensor | None = None,
+) -> Tensor:
     """Weighted mean cross-entropy in nats over the pixels that are not 255; 0 where all are.
 
     The mean is over the batch of all processes: the mean of their losses is that of the batch.
@@ -55,17 +61,26 @@ def cross_entropy(logits_BCHW: Tensor, mask_BHW: Tensor, settings: LossSettings)
 
     PyTorch's own mean is NaN for a batch without a counted pixel; such a batch teaches nothing
     and must not end a training.
+
+    Args:
+        over_BHW: divide by the weights of this mask instead: by more pixels than have a loss.
     """
-    counted_BHW = (mask_BHW != IGNORE).float()
-    weight_BHW = counted_BHW * (1 + (settings.defect_weight - 1) * (mask_BHW > 0).float())
+    weight_BHW = pixel_weights(mask_BHW, settings)
+    total = weight_BHW if over_BHW is None else pixel_weights(over_BHW, settings)
     # PyTorch's own sum adds in no fixed order on CUDA; a sum of the pixels' losses does
     loss_BHW = F.cross_entropy(logits_BCHW, mask_BHW, ignore_index=IGNORE, reduction="none")
     if settings.focal_gamma:
         # -expm1(-loss) is 1 - p, also where p is so near 1 that the difference would be 0
         missing_BHW = -torch.expm1(-loss_BHW)
         loss_BHW = loss_BHW * missing_BHW.clamp(min=1e-6) ** settings.focal_gamma
-    share = (weight_BHW * loss_BHW).sum() / processes.total(weight_BHW.sum()).clamp(min=1)
+    share = (weight_BHW * loss_BHW).sum() / processes.total(total.sum()).clamp(min=1)
     return share * processes.count()
+
+
+def pixel_weights(mask_BHW: Tensor, settings: LossSettings) -> Tensor:
+    """(B, H, W) float32: 1 of background, `defect_weight` of defects, 0 where nothing is known."""
+    counted_BHW = (mask_BHW != IGNORE).float()
+    return counted_BHW * (1 + (settings.defect_weight - 1) * (mask_BHW > 0).float())
 
 
 def tversky_loss(logits_BCHW: Tensor, mask_BHW: Tensor, *, missed: float) -> Tensor:

@@ -1,5 +1,6 @@
 """SGD with polynomial decay, the decoder at a multiple of the encoder's rate."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -19,11 +20,17 @@ class OptimizerSettings(Settings):
     poly_power: Annotated[float, Field(ge=0, le=10)]
 
 
-def new_sgd(network: SegmentationNetwork, settings: OptimizerSettings) -> torch.optim.SGD:
-    """Of all parameters, in two groups: encoder and the rest, each with its `initial_lr`."""
-    encoder = list(network.encoder.parameters())
+def new_sgd(
+    networks: Sequence[SegmentationNetwork], settings: OptimizerSettings
+) -> torch.optim.SGD:
+    """Of all parameters, in two groups: encoders and the rest, each with its `initial_lr`.
+
+    SGD treats each parameter by itself: of several networks, each is trained as if alone.
+    """
+    encoder = [parameter for one in networks for parameter in one.encoder.parameters()]
     in_encoder = {id(parameter) for parameter in encoder}
-    rest = [parameter for parameter in network.parameters() if id(parameter) not in in_encoder]
+    every = [parameter for one in networks for parameter in one.parameters()]
+    rest = [parameter for parameter in every if id(parameter) not in in_encoder]
     rate = settings.encoder_lr
     return torch.optim.SGD(
         [

@@ -24,6 +24,7 @@ ORDER = (
     "training",
     "labeling",
     "students",
+    "methods",
     "inspection",
     "judge",
     "export",

@@ -34,6 +34,11 @@ TINY = {
     "train_supervised": {"iterations": 3, "batch": 2},
     "retrain_reliable": {"iterations": 2, "labeled_batch": 2, "unlabeled_batch": 2},
     "retrain_final": {"iterations": 2, "labeled_batch": 2, "unlabeled_batch": 2},
+    "supervised": {"iterations": 2, "labeled_batch": 2},
+    **{
+        name: {"iterations": 2, "labeled_batch": 2, "unlabeled_batch": 2}
+        for name in ("cps", "cps_cutmix", "fixmatch", "unimatch", "unimatch_v2", "prevmatch")
+    },
     "evaluate": {"overlays": 3},
     "intervals": {"resamples": 100},
 }

@@ -38,7 +38,7 @@ PREDICT = [
     "evaluate",
     "annotate_next",
 ]
-TRAIN = ["train_supervised", "retrain_reliable", "retrain_final"]
+TRAIN = ["train_supervised", "retrain_reliable", "train_at_once", "retrain_final"]
 STUDENTS = ["retrain_reliable", "retrain_final"]
 EVERY = [name for name in STAGES if name != "check_settings"]
 
@@ -61,8 +61,11 @@ RERUNS = {
     "ppl/scores/": ["audit", "evaluate"],
     "ppl/scores/bootstrap.py": ["audit", *STUDENTS, "evaluate"],
     "ppl/training/": TRAIN,
+    "ppl/methods/": ["train_at_once"],
+    "ppl/methods/choose.py": ["choose_method", "train_at_once"],
     "ppl/labeling/": [name for name in PREDICT if name != "calibrate"],
     "ppl/students/": STUDENTS,
+    "ppl/students/cutmix.py": ["retrain_reliable", "train_at_once", "retrain_final"],
     "ppl/station/": ["calibrate", "evaluate", "export"],
     "ppl/inspection/": ["calibrate", "evaluate", "export"],
     "ppl/judge/": ["audit", "evaluate"],

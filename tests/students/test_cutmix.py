@@ -17,7 +17,13 @@ from ppl.students.cutmix import (
 from ppl.students.cutmix import box_masks as masks_of
 
 PAPER = CutMixSettings(
-    enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
+    enabled=True,
+    order="after_strong",
+    combine="union",
+    boxes=3,
+    area_min=0.25,
+    area_max=0.5,
+    aspect_max=2.0,
 )
 LABELED = 100
 """Masks of labeled images are 100 + their index, those of unlabeled ones their index."""

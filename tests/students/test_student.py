@@ -66,6 +66,7 @@ def student(
         BUDGET,
         before=[labeler],
         masks=[folder / "wrong"],
+        def_up=True,
         checkpoint=Checkpoint(folder / "checkpoint.pt", seconds=600),
     )
     return load_file(folder / "student" / "model.safetensors")

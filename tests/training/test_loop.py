@@ -37,7 +37,7 @@ from ppl.training.sampling import SamplingSettings
 from ppl.training.selection import SelectionSettings
 from ppl.training.strong_augment import PAPER as PAPER_STRONG
 from ppl.training.strong_augment import StrongAugmentSettings
-from ppl.training.supervised import SupervisedSettings, train_supervised
+from ppl.training.teacher import SupervisedSettings, train_supervised
 from ppl.training.validation import validation_counts, validation_score
 from ppl.training.weak_augment import WeakAugmentSettings
 from tests.conftest import COLOURS, MakeSet, whole
@@ -55,7 +55,13 @@ WEAK = WeakAugmentSettings(
 PASTE = NOTHING_PASTED.model_copy(update={"probability": 0.5, "margin": 2})
 STRONG = PAPER_STRONG.model_copy(update={"of_labeled": True})
 MIX = CutMixSettings(
-    enabled=True, order="after_strong", boxes=3, area_min=0.25, area_max=0.5, aspect_max=2.0
+    enabled=True,
+    order="after_strong",
+    combine="union",
+    boxes=3,
+    area_min=0.25,
+    area_max=0.5,
+    aspect_max=2.0,
 )
 
 
@@ -81,6 +87,7 @@ class Fixed:
 
     batch = 2
     waited = 0.0
+    companions = ()
 
     def __init__(self, loss: Callable[[torch.nn.Module], Tensor]) -> None:
         self._loss = loss
@@ -139,7 +146,7 @@ def test_the_rate_decays_from_one_towards_zero(power: float) -> None:
 def test_every_parameter_learns_and_the_decoder_at_the_multiple(
     network: SegmentationNetwork,
 ) -> None:
-    encoder, decoder = new_sgd(network, OPTIMIZER).param_groups
+    encoder, decoder = new_sgd([network], OPTIMIZER).param_groups
     assert (encoder["lr"], decoder["lr"]) == (0.01, 0.1)
     assert (encoder["momentum"], encoder["weight_decay"]) == (0.9, 1e-4)
     assert {id(p) for p in encoder["params"]} == {id(p) for p in network.encoder.parameters()}
@@ -152,7 +159,7 @@ def test_a_step_moves_each_part_by_its_decayed_rate_times_the_gradient(
 ) -> None:
     plain = OPTIMIZER.model_copy(update={"momentum": 0.0, "weight_decay": 0.0})
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    loss = train_step(network, fixed_loss, new_sgd(network, plain), 0.5)
+    loss = train_step(network, fixed_loss, new_sgd([network], plain), 0.5)
     assert loss > 0
     for name, parameter in network.named_parameters():
         rate = 0.005 if name.startswith("body.encoder.") else 0.05

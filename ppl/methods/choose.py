@@ -3,12 +3,11 @@
 PPL, ST++ and ST share their teacher, for example: who compares them trains it once.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ppl.core.settings import Settings, section
+from ppl.core.settings import Settings, section, sections
 from ppl.images.sets import write_json
 
 Name = Literal[
@@ -55,6 +54,19 @@ PHASED = {
 
 
 @dataclass(frozen=True)
+class OnceSections:
+    """The sections of the methods that train once, by their names; each checks its own later."""
+
+    supervised: dict[str, Any]
+    cps: dict[str, Any]
+    cps_cutmix: dict[str, Any]
+    fixmatch: dict[str, Any]
+    unimatch: dict[str, Any]
+    unimatch_v2: dict[str, Any]
+    prevmatch: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class PlanFiles:
     """A file for each phase that depends on the method."""
 
@@ -73,7 +85,8 @@ def write_plan(files: PlanFiles) -> str:
     """
     name = section("method", MethodSettings).name
     phases = PHASED.get(name)
-    once = None if phases else {"name": name, "settings": section(name, dict)}
+    every = sections(OnceSections)
+    once = None if phases else {"name": name, "settings": getattr(every, name)}
     write_json(files.teacher, {"train": phases is not None})
     write_json(files.ranking, {"by": phases.ranking if phases else None})
     write_json(files.student_1, {"perturbed": phases.student_1 if phases else None})
@@ -82,9 +95,3 @@ def write_plan(files: PlanFiles) -> str:
     if phases is None:
         return f"{name} trains once: no teacher, no ranking, no pseudo-masks"
     return f"{name} trains a teacher and {'two students' if phases.student_1 else 'a student'}"
-
-
-def read_plan(file: Path) -> Any:
-    """The one value that `write_plan` left in a file."""
-    (value,) = json.loads(file.read_text(encoding="utf-8")).values()
-    return value

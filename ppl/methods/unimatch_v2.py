@@ -1,0 +1,109 @@
+"""UniMatch V2: the running mean of the network labels two strong views that share their features.
+
+Source: Yang et al., TPAMI 2025, and its published code. There the network is DPT on DINOv2, trained
+by AdamW; here it is that of section `model`, trained as section `optimizer` says.
+
+Axes: B batch, C channels, H height, W width.
+"""
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from ppl.methods.consistency import (
+    Images,
+    Labels,
+    OnceSettings,
+    ThresholdSettings,
+    consistency_loss,
+)
+from ppl.methods.features import changed_features, complementary_dropout
+from ppl.methods.together import Given, Together
+from ppl.methods.views import BoxSettings, drawn_inside, mixed
+from ppl.network.network import SegmentationNetwork
+
+
+class UniMatchV2Settings(OnceSettings, ThresholdSettings, BoxSettings):
+    """Section `unimatch_v2`."""
+
+    unlabeled_batch: Annotated[Images, Field(ge=2)]
+    """Two: each shows a box of another one of the batch."""
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+
+    @property
+    def unlabeled_images(self) -> int:
+        """Unlabeled images of a step."""
+        return self.unlabeled_batch
+
+
+class UniMatchV2(Together):
+    """(supervised + (s1 + s2) / 2) / 2 with labels of the running mean."""
+
+    def __init__(self, given: Given, settings: UniMatchV2Settings) -> None:
+        super().__init__(given)
+        self._settings = settings
+        self._box_draws = given.draws("boxes")
+        self._feature_draws = given.draws("features")
+        self._mean = running_mean(given.network, settings.momentum)
+
+    def __call__(self, network: nn.Module) -> Tensor:
+        """The loss of the next batch."""
+        assert isinstance(network, SegmentationNetwork)
+        follow(self._mean, network)
+        images, masks = self.labeled()
+        weak, shown = self.unlabeled()
+        with torch.no_grad():
+            labels = Labels.of(self._mean(weak), shown)
+        flipped = Labels(labels.classes.flip(0), labels.confidence.flip(0), labels.shown.flip(0))
+        views, taught = [], []
+        for _ in range(2):
+            where = drawn_inside(weak, self._settings, self._box_draws)
+            strong = self.strong(weak)
+            views.append(mixed(strong, strong.flip(0), where))
+            taught.append(labels.mixed(flipped, where))
+        known = self.supervised(network(images), masks)
+        dropout = complementary_dropout(len(weak), self._feature_draws)
+        with changed_features(network, dropout):
+            strong_logits = network(torch.cat(views)).chunk(2)
+        unknown = [
+            consistency_loss(logits, of, self._settings, self.loss)
+            for logits, of in zip(strong_logits, taught, strict=True)
+        ]
+        return (known + (unknown[0] + unknown[1]) / 2) / 2
+
+    def parts(self) -> dict[str, Any]:
+        """The running mean, too."""
+        return super().parts() | {"mean": self._mean}
+
+
+def running_mean(network: SegmentationNetwork, momentum: float) -> AveragedModel:
+    """The running mean of a network's weights and buffers, in eval mode; at first it is them.
+
+    Of step k it keeps min(1 - 1 / k, momentum), so that it forgets the start.
+    """
+
+    def moved(
+        mean: list[Tensor] | tuple[Tensor, ...],
+        current: list[Tensor] | tuple[Tensor, ...],
+        steps: Tensor | int,
+    ) -> None:
+        kept = min(1 - 1 / int(steps), momentum)
+        for of_mean, of_current in zip(mean, current, strict=True):
+            if of_mean.is_floating_point():
+                of_mean.lerp_(of_current, 1 - kept)
+            else:
+                of_mean.copy_(of_current)
+
+    average = AveragedModel(network, multi_avg_fn=moved, use_buffers=True)
+    average.eval().requires_grad_(False)
+    return average
+
+
+def follow(mean: AveragedModel, network: SegmentationNetwork) -> None:
+    """Take the network's weights into its running mean, which computes as it does."""
+    assert isinstance(mean.module, SegmentationNetwork)
+    mean.module.precision = network.precision
+    mean.update_parameters(network)
