@@ -44,7 +44,7 @@ from torch import Tensor
 from ppl.core.errors import InputError
 from ppl.core.settings import section
 from ppl.images.confusion import confusion_matrix
-from ppl.images.miou import mean_iou, pooled_miou, shown_iou
+from ppl.images.miou import pooled_miou, shown_iou
 from ppl.images.record import read_split_record
 from ppl.images.sets import read_dataset_info, read_image_set
 from ppl.judge.table import gain_cell, percent
@@ -54,6 +54,7 @@ from ppl.network.predict import PLAIN, at_own_size, average_softmax, predict, vi
 from ppl.network.resize import ImageSettings, resize_mask
 from ppl.scores.bootstrap import IntervalSettings, sum_by_group
 from ppl.scores.metrics import pixel_metrics
+from ppl.scores.over_seeds import Side, difference
 from ppl.tools.commands import DVC, ask_git
 from ppl.tools.common_part import MODELS
 from ppl.tools.fraction_plot import Point, fraction_plot, write_png
@@ -362,45 +363,15 @@ def compared(model: Tensor, other: Tensor, parts: Sequence[str]) -> str:
     return gain_cell(pixel_metrics(model, parts, classes, INTERVALS, teacher=other))
 
 
-@dataclass(frozen=True)
-class Side:
-    """What one model of a row counted: (parts, C, C) and the parts' names, by seed."""
-
-    counts: dict[int, Tensor]
-    parts: dict[int, list[str]]
-
-
 def over_seeds_and_parts(model: Side, other: Side) -> tuple[float, float, float]:
     """Points of mIoU between two models, and the bounds of its interval over seeds and parts.
 
-    Seeds are drawn with replacement and, crossed with these, parts: one that several seeds tested
-    is drawn or not with all it counted. Owen, Annals of Applied Statistics 2007 (the pigeonhole
-    bootstrap). A class that no drawn part shows keeps its IoU of the whole.
-
     Raises:
-        InputError: the two have not the same seeds and test parts.
+        InputError: as `difference`.
     """
-    if model.parts != other.parts:
-        raise InputError("two sides of a claim were counted on other seeds or parts")
-    seeds, names = sorted(model.counts), sorted({n for of in model.parts.values() for n in of})
-    place = {name: number for number, name in enumerate(names)}
-    draws = np.random.default_rng(0)
-    of_seeds, of_parts = (
-        torch.from_numpy(draws.multinomial(count, [1 / count] * count, INTERVALS.resamples))
-        for count in (len(seeds), len(names))
-    )
-    whole, resampled = [], []
-    for side in (model, other):
-        counts = torch.zeros(len(seeds), len(names), *side.counts[seeds[0]].shape[1:]).double()
-        for number, seed in enumerate(seeds):
-            counts[number, [place[name] for name in side.parts[seed]]] = side.counts[seed].double()
-        found = shown_iou(counts.sum(dim=(0, 1)))
-        by_seed = torch.einsum("spcd,rp->rscd", counts, of_parts.double())
-        drawn = shown_iou(torch.einsum("rs,rscd->rcd", of_seeds.double(), by_seed))
-        whole.append(float(mean_iou(found)))
-        resampled.append(mean_iou(drawn.where(~drawn.isnan(), found)))
-    low, high = np.nanquantile((resampled[0] - resampled[1]).numpy(), (0.025, 0.975))
-    return 100 * (whole[0] - whole[1]), 100 * float(low), 100 * float(high)
+    gain, drawn = difference(model, other, INTERVALS.resamples)
+    low, high = np.nanquantile(drawn.numpy(), (0.025, 0.975))
+    return 100 * gain, 100 * float(low), 100 * float(high)
 
 
 def claims() -> Iterator[str]:

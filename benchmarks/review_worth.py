@@ -43,6 +43,7 @@ from ppl.review.decisions import CORRECTED, RIGHT, SOUND, WRONG
 from ppl.review.items import to_annotate
 from ppl.review.pictures import read_indices
 from ppl.review.review import Home, Review
+from ppl.scores.over_seeds import Side
 from ppl.tools.commands import DVC, ask_git
 from ppl.tools.common_part import MODELS
 
@@ -250,7 +251,7 @@ def _pooled(found: Sequence[Mapping[str, Any]], key: str) -> Tensor:
 def _gain(found: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]) -> str:
     """Points of mIoU of the final students; the interval resamples seeds and test parts."""
     sides = [
-        accuracy.Side(
+        Side(
             {seed: torch.from_numpy(one["final_own"]) for seed, one in enumerate(of)},
             {seed: one["parts"].tolist() for seed, one in enumerate(of)},
         )

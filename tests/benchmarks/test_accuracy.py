@@ -12,7 +12,6 @@ import yaml
 from benchmarks import accuracy
 from benchmarks.accuracy import (
     Setup,
-    Side,
     budget_points,
     changed_params,
     changes_of,
@@ -27,6 +26,7 @@ from benchmarks.accuracy import (
 )
 from ppl.all_settings import check_all
 from ppl.core.errors import InputError
+from ppl.scores.over_seeds import Side
 
 
 def write_counts(folder: Path, name: str, right: int, wrong: int, teacher: int = 0) -> None:
