@@ -141,6 +141,41 @@ def test_a_clone_without_pictures_gets_a_page_that_says_so(workspace: Path) -> N
     assert "has changed since" not in page.text
 
 
+def test_a_run_without_teacher_has_a_page_that_says_so(workspace: Path) -> None:
+    none = '{"absent": "it trains once"}'
+    final = json.loads((workspace / "metrics/final.json").read_text(encoding="utf-8"))
+    alone = {key: value for key, value in final.items() if not key.startswith("gain")}
+    listed = workspace / "data/annotate_next/list.csv"
+    header = listed.read_text(encoding="utf-8").replace("reliability,disagreement", "confidence")
+    changed = {
+        **{f"metrics/{name}.json": none for name in ("teacher", "student_1", "pseudo_masks")},
+        "metrics/final.json": json.dumps(alone),
+        **{
+            f"metrics/plots/{name}.json": "[]"
+            for name in ("training_teacher", "training_student_1", "reliability")
+        },
+        "data/annotate_next/list.csv": header,
+    }
+    before = {name: (workspace / name).read_text(encoding="utf-8") for name in changed}
+    try:
+        for name, text in changed.items():
+            (workspace / name).write_text(text, encoding="utf-8")
+        _, page = report(workspace)
+        printed = module(workspace, "ppl", "scores").stdout
+    finally:
+        for name, text in before.items():
+            (workspace / name).write_text(text, encoding="utf-8")
+    assert "No teacher, no student_1: it trains once." in page.text
+    assert "There are no pseudo-masks: it trains once." in page.text
+    assert "the final model is least sure of them; one a part" in page.text
+    for word in ("student ", "gain over", "pseudo-mask;", "ranking trusted"):
+        assert word not in page.text, word
+    # the curves of the final model are drawn, and no reliability
+    assert sum(source.startswith("data:image/svg") for source in page.sources) == 5
+    assert "no teacher, no student_1: it trains once" in printed
+    assert "gain" not in printed
+
+
 def test_names_of_classes_are_text_not_markup(workspace: Path) -> None:
     models = ("copycat", "teacher", "student_1", "final")
     files = [workspace / "metrics" / f"{model}.json" for model in models]
