@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl.core.errors import InputError
-from ppl.judge.absence import present
+from ppl.judge.absence import absences, present
 from ppl.judge.table import few_parts, gain_cell, miou_cell, reasons, text_table
 from ppl.tools.code_of import Code, doubt, mark, recorded_code
 from ppl.tools.commands import ask_dvc
@@ -409,6 +409,8 @@ def compare(out: Path, *, since: int) -> None:
     print("mIoU on the test set in percent, with intervals over the test images")
     for title, members in found:
         print(f"\n{title}\n{table(members)}" if title else f"\n{table(members)}")
+        for line in absences(members[0].absent):
+            print(line)
     for said in common_parts(runs):
         print(f"\n{said}")
     if alike := "\n".join(machines(runs)):

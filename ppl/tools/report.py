@@ -108,9 +108,6 @@ def page(project: Path) -> str:
         confidence=used["intervals"]["confidence"],
         few_parts=scores_of["final"]["few_parts"] if few_parts(scores_of["final"]) else None,
         pixel_rows=pixel_rows(metrics),
-        absences=absences(metrics),
-        final=final_called(scores_of),
-        reliability_missing="" if drawn["reliability"] else reliability_missing(project),
         factory_rows=factory_rows(scores_of),
         false_alarm_rate=used["evaluate"]["false_alarm_rate"],
         reasons=reasons(scores_of),
@@ -134,6 +131,7 @@ def page(project: Path) -> str:
         if scored.lock
         else "not known",
         **drawn,
+        **untrained(project, metrics),
     )
 
 
@@ -244,12 +242,21 @@ def plots(project: Path, shown: Mapping[str, Any]) -> dict[str, str]:
     return drawn
 
 
-def reliability_missing(project: Path) -> str:
+def untrained(project: Path, metrics: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the page says where a method trains fewer models: why, and what the last is called."""
+    return {
+        "absences": absences(metrics),
+        "final": final_called(present(metrics)),
+        "no_reliability": no_reliability(project),
+    }
+
+
+def no_reliability(project: Path) -> str:
     """Why no point can be drawn of reliability over true quality, where there is none."""
     found = metrics_of(project / "metrics" / "pseudo_masks.json")
     if is_absent(found):
-        return f"There are no pseudo-masks: {', '.join(found.values())}."
-    if any(half["images"] for half in found.values()):
+        return f"There are no pseudo-masks: {', '.join(map(str, found.values()))}."
+    if any(isinstance(half, dict) and half.get("images") for half in found.values()):
         return "No ranking chose between the pseudo-masks: there is no reliability to compare."
     return (
         "No unlabeled image has a mask that was hidden: how good the pseudo-masks are is not known."

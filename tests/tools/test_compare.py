@@ -17,6 +17,7 @@ from ppl.tools.common_part import Evaluation
 from ppl.tools.compare import (
     Run,
     common_parts,
+    compare,
     groups,
     machines,
     points,
@@ -374,6 +375,19 @@ def test_a_run_without_teacher_has_a_table_without_one(tmp_path: Path) -> None:
     shaded = ["subtitle" in panel["title"] for panel in drawn["concat"]]
     assert shaded == [True, False, True, False]
     write_png(tmp_path / "miou.png", drawn)
+
+
+def test_the_printed_table_says_what_was_not_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "ppl.tools.compare.show_experiments", lambda _: shown(experiment("b", at_once("1/8")))
+    )
+    compare(tmp_path / "compare", since=1)
+    printed = capsys.readouterr().out
+    assert "\nno teacher, no student_1: it trains once\n" in printed
+    assert "gain" not in printed
+    assert (tmp_path / "compare" / "miou.png").is_file()
 
 
 def test_a_run_whose_final_model_is_absent_has_no_scores() -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ppl.core.errors import InputError
 from ppl.tools.interval_plot import interval_plot
-from ppl.tools.report import drawing, next_rows, picture, stale_stages
+from ppl.tools.report import drawing, next_rows, no_reliability, picture, stale_stages
 from ppl.tools.used_settings import used_settings
 from tests.pipeline.project import copy_project, edit_params, module, repro
 
@@ -189,6 +189,22 @@ def test_names_of_classes_are_text_not_markup(workspace: Path) -> None:
             file.write_text(text_before, encoding="utf-8")
     assert "&lt;img src=x&gt;" in text
     assert all(source.startswith("data:") for source in page.sources)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"absent": "it trains once"}, "There are no pseudo-masks: it trains once."),
+        ({"reliable_by_teacher": {"images": 3}}, "No ranking chose between the pseudo-masks"),
+        ({"reliable_by_teacher": {"images": 0}}, "No unlabeled image has a mask that was hidden"),
+        ({}, "No unlabeled image has a mask that was hidden"),
+    ],
+)
+def test_why_no_reliability_is_drawn(tmp_path: Path, found: dict[str, object], said: str) -> None:
+    file = tmp_path / "metrics" / "pseudo_masks.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(found), encoding="utf-8")
+    assert no_reliability(tmp_path).startswith(said)
 
 
 def test_without_results_it_says_what_to_run(tmp_path: Path) -> None:
