@@ -9,8 +9,8 @@ from pathlib import Path
 from ppl.annotate.next import (
     AnnotateSettings,
     choose,
-    disagreements,
     doubts,
+    signs_of,
     write_sheet,
     write_table,
 )
@@ -48,12 +48,16 @@ def main(
     known = read_split_record(record)
     network = load_network(final, pick_device())
     every_image = Photos(images, images.ids, known.parts)
-    disagreement = disagreements(
-        network, every_image, image, labeling, reliable_masks, hard_masks, len(info.classes)
+    signs = signs_of(
+        network,
+        every_image,
+        image,
+        labeling,
+        read_reliability(scores),
+        [reliable_masks, hard_masks],
+        len(info.classes),
     )
-    ordered = doubts(
-        images.entries, known.part_of(images.ids), read_reliability(scores), disagreement
-    )
+    ordered = doubts(images.entries, known.part_of(images.ids), signs)
     # the first process alone reads the files that it compares
     chosen = processes.from_first(choose(ordered, images, settings) if processes.is_first() else [])
     photos = replace(every_image, chosen=[doubt.image.id for doubt in chosen])
@@ -62,7 +66,7 @@ def main(
     write_pseudo_masks(network, photos, image, whole, info, masks)
     processes.wait()
     if processes.is_first():
-        write_table(table, chosen, ordered, masks, info)
+        write_table(table, chosen, ordered, signs, masks, info)
         write_sheet(sheet, chosen, images, masks, info)
     print(f"{len(chosen)} of {len(images)} unlabeled images to annotate next: {table}")
 

@@ -1,20 +1,22 @@
 """Which unlabeled images a person should annotate first: doubtful ones that show different things.
 
 Two signs speak against a prediction: the ranking found the image unreliable, and the final model
-contradicts the pseudo-mask that it was trained with. Neither needs a label, so an image on which
-all models agree and all are wrong is not found.
+contradicts the pseudo-mask that it was trained with. A method without a ranking has the final
+model's own confidence in place of the first, and one without pseudo-masks lacks the second. None
+needs a label, so an image on which all models agree and all are wrong is not found.
 """
 
 import csv
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from ppl.core import processes
 from ppl.core.settings import Settings
@@ -26,24 +28,18 @@ from ppl.images.pictures import IGNORE
 from ppl.images.sets import DatasetInfo, Entry, ImageSet, mask_file, masked_ids
 from ppl.judge.overlays import contact_sheet, write_picture
 from ppl.labeling.part_agreement import Photos, VotingSettings, predict_by_part
-from ppl.network.confidence import likeliest
+from ppl.network.confidence import confidence, likeliest
 from ppl.network.network import SegmentationNetwork
 from ppl.network.resize import ImageSettings
 
 SHOWN = 36
 """Images on the contact sheet, at most: more are no longer readable."""
 
-COLUMNS = (
-    "rank",
-    "image",
-    "part",
-    "photos_of_part",
-    "priority",
-    "reliability",
-    "disagreement",
-    "predicted_classes",
-    "mask",
-)
+RELIABILITY, CONFIDENCE, DISAGREEMENT = "reliability", "confidence", "disagreement"
+"""Signs, as their columns are called: the ranking's, the final model's, and what it contradicts."""
+
+_OF_DOUBT = frozenset({DISAGREEMENT})
+"""Signs that are high for a doubtful image; others are low."""
 
 _FIRST_BATCH = 32
 _LARGEST_BATCH = 512
@@ -58,86 +54,108 @@ class AnnotateSettings(Settings):
     """Correlation of thumbnails from which an image shows what one on the list shows."""
 
 
+Signs = Mapping[str, Mapping[str, float]]
+"""Name of a sign -> its value of each image by id, in 0-1."""
+
+
 @dataclass(frozen=True)
 class Doubt:
     """An unlabeled image and how much an annotation of it promises, all in 0-1."""
 
     image: Entry
     part: str
-    reliability: float
-    disagreement: float
+    signs: Mapping[str, float]
+    """By the name of its column."""
     priority: float
 
 
-def disagreements(
+def signs_of(
     final: SegmentationNetwork,
     photos: Photos,
     image: ImageSettings,
     settings: VotingSettings,
-    reliable_masks: Path,
-    hard_masks: Path,
+    reliability: Mapping[str, float],
+    taught: Sequence[Path],
     classes: int,
-) -> dict[str, float]:
-    """By id, 1 - mIoU of the final model's prediction and the pseudo-mask that taught it.
+) -> Signs:
+    """What speaks for or against the prediction of each image, as far as the method knows it.
 
-    0 where they are the same, 1 where they share nothing or the pseudo-mask is all 255. Only the
-    numbers stay in memory. Of several processes each compares its share, and all return the
-    numbers of all.
+    Reliability or, without a ranking, the final model's confidence; then disagreement, where there
+    are pseudo-masks. Only the numbers stay in memory. Of several processes each looks at its share,
+    and all return the numbers of all.
 
     Args:
-        photos: those to compare, each labeled by the final model as it was by those before it.
+        photos: those to look at, each labeled by the final model as it was by those before it.
         image: the size of the network's input and how an image gets there.
-        reliable_masks, hard_masks: folders of pseudo-masks; each image has one in one of them.
+        reliability: of the ranking, by id; {} without one.
+        taught: folders of pseudo-masks; each image has one in one of them, or none has any.
 
     Raises:
-        InputError: an image has no pseudo-mask.
+        InputError: an image has no pseudo-mask though others have.
     """
-    reliable = set(masked_ids(reliable_masks))
-    found = {}
-    for entry, prob in predict_by_part(final, photos, image, settings, what="annotate next"):
-        folder = reliable_masks if entry.id in reliable else hard_masks
-        taught = read_mask(mask_file(folder, entry.id))
-        agreement = miou(confusion_matrix(likeliest(prob).cpu(), taught, classes))
-        # rounded as the ranking rounds, so that machines agree on the order
-        found[entry.id] = 1.0 if math.isnan(agreement) else round(1 - agreement, 8)
-    return {id: value for part in processes.gathered(found) for id, value in part.items()}
+    ids = photos.chosen
+    folder_of = {id: folder for folder in reversed(taught) for id in masked_ids(folder)}
+    looks: dict[str, Callable[[str, Tensor], float]] = {}
+    if ids and not reliability:
+        looks[CONFIDENCE] = lambda _, prob: confidence(prob[None]).item()
+    # without images nothing tells whether there would be masks
+    if folder_of or not ids:
+        looks[DISAGREEMENT] = lambda image_id, prob: _disagreement(
+            prob, mask_file(folder_of.get(image_id, taught[-1]), image_id), classes
+        )
+    wanted = replace(photos, chosen=ids if looks else [])
+    own: dict[str, dict[str, float]] = {name: {} for name in looks}
+    for entry, prob in predict_by_part(final, wanted, image, settings, what="annotate next"):
+        for name, look in looks.items():
+            # as the ranking rounds, so that machines agree on the order
+            own[name][entry.id] = round(look(entry.id, prob), 8)
+    shares = processes.gathered(own)
+    found = {
+        name: {id: value for share in shares for id, value in share[name].items()} for name in looks
+    }
+    return found if CONFIDENCE in looks else {RELIABILITY: reliability, **found}
 
 
-def doubts(
-    images: Sequence[Entry],
-    parts: Sequence[str],
-    reliability: Mapping[str, float],
-    disagreement: Mapping[str, float],
-) -> list[Doubt]:
+def _disagreement(prob_CHW: Tensor, taught: Path, classes: int) -> float:
+    """1 - mIoU of a prediction and a pseudo-mask, 0 where they are the same.
+
+    1 where they share nothing or the pseudo-mask is all 255.
+    """
+    matrix = confusion_matrix(likeliest(prob_CHW).cpu(), read_mask(taught), classes)
+    agreement = miou(matrix)
+    return 1.0 if math.isnan(agreement) else 1 - agreement
+
+
+def doubts(images: Sequence[Entry], parts: Sequence[str], signs: Signs) -> list[Doubt]:
     """All images, the highest priority first, of equal ones the smaller id.
 
-    The priority is the mean of two ranks, by unreliability and by disagreement, so that neither
-    scale dominates: 0 for the last of both, 1 for the first. Ties share their mean rank.
+    The priority is the mean of the ranks by each sign, so that no scale dominates: 0 for the last
+    of all, 1 for the first. Ties share their mean rank.
 
     Args:
         images, parts: the images and, in the same order, the part that each shows.
-        reliability, disagreement: in 0-1, by id.
+        signs: in 0-1, at least one.
     """
     # it takes half a second to import, which a stage that only reads the settings need not spend
     from scipy.stats import rankdata
 
     if not images:
         return []
-    unreliable = rankdata([-reliability[entry.id] for entry in images])
-    contradicted = rankdata([disagreement[entry.id] for entry in images])
-    # the sum of two ranks is exact, and so are ties; the mean of two quotients would not be
-    both = (unreliable + contradicted - 2).tolist()
-    highest = 2 * (len(images) - 1)
+    totals = [-float(len(signs))] * len(images)
+    for name, of in signs.items():
+        ranks = rankdata([of[e.id] if name in _OF_DOUBT else -of[e.id] for e in images])
+        # the sum of ranks is exact, and so are ties; the mean of quotients would not be
+        totals = [total + rank for total, rank in zip(totals, ranks.tolist(), strict=True)]
+    highest = len(signs) * (len(images) - 1)
     found = [
         Doubt(
             entry,
             part,
-            reliability[entry.id],
-            disagreement[entry.id],
+            {name: of[entry.id] for name, of in signs.items()},
             # a single image is tied with all there are
             total / highest if highest else 0.5,
         )
-        for entry, part, total in zip(images, parts, both, strict=True)
+        for entry, part, total in zip(images, parts, totals, strict=True)
     ]
     return sorted(found, key=lambda doubt: (-doubt.priority, doubt.image.id))
 
@@ -190,25 +208,37 @@ def choose(
     return chosen
 
 
+def columns(signs: Collection[str]) -> list[str]:
+    """The header of the table."""
+    of_image = ("rank", "image", "part", "photos_of_part", "priority")
+    return [*of_image, *signs, "predicted_classes", "mask"]
+
+
 def write_table(
-    file: Path, chosen: Sequence[Doubt], ordered: Sequence[Doubt], masks: Path, info: DatasetInfo
+    file: Path,
+    chosen: Sequence[Doubt],
+    ordered: Sequence[Doubt],
+    signs: Collection[str],
+    masks: Path,
+    info: DatasetInfo,
 ) -> None:
     """The chosen images as CSV, the first to annotate on top; the header alone where there is none.
 
     Args:
         ordered: all unlabeled images, to count the photos of a part.
+        signs: the names of those by which they were ordered, a column each.
         masks: folder of the start masks; paths in the table are relative to it.
     """
     photos = Counter(doubt.part for doubt in ordered)
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer.writerow(columns(signs))
         for rank, doubt in enumerate(chosen, start=1):
             mask = mask_file(masks, doubt.image.id)
             present = sorted(class_values(read_mask(mask), len(info.classes), str(mask)))
             names = [info.classes[c] for c in present if c not in (BACKGROUND, IGNORE)]
-            numbers = (doubt.priority, doubt.reliability, doubt.disagreement)
+            numbers = (doubt.priority, *(doubt.signs[name] for name in signs))
             writer.writerow(
                 [
                     rank,

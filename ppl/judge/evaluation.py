@@ -1,4 +1,4 @@
-"""Phase 7: score all three models on test, and the pseudo-masks against the hidden labels.
+"""Phase 7: score the models on test, and the pseudo-masks against the hidden labels.
 
 Nothing else reads the hidden labels of the unlabeled images, and only the audit's copycat
 (ppl/judge/leakage.py) the labels of test.
@@ -259,25 +259,25 @@ def write_overlays(
     test_time: TestTimeSettings,
     info: DatasetInfo,
 ) -> None:
-    """Write OUT/NAME for each file name of `id_of`: image, truth, teacher and final.
+    """Write OUT/NAME for each file name of `id_of`: image, truth, teacher if any, and final.
 
     The few images are predicted again: holding the masks of all would take memory without bound.
     """
     out.mkdir(parents=True, exist_ok=True)
     shown = test.subset(sorted(set(id_of.values())))
+    drawn = {name: models[name] for name in (TEACHER, FINAL) if name in models}
     found = {
         entry.id: (entry, [likeliest(prob).cpu() for prob in probabilities])
         for entry, probabilities in predict(
-            [models[TEACHER], models[FINAL]], shown, image, test_time, what="pictures"
+            list(drawn.values()), shown, image, test_time, what="pictures"
         )
     }
     for name, id in id_of.items():
-        entry, (teacher, final) = found[id]
+        entry, masks = found[id]
         picture = overlay_row(
             test.image(entry),
             test.mask(entry),
-            teacher,
-            final,
+            dict(zip(drawn, masks, strict=True)),
             class_names=info.classes,
             colours=info.colours,
             title=id,

@@ -1,4 +1,4 @@
-"""What the three models are worth, as one record, and the files that tell it."""
+"""What the models are worth, as one record, and the files that tell it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,10 @@ from pathlib import Path
 from ppl.core import processes
 from ppl.images.record import SplitRecord
 from ppl.images.sets import DatasetInfo, ImageSet, masked_ids, write_json
+from ppl.judge.absence import absent_metrics
 from ppl.judge.evaluation import (
     FINAL,
+    STUDENT_1,
     TEACHER,
     EvaluateSettings,
     PseudoMaskQuality,
@@ -59,16 +61,16 @@ class PseudoMasks:
 
     unlabeled: ImageSet
     reliable: Path
-    """Pseudo-masks of the reliable half, by the teacher."""
+    """Pseudo-masks of the reliable images, by the teacher; none where there is no teacher."""
     hard: Path
-    """Pseudo-masks of the hard half, by student 1."""
+    """Pseudo-masks of the hard images, by student 1; none where there is no student 1."""
     hidden: Path
     """The true masks of those images that have one."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """All that is known of the three models; nothing of it may reach a training."""
+    """All that is known of the models; nothing of it may reach a training."""
 
     tested: ScoredImages
     """The test images, in the order of the results."""
@@ -77,7 +79,7 @@ class Judgement:
     metrics: Mapping[str, Metrics]
     """The scores of each model, ready for JSON."""
     quality: Mapping[str, PseudoMaskQuality]
-    """What the pseudo-masks of each half were worth, by who made them."""
+    """What the pseudo-masks of each half were worth, by who made them; {} where nobody did."""
     thresholds: Thresholds
     """What the final student's verdicts go by."""
 
@@ -97,7 +99,7 @@ def judge_models(
     Of several processes each does its share, and all return the same.
 
     Args:
-        models: teacher, student_1 and final.
+        models: teacher, student_1 and final, as far as the method trains them.
         origins: which training the weights of each come from; another than its own is named in
             its metrics as `fallen_back_to`. They name the test set, too, and how many parts with a
             defect test and validation show.
@@ -111,7 +113,7 @@ def judge_models(
         settings.test_time,
         {FINAL: thresholds},
     )
-    quality = _quality(models[TEACHER], pseudo, split, len(info.classes), settings)
+    quality = _quality(models, pseudo, split, len(info.classes), settings)
     parts = split.part_of(test.ids)
     # resampled by one: the others would only take its processor cores
     metrics = processes.from_first(
@@ -147,17 +149,24 @@ def _defective_parts(result: ModelResult, parts: Sequence[str]) -> int:
 
 
 def _quality(
-    teacher: SegmentationNetwork,
+    models: Mapping[str, SegmentationNetwork],
     pseudo: PseudoMasks,
     split: SplitRecord,
     classes: int,
     settings: JudgeSettings,
 ) -> dict[str, PseudoMaskQuality]:
-    """What the masks of each half are worth, and what the teacher's of the hard half would be."""
+    """What the masks of each half are worth, and what the teacher's of the hard half would be.
+
+    Of the models that are there: who was not trained labeled nothing.
+    """
+    if TEACHER not in models:
+        return {}
     easy = pseudo_mask_quality(pseudo.reliable, pseudo.hidden, classes)
+    if STUDENT_1 not in models:
+        return {RELIABLE_BY_TEACHER: easy}
     by_student = pseudo_mask_quality(pseudo.hard, pseudo.hidden, classes)
     by_teacher = teacher_on_hard_half(
-        teacher,
+        models[TEACHER],
         Photos(pseudo.unlabeled, masked_ids(pseudo.hard), split.parts),
         pseudo.hidden,
         classes,
@@ -171,10 +180,14 @@ def _quality(
     }
 
 
+NONE_ABSENT: Mapping[str, str] = {}
+
+
 def write_judgement(
     judged: Judgement,
     reliability: Mapping[str, float],
     info: DatasetInfo,
+    absent: Mapping[str, str] = NONE_ABSENT,
     *,
     metrics: Path,
     plots: Path,
@@ -183,12 +196,20 @@ def write_judgement(
     """Write the scores of each model and of the pseudo-masks, the plots' rows, and the counts.
 
     Args:
-        reliability: of each unlabeled image by id, from the ranking.
+        reliability: of each unlabeled image by id, from the ranking; {} without one.
+        absent: why a model is not among those that were judged, by its name; who asks for its
+            scores reads that.
         metrics, plots, evaluation: folders; the last gets what folds are pooled from.
     """
     for name, content in judged.metrics.items():
         write_json(metrics / f"{name}.json", content, sort=False)
-    of_masks = pseudo_mask_metrics(judged.quality, info)
+    for name, why in absent.items():
+        write_json(metrics / f"{name}.json", absent_metrics(why))
+    of_masks = (
+        pseudo_mask_metrics(judged.quality, info)
+        if judged.quality
+        else absent_metrics(absent[TEACHER])
+    )
     write_json(metrics / "pseudo_masks.json", of_masks, sort=False)
     for name, rows in _plot_rows(judged, reliability, info.classes).items():
         write_json(plots / f"{name}.json", rows)
@@ -201,13 +222,15 @@ def _plot_rows(
     judged: Judgement, reliability: Mapping[str, float], classes: Sequence[str]
 ) -> dict[str, list[Row]]:
     """The rows of each plot by its name."""
-    easy = judged.quality[RELIABLE_BY_TEACHER].miou_of
-    hard = judged.quality[HARD_BY_TEACHER].miou_of
+    halves = (RELIABLE_BY_TEACHER, HARD_BY_TEACHER)
+    easy, hard = (judged.quality[h].miou_of if h in judged.quality else {} for h in halves)
     results = judged.results
     return {
         "iou_per_class": iou_bars({name: r.matrix for name, r in results.items()}, classes),
         "confusion": pixel_confusion(results[FINAL].matrix, classes),
-        "reliability": reliability_points(reliability, {**easy, **hard}, set(easy)),
+        "reliability": (
+            reliability_points(reliability, {**easy, **hard}, set(easy)) if reliability else []
+        ),
         "calibration": [
             row for name, r in results.items() for row in reliability_rows(name, r.calibration)
         ],

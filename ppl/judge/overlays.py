@@ -74,33 +74,32 @@ def overlay_name(number: int) -> str:
 def overlay_row(
     image: Tensor,
     truth: Tensor,
-    teacher: Tensor,
-    final: Tensor,
+    predicted: Mapping[str, Tensor],
     *,
     class_names: Sequence[str],
     colours: Sequence[Colour],
     title: str,
 ) -> Image.Image:
-    """One picture: the image, then truth, teacher and final drawn over it, and a legend.
+    """One picture: the image, then the truth and each prediction drawn over it, and a legend.
 
     A panel is at least about 224 pixels high: small images grow by a whole factor, so that their
     pixels stay visible as such. Images too large to look at side by side shrink, and there a defect
-    thinner than a pixel stays one pixel wide. Wide images have their panels in two rows or four.
+    thinner than a pixel stays one pixel wide. Wide images have their panels two a row, or one.
 
     Args:
         image: (3, H, W) uint8 RGB.
-        truth, teacher, final: (H, W) class indices, any integer dtype; background stays clear,
-            255 (ignore) shows white.
+        truth, predicted: (H, W) class indices, any integer dtype; background stays clear, 255
+            (ignore) shows white. Predictions by the name of their model.
         class_names, colours: one for each class index.
         title: the line on top; shortened where the picture is narrower.
     """
     assert image.dtype == torch.uint8, f"{image.dtype}"
     assert image.ndim == 3, f"{tuple(image.shape)}"
-    masks = {"truth": truth, "teacher": teacher, "final": final}
+    masks = {"truth": truth, **predicted}
     for caption, mask in masks.items():
         assert mask.shape == image.shape[1:], f"{caption}: {tuple(mask.shape)}, {image.shape}"
     height, width = image.shape[1:]
-    columns = 4 if width <= 2 * height else 2 if width <= 4 * height else 1
+    columns = 1 + len(masks) if width <= 2 * height else 2 if width <= 4 * height else 1
     size = _panel_size(height, width, columns)
     panel = _scaled_image(image, size)
     panels = {"image": panel} | {

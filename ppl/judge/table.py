@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl.core.errors import InputError
+from ppl.judge.absence import absences, is_absent, present
 
 _COUNTS = {
     "image_auroc": "image AUROC",
@@ -22,9 +23,13 @@ def score_table(scores_of: Mapping[str, dict[str, Any]]) -> str:
     """Two tables with a row a model, in percent: pixels with intervals, and what a factory counts.
 
     A class that few test parts show is marked by a star. Where few parts of test or validation
-    show a defect at all, a line says so.
+    show a defect at all, a line says so, and another why a model has no scores.
     """
-    tables = [text_table(pixel_rows(scores_of))]
+    absent, whole = absences(scores_of), scores_of
+    scores_of = present(whole)
+    if not scores_of:
+        return "\n".join(absent)
+    tables = [text_table(pixel_rows(whole))]
     first = next(iter(scores_of.values()))
     if few_parts(first):
         tables.append(f"* fewer than {first['few_parts']} test parts show it")
@@ -33,6 +38,7 @@ def score_table(scores_of: Mapping[str, dict[str, Any]]) -> str:
     if len(counts) > 1:
         tables += ["", text_table(counts)]
     notes = [
+        *absent,
         *(f"{name}: {other} in its place (fall_back)" for name, other in stand_ins(scores_of)),
         *(f"undefined: {reason}" for reason in reasons(scores_of)),
     ]
@@ -40,14 +46,23 @@ def score_table(scores_of: Mapping[str, dict[str, Any]]) -> str:
 
 
 def pixel_rows(scores_of: Mapping[str, dict[str, Any]]) -> list[list[str]]:
-    """A header and a row a model: mIoU, gain over the teacher, IoU of each class."""
+    """A header and a row a model with scores: mIoU, gain over the teacher, IoU of each class.
+
+    Without the gain where the metrics of the teacher say that there is none.
+
+    Args:
+        scores_of: of models of which one has scores, or more.
+    """
+    gains = not is_absent(scores_of.get("teacher", {}))
+    scores_of = present(scores_of)
     first = next(iter(scores_of.values()))
     few = few_parts(first)
     names = [f"{name}*" if name in few else name for name in first["iou"]]
-    rows = [["model", "mIoU (interval)", "gain over teacher", *names]]
+    rows = [["model", "mIoU (interval)", *(["gain over teacher"] if gains else []), *names]]
     for model, found in scores_of.items():
         ious = map(percent, found["iou"].values())
-        rows.append([model, miou_cell(found), gain_cell(found), *ious])
+        gain = [gain_cell(found)] if gains else []
+        rows.append([model, miou_cell(found), *gain, *ious])
     return rows
 
 

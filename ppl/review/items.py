@@ -28,6 +28,9 @@ from ppl.station.results import DEFECTS, RESULTS
 LISTED = Path("data", "annotate_next")
 PSEUDO = (Path("data", "pseudo", "reliable"), Path("data", "pseudo", "hard"))
 
+_TOLD = ("priority", "reliability", "confidence")
+"""Columns of the list of images to annotate whose numbers are shown, where it has them."""
+
 MOST_BOXES = 200
 """Of an image: more would hide it."""
 
@@ -91,6 +94,12 @@ def to_annotate(masks: str, done: Collection[str] = (), folder: Path = Path()) -
     left = tuple(item for item in found.values() if item.name not in done)
     if not left:
         where = LISTED / "list.csv" if masks == "next" else "the pipeline's masks"
+        if not found and masks == "pseudo":
+            raise InputError(
+                f"no pseudo-mask to review in {PSEUDO[0].parent}: a method that trains once makes "
+                "none, and a run without unlabeled images; `--masks next` takes the masks of "
+                f"{LISTED}"
+            )
         why = "all have a mask of yours" if found else "an empty list"
         raise InputError(f"no image to review in {where}: {why}; run `make repro` for new ones")
     out = len(found) - len(left)
@@ -107,20 +116,26 @@ def to_annotate(masks: str, done: Collection[str] = (), folder: Path = Path()) -
 def _listed(folder: Path, files: Mapping[str, Path]) -> Iterator[Item]:
     for row in _rows(folder / "list.csv", ("image", "mask")):
         words = [f"predicted: {row.get('predicted_classes') or 'no defect'}"]
-        words += [f"{name} {row[name]}" for name in ("priority", "reliability") if row.get(name)]
+        words += [f"{name} {row[name]}" for name in _TOLD if row.get(name)]
         yield _item(row["image"], folder / "masks", row["mask"], files, ", ".join(words))
 
 
 def _pseudo_masks(folder: Path, files: Mapping[str, Path]) -> Iterator[Item]:
-    for masks in PSEUDO:
-        half = folder / masks
+    halves = [folder / masks for masks in PSEUDO]
+    for half in halves:
         if not half.is_dir():
             raise InputError(f"there is no {half}: run `make repro` first")
-        for file in files_below(half, lambda _: False):
-            if file.suffix == ".png":
-                path = file.relative_to(half)
-                id = path.with_suffix("").as_posix()
-                yield _item(id, half, path.as_posix(), files, f"pseudo-mask, {masks.name} half")
+    of_half = {
+        half: [file for file in files_below(half, lambda _: False) if file.suffix == ".png"]
+        for half in halves
+    }
+    # where the teacher labeled all, there are no halves
+    halved = bool(of_half[halves[-1]])
+    for half, found in of_half.items():
+        words = f"pseudo-mask, {half.name} half" if halved else "pseudo-mask"
+        for file in found:
+            path = file.relative_to(half)
+            yield _item(path.with_suffix("").as_posix(), half, path.as_posix(), files, words)
 
 
 def _item(id: str, masks: Path, mask: str, files: Mapping[str, Path], words: str) -> Item:

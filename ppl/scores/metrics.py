@@ -132,7 +132,11 @@ def metrics_of_models(
     false_alarm_rate: float,
     teacher: str,
 ) -> dict[str, Metrics]:
-    """The scores of each model on the same images; all but `teacher` with their gain over it."""
+    """The scores of each model on the same images.
+
+    Args:
+        teacher: the model over which the others have a gain; none has one where it is not there.
+    """
     return {
         name: model_metrics(
             result,
@@ -140,7 +144,7 @@ def metrics_of_models(
             class_names,
             settings,
             false_alarm_rate=false_alarm_rate,
-            teacher=None if name == teacher else results[teacher],
+            teacher=None if name == teacher else results.get(teacher),
         )
         for name, result in results.items()
     }

@@ -19,6 +19,7 @@ from torch import Tensor
 from ppl.core.errors import InputError
 from ppl.core.settings import check, section
 from ppl.images.miou import pooled_miou, rounded
+from ppl.judge.absence import present
 from ppl.scores.bootstrap import IntervalSettings
 from ppl.scores.counts import read_result
 from ppl.scores.metrics import pixel_metrics
@@ -28,6 +29,7 @@ from ppl.tools.commands import ask_dvc
 EVALUATION = Path("data/evaluation")
 TEACHER = "teacher"
 MODELS = (TEACHER, "student_1", "final")
+"""All that have a metrics file; whether a model was trained is for the method to say."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Evaluation:
 
     images: ScoredImages
     matrices: Mapping[str, Tensor]
-    """Model -> (N, C, C) int64 confusion matrix of each image."""
+    """Model -> (N, C, C) int64 confusion matrix of each image; of those that were trained."""
 
     def parts(self, ids: Collection[str]) -> list[str]:
         """The part that each of the images `ids` shows, in the order of their ids."""
@@ -96,7 +98,8 @@ def evaluation_here(metrics: Mapping[str, dict[str, Any]]) -> Evaluation:
 def _read(folder: Path, metrics: Mapping[str, dict[str, Any]], name: str) -> Evaluation:
     try:
         images = read_tested(folder / "images.json")
-        results = {model: read_result(folder / f"{model}.safetensors") for model in MODELS}
+        scored = [model for model in MODELS if model in present(metrics)]
+        results = {model: read_result(folder / f"{model}.safetensors") for model in scored}
     except (KeyError, ValueError, FileNotFoundError, SafetensorError):
         raise InputError(f"{name} is not whole, or of an earlier version") from None
     matrices = {model: result.matrices for model, result in results.items()}
@@ -134,15 +137,17 @@ class CommonPart:
     ) -> dict[str, dict[str, Any]]:
         """Model -> its scores here, as metrics/ has those of pixels, intervals among them.
 
-        The gain is over the run's own teacher, or over the same model of another run, `over`. It is
-        resampled as a difference, on the same parts.
+        The gain is over the run's own teacher, or over the same model of another run, `over`: there
+        is none where that was not trained. It is resampled as a difference, on the same parts.
         """
         counts = {model: of[run.images.rows(self.ids)] for model, of in run.matrices.items()}
         if over is None:
-            before = {model: counts[TEACHER] for model in counts if model != TEACHER}
+            teacher = counts.get(TEACHER)
+            before = {} if teacher is None else dict.fromkeys(counts.keys() - {TEACHER}, teacher)
         else:
             rows = over.images.rows(self.ids)
-            before = {model: over.matrices[model][rows] for model in counts}
+            both = counts.keys() & over.matrices.keys()
+            before = {model: over.matrices[model][rows] for model in both}
         return {
             model: pixel_metrics(of, self.parts, self.classes, settings, teacher=before.get(model))
             for model, of in counts.items()

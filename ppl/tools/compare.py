@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ppl.core.errors import InputError
+from ppl.judge.absence import absences, present
 from ppl.judge.table import few_parts, gain_cell, miou_cell, reasons, text_table
 from ppl.tools.code_of import Code, doubt, mark, recorded_code
 from ppl.tools.commands import ask_dvc
 from ppl.tools.common_part import (
     MODELS,
+    TEACHER,
     Evaluation,
     common_part,
     evaluation_at,
@@ -44,7 +46,9 @@ class Run:
     settings: dict[str, Any]
     """All of params.yaml, by dotted key."""
     scores: dict[str, dict[str, Any]]
-    """Model -> its metrics file."""
+    """Model -> its metrics file, of those that were trained: final, and maybe others."""
+    absent: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Model -> its metrics file, of those that its method does not train."""
     images: str = ""
     """The hashes of data set and lists."""
     code: Code = field(default_factory=dict)
@@ -168,15 +172,17 @@ def _run(name: str, commit: str, data: dict[str, Any] | None) -> Run | None:
         return None
     params = _params(data)
     metrics = {Path(file).stem: found.get("data") for file, found in data["metrics"].items()}
-    scores = {model: metrics[model] for model in MODELS if metrics.get(model)}
-    if not params or len(scores) < len(MODELS):
+    found = {model: metrics[model] for model in MODELS if metrics.get(model)}
+    scores = present(found)
+    if not params or len(found) < len(MODELS) or "final" not in scores:
         return None
+    absent = {model: found[model] for model in found if model not in scores}
     settings = dict(flat(params))
     deps = data.get("deps") or {}
     paths = (settings.get("data.root"), settings.get("split.lists"))
     images = [str(deps.get(path, {}).get("hash")) for path in paths]
     code = recorded_code(deps)
-    return Run(name, settings, scores, images=" ".join(images), code=code, commit=commit[:7])
+    return Run(name, settings, scores, absent, " ".join(images), code, commit[:7])
 
 
 def groups(runs: Iterable[Run]) -> list[tuple[str, list[Run]]]:
@@ -238,24 +244,38 @@ def _code(runs: Sequence[Run]) -> str:
     return f"code {mark(runs[0].code)} ({commits})"
 
 
+def trained(runs: Iterable[Run]) -> list[str]:
+    """The models that any of the runs has scores of, the first trained first."""
+    names = {model for run in runs for model in run.scores}
+    return [model for model in MODELS if model in names]
+
+
+def miou_cells(run: Run, models: Sequence[str]) -> list[str]:
+    """The mIoU of each model, a dash where the run did not train it."""
+    return [miou_cell(run.scores[model]) if model in run.scores else "-" for model in models]
+
+
 def table(runs: Sequence[Run]) -> str:
     """One row a run, by label fraction: mIoU of each model and the final student's gain.
 
-    Where seeds drew other test images, a column says which.
+    Where seeds drew other test images, a column says which. Models that no run trained have no
+    column, and without a teacher there is none of gains.
     """
+    models = trained(runs)
+    gains = TEACHER in models
     several = len({run.settings[SEED] for run in runs}) > 1
     tests = len({run.test for run in runs}) > 1
     header = [
         *["labeled", *(["seed"] if several else []), *(["test images"] if tests else [])],
-        *[*MODELS, "gain of final", "experiment"],
+        *[*models, *(["gain of final"] if gains else []), "experiment"],
     ]
     rows = [
         [
             str(run.fraction),
             *([str(run.settings[SEED])] if several else []),
             *([run.test or "not known"] if tests else []),
-            *(miou_cell(run.scores[model]) for model in MODELS),
-            gain_cell(run.scores["final"]),
+            *miou_cells(run, models),
+            *([gain_cell(run.scores["final"])] if gains else []),
             run.name,
         ]
         for run in runs
@@ -349,7 +369,7 @@ def points(title: str, runs: Sequence[Run]) -> list[Point]:
             run.scores[model].get("miou_high"),
         )
         for run in runs
-        for model in MODELS
+        for model in trained([run])
         if run.scores[model]["miou"] is not None
     ]
 
@@ -389,6 +409,8 @@ def compare(out: Path, *, since: int) -> None:
     print("mIoU on the test set in percent, with intervals over the test images")
     for title, members in found:
         print(f"\n{title}\n{table(members)}" if title else f"\n{table(members)}")
+        for line in absences(members[0].absent):
+            print(line)
     for said in common_parts(runs):
         print(f"\n{said}")
     if alike := "\n".join(machines(runs)):

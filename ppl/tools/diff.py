@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl.core.errors import InputError
+from ppl.judge.absence import present
 from ppl.judge.table import (
     few_parts,
     miou_cell,
@@ -60,7 +61,10 @@ Scores = Mapping[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class State:
-    """What a commit holds, or the workspace: scores and the settings that they come from."""
+    """What a commit holds, or the workspace: scores and the settings that they come from.
+
+    The scores are those of the models that were trained.
+    """
 
     name: str
     scores: dict[str, dict[str, Any]]
@@ -135,7 +139,7 @@ def at_commit(revision: str) -> State:
     except InputError:
         # a lock that was committed with the marks of a merge tells nothing
         scored = Scored("")
-    return State(name, scores, scored, scored.commit or commit)
+    return State(name, present(scores), scored, scored.commit or commit)
 
 
 def in_workspace() -> State:
@@ -145,7 +149,7 @@ def in_workspace() -> State:
         InputError: scores are missing, or no JSON.
     """
     wanted = [file for model, file in FILES.items() if model != COPYCAT or file.is_file()]
-    return State("workspace", scores_here(wanted), scored_here(Path()))
+    return State("workspace", present(scores_here(wanted)), scored_here(Path()))
 
 
 def _parsed(text: str, file: Path, name: str) -> dict[str, Any]:
@@ -216,7 +220,8 @@ def other_tests(old: State, new: State) -> OtherTests | None:
         return OtherTests(found, f"nothing to compare with: no image is in both; {_THEN}")
     settings = interval_settings(new.settings)
     once, today = common.scores(one, settings), common.scores(other, settings, over=one)
-    return OtherTests(found, "", common, {model: (once[model], today[model]) for model in MODELS})
+    both = [model for model in MODELS if model in once and model in today]
+    return OtherTests(found, "", common, {model: (once[model], today[model]) for model in both})
 
 
 def _data_apart(old: State, new: State) -> str:
@@ -248,10 +253,12 @@ def _apart(old: State, new: State, other: OtherTests) -> list[str]:
         if few_parts(final):
             lines.append(f"* fewer than {final['few_parts']} parts of these images show it")
         lines += [f"undefined: {reason}" for reason in reasons({"final": final})]
+    models = [model for model in MODELS if model in old.scores or model in new.scores]
     own = [
-        [state.name, *(miou_cell(state.scores[model]) for model in MODELS)] for state in (old, new)
+        [s.name, *(miou_cell(s.scores[m]) if m in s.scores else "-" for m in models)]
+        for s in (old, new)
     ]
-    return [*lines, "each on its own test images, mIoU", text_table([["", *MODELS], *own])]
+    return [*lines, "each on its own test images, mIoU", text_table([["", *models], *own])]
 
 
 def _scores(old: State, new: State) -> list[str]:
@@ -341,6 +348,10 @@ def _cell(old: str, new: str, change: str) -> str:
 def _notes(old: State, new: State) -> Iterator[str]:
     """What else sets both apart: data, models that gave way, settings."""
     before, now = old.scores["final"], new.scores["final"]
+    for state, other in ((old, new), (new, old)):
+        alone = [model for model in MODELS if model in state.scores.keys() - other.scores.keys()]
+        if alone:
+            yield f"{', '.join(alone)}: trained in {state.name} alone"
     yield from (
         f"{name}: {other} in its place (fall_back)" for name, other in stand_ins(new.scores)
     )

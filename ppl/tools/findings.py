@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from ppl.judge.absence import absences, present
 from ppl.judge.table import (
     few_defective,
     few_parts,
@@ -34,32 +35,41 @@ class Finding:
     text: str
 
 
+STUDENT = "final student"
+"""What the final model is called where a teacher labeled images for it."""
+
+
 def findings(
     scores_of: Mapping[str, dict[str, Any]],
     leakage: Mapping[str, Any],
     *,
     confidence: float,
     false_alarm_rate: float,
-    unlabeled_batch: int,
+    unlabeled_batch: int | None,
 ) -> list[Finding]:
     """What the metrics of copycat, teacher and final student, and the audit, say.
 
     Args:
-        scores_of: the metrics of `copycat`, `teacher` and `final`, as in metrics/.
+        scores_of: the metrics of `copycat`, `teacher` and `final`, as in metrics/; of a model that
+            was not trained, those that say why.
         leakage: metrics/leakage.json.
         confidence: of the intervals, 0-1.
         false_alarm_rate: the share of sound images, 0-1, at which `image_miss_rate` was taken.
-        unlabeled_batch: unlabeled images in a step of a student's training, at most.
+        unlabeled_batch: unlabeled images in a step of a student's training, at most; None where
+            no student was trained.
     """
+    untrained, scores_of = absences(scores_of), present(scores_of)
     final, copycat = scores_of["final"], scores_of["copycat"]
     sure = f"{100 * confidence:g} % interval"
+    called = final_called(scores_of)
     return [
         *(_stand_in(name, other) for name, other in stand_ins(scores_of)),
-        *_gain(final, sure),
+        *(Finding(Verdict.NOTE, f"There is {line}.") for line in untrained),
+        *_gain(final, called, sure),
         *_alone(unlabeled_batch),
         _seen(leakage),
-        *_copied(final, copycat, sure),
-        *_detected(final, false_alarm_rate),
+        *_copied(final, copycat, f"{called}'s {sure}"),
+        *_detected(final, called, false_alarm_rate),
         *_promised(final.get("verdicts")),
         *_few(final),
         *(Finding(Verdict.NOTE, f"{line.capitalize()}.") for line in few_defective(final)),
@@ -73,9 +83,23 @@ def findings(
     ]
 
 
-def other_tests_finding(former: str, other: OtherTests) -> Finding:
-    """That a former run was tested on other images, and how both do on what they share."""
-    shared = _on_common_part(other.common, *other.pairs["final"]) if other.common else ""
+def final_called(scores_of: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the final model is called: a student, if a teacher labeled images for it.
+
+    Args:
+        scores_of: of models that were trained.
+    """
+    taught = "teacher" in scores_of or "gain" in scores_of["final"]
+    return STUDENT if taught else "final model"
+
+
+def other_tests_finding(former: str, other: OtherTests, called: str = STUDENT) -> Finding:
+    """That a former run was tested on other images, and how both do on what they share.
+
+    Args:
+        called: by `final_called`.
+    """
+    shared = _on_common_part(other.common, called, *other.pairs["final"]) if other.common else ""
     was = "was tested on other images, so its scores do not compare with these"
     may = "may have been tested on other images"
     return Finding(Verdict.NOTE, f"{former} {was if other.sure else may} ({other.said}).{shared}")
@@ -92,13 +116,15 @@ def former_unknown(why: str) -> Finding:
     )
 
 
-def _on_common_part(common: CommonPart, before: dict[str, Any], now: dict[str, Any]) -> str:
+def _on_common_part(
+    common: CommonPart, called: str, before: dict[str, Any], now: dict[str, Any]
+) -> str:
     if now["miou"] is None:
         return f" The {common} of both show no defect, so there is no mIoU on them."
     few = few_parts(now)
     chance = f" Few of these parts show {_listed(few, now)}: their scores are chance."
     return (
-        f" On the {common} of both, the final student had {miou_cell(before)} % mIoU and has "
+        f" On the {common} of both, the {called} had {miou_cell(before)} % mIoU and has "
         f"{miou_cell(now)} %: {gain_cell(now)} points.{chance if few else ''}"
     )
 
@@ -111,10 +137,12 @@ def _stand_in(name: str, other: str) -> Finding:
     )
 
 
-def _gain(final: dict[str, Any], sure: str) -> list[Finding]:
+def _gain(final: dict[str, Any], called: str, sure: str) -> list[Finding]:
     if final["miou"] is None:
         return []
-    reached = f"The final student reaches {miou_cell(final)} % mIoU ({sure})"
+    reached = f"The {called} reaches {miou_cell(final)} % mIoU ({sure})"
+    if "gain" not in final:
+        return [Finding(Verdict.NOTE, f"{reached}; without a teacher there is no gain to judge.")]
     gain = f"{gain_cell(final)} points"
     tested = max(final["parts"].values())
     if final["gain_low"] is None or tested < final["few_parts"]:
@@ -130,8 +158,8 @@ def _gain(final: dict[str, Any], sure: str) -> list[Finding]:
     return [Finding(Verdict.NOTE, open_question)]
 
 
-def _alone(unlabeled_batch: int) -> list[Finding]:
-    if unlabeled_batch:
+def _alone(unlabeled_batch: int | None) -> list[Finding]:
+    if unlabeled_batch is None or unlabeled_batch:
         return []
     return [
         Finding(
@@ -175,19 +203,19 @@ def _copied(final: Mapping[str, Any], copycat: Mapping[str, Any], sure: str) -> 
     if final["miou_low"] is None:
         return [Finding(Verdict.NOTE, f"{text}.")]
     if copycat["miou"] < final["miou_low"]:
-        return [Finding(Verdict.GOOD, f"{text}: less than the final student's {sure}.")]
-    verdict = f"not below the final student's {sure}: this score can be had without learning"
+        return [Finding(Verdict.GOOD, f"{text}: less than the {sure}.")]
+    verdict = f"not below the {sure}: this score can be had without learning"
     return [Finding(Verdict.BAD, f"{text}, {verdict}.")]
 
 
-def _detected(final: Mapping[str, Any], false_alarm_rate: float) -> list[Finding]:
+def _detected(final: Mapping[str, Any], called: str, false_alarm_rate: float) -> list[Finding]:
     if final["image_miss_rate"] is None:
         return []
     return [
         Finding(
             Verdict.NOTE,
             f"With at most {100 * false_alarm_rate:g} % of the sound images called defective, the "
-            f"final student misses {percent(final['image_miss_rate'])} % of the defective ones.",
+            f"{called} misses {percent(final['image_miss_rate'])} % of the defective ones.",
         )
     ]
 

@@ -16,6 +16,7 @@ import vl_convert
 TEACHER, FINAL = "teacher", "final"
 COLOURS = {"copycat": "#c5a1d6", TEACHER: "#9aa5b1", "student_1": "#4c9be8", FINAL: "#d9480f"}
 GAIN, LOSS = "#2b8a3e", "#c92a2a"
+_SHADED = "shaded: final student above (green) or below (red) its teacher"
 ASIDE = 1.02
 """Factor between the x of two models, so that their intervals do not cover each other."""
 
@@ -88,6 +89,7 @@ def _panel(title: str, points: Sequence[Point], of: str) -> dict[str, Any]:
     means = _means(points)
     models = [model for model in COLOURS if model in means]
     x, y = _x_axis(points, of), _y_axis(points)
+    shaded = {"subtitle": _SHADED} if {TEACHER, FINAL} <= means.keys() else {}
     colour = {
         "field": "model",
         "type": "nominal",
@@ -106,7 +108,7 @@ def _panel(title: str, points: Sequence[Point], of: str) -> dict[str, Any]:
         "height": 300,
         "title": {
             "text": title or f"mIoU over the {of}",
-            "subtitle": "shaded: final student above (green) or below (red) its teacher",
+            **shaded,
             "anchor": "start",
         },
         "layer": [

@@ -16,16 +16,27 @@ import ppl.tools.queue
 from ppl.core.errors import InputError
 from ppl.core.settings import read_params, section
 from ppl.images.sets import read_dataset_info, write_json
+from ppl.judge.absence import absences
 from ppl.judge.evaluation import TEACHER, EvaluateSettings
-from ppl.judge.table import gain_cell, miou_cell, percent, score_table, text_table
+from ppl.judge.table import gain_cell, percent, score_table, text_table
 from ppl.scores.bootstrap import IntervalSettings
 from ppl.scores.counts import pooled, read_result
 from ppl.scores.metrics import metrics_of_models
 from ppl.scores.tested import read_tested
 from ppl.tools.code_of import code_of, files_here
 from ppl.tools.commands import ask_dvc
-from ppl.tools.common_part import MODELS
-from ppl.tools.compare import FOLD, FOLDS, SEED, SUCCESS, Run, read_runs, show_experiments, states
+from ppl.tools.compare import (
+    FOLD,
+    FOLDS,
+    SEED,
+    SUCCESS,
+    Run,
+    miou_cells,
+    read_runs,
+    show_experiments,
+    states,
+    trained,
+)
 from ppl.tools.used_settings import flat
 
 OUT = Path("compare/folds")
@@ -106,29 +117,45 @@ def run_all(variants: Sequence[Variant], jobs: int) -> list[Run]:
 
 
 def seeds_report(runs: Sequence[Run]) -> str:
-    """A row a seed, mean and standard deviation, and how often the final student wins."""
-    rows = [["seed", *MODELS, "final - teacher"]]
-    for run in runs:
-        cells = [miou_cell(run.scores[model]) for model in MODELS]
-        rows.append([str(run.settings[SEED]), *cells, gain_cell(run.scores["final"])])
-    values = {model: [run.scores[model]["miou"] for run in runs] for model in MODELS}
-    gains = [run.scores["final"]["gain"] for run in runs]
+    """A row a seed, mean and standard deviation, and how often the final student wins.
+
+    Where there is a teacher to win against.
+    """
+    models = trained(runs)
+    gains = [[run.scores["final"]["gain"] for run in runs]] if TEACHER in models else []
+    rows = _rows_by(SEED, "seed", runs)
+    values = [[run.scores[model]["miou"] for run in runs] for model in models]
     # a split may leave a test set without a defect: no mIoU and no gain there
-    columns = [[value for value in c if value is not None] for c in (*values.values(), gains)]
-    styles = [".1f"] * len(MODELS) + ["+.1f"]
+    columns = [[value for value in c if value is not None] for c in (*values, *gains)]
+    styles = [".1f"] * len(models) + ["+.1f"] * len(gains)
     rows.append(
         ["mean", *(percent(_mean(c), style) for c, style in zip(columns, styles, strict=True))]
     )
     if min(map(len, columns)) > 1:
         rows.append(["standard deviation", *(percent(statistics.stdev(c)) for c in columns)])
-    known = columns[-1]
-    drawn = len({run.test for run in runs})
-    each = "Each seed draws other test images: the spread is that of data and training together.\n"
-    return (
-        f"{text_table(rows)}\n\n{each if drawn > 1 else ''}"
-        f"The final student beats the teacher in {sum(gain > 0 for gain in known)} of "
-        f"{len(known)} seeds, by {percent(_mean(known), '+.1f')} points on average."
-    )
+    said = []
+    if len({run.test for run in runs}) > 1:
+        said.append(
+            "Each seed draws other test images: the spread is that of data and training together."
+        )
+    for known in columns[len(models) :]:
+        said.append(
+            f"The final student beats the teacher in {sum(gain > 0 for gain in known)} of "
+            f"{len(known)} seeds, by {percent(_mean(known), '+.1f')} points on average."
+        )
+    said += absences(runs[0].absent)
+    return "\n".join([text_table(rows), *([""] if said else []), *said])
+
+
+def _rows_by(setting: str, name: str, runs: Sequence[Run]) -> list[list[str]]:
+    """A header and a row a run, by one of its settings: mIoU of each model, and the gain."""
+    models = trained(runs)
+    gains = TEACHER in models
+    rows = [[name, *models, *(["final - teacher"] if gains else [])]]
+    for run in runs:
+        gain = [gain_cell(run.scores["final"])] if gains else []
+        rows.append([str(run.settings[setting]), *miou_cells(run, models), *gain])
+    return rows
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -138,18 +165,20 @@ def _mean(values: Sequence[float]) -> float | None:
 def pool_folds(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     """The metrics of each model over the test images of all folds together.
 
+    Of one that the method does not train, those that say why.
+
     Raises:
         InputError: DVC's cache does not hold the counts of a fold.
     """
-    found: dict[str, list[Any]] = {model: [] for model in MODELS}
+    found: dict[str, list[Any]] = {model: [] for model in trained(runs)}
     parts: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         for run in runs:
             counts = Path(folder, run.name)
             ask_dvc("get", ".", "data/evaluation", "--rev", run.name, "--out", counts)
             parts += read_tested(counts / "images.json").parts
-            for model in MODELS:
-                found[model].append(read_result(counts / f"{model}.safetensors"))
+            for model, results_of in found.items():
+                results_of.append(read_result(counts / f"{model}.safetensors"))
         info_file = Path(folder, "dataset.json")
         ask_dvc("get", ".", "data/prepared/dataset.json", "--rev", runs[0].name, "--out", info_file)
         names = read_dataset_info(info_file).classes
@@ -162,7 +191,8 @@ def pool_folds(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
         false_alarm_rate=section("evaluate", EvaluateSettings).false_alarm_rate,
         teacher=TEACHER,
     )
-    return {model: content | means_of_folds(runs, model) for model, content in metrics.items()}
+    scored = {model: content | means_of_folds(runs, model) for model, content in metrics.items()}
+    return scored | runs[0].absent
 
 
 def means_of_folds(runs: Sequence[Run], model: str) -> dict[str, float | None]:
@@ -181,10 +211,7 @@ def means_of_folds(runs: Sequence[Run], model: str) -> dict[str, float | None]:
 
 def folds_report(runs: Sequence[Run], metrics: dict[str, dict[str, Any]]) -> str:
     """A row a fold, then the scores over all of them."""
-    rows = [["fold", *MODELS, "final - teacher"]]
-    for run in runs:
-        cells = [miou_cell(run.scores[model]) for model in MODELS]
-        rows.append([str(run.settings[FOLD]), *cells, gain_cell(run.scores["final"])])
+    rows = _rows_by(FOLD, "fold", runs)
     note = "Image AUROC, average precision and miss rate are means over the folds, each by a model"
     return f"{text_table(rows)}\n\nAll folds pooled:\n{score_table(metrics)}\n\n{note} of its own."
 

@@ -21,10 +21,17 @@ from PIL import Image
 
 from ppl.core.errors import InputError
 from ppl.core.settings import PARAMS_FILE, read_params
+from ppl.judge.absence import absences, is_absent, present
 from ppl.judge.table import factory_rows, few_parts, pixel_rows, reasons
 from ppl.tools.commands import ask_dvc, ask_git
 from ppl.tools.diff import METRICS, UnreadError, at_commit, in_workspace, other_tests
-from ppl.tools.findings import Finding, findings, former_unknown, other_tests_finding
+from ppl.tools.findings import (
+    Finding,
+    final_called,
+    findings,
+    former_unknown,
+    other_tests_finding,
+)
 from ppl.tools.interval_plot import interval_plot
 from ppl.tools.scored import metrics_of, scored_here, scores_here
 from ppl.tools.used_settings import lock_text, used_settings
@@ -74,7 +81,8 @@ def page(project: Path) -> str:
     Raises:
         InputError: there are no scores, params.yaml cannot be read, or `dvc` does not answer.
     """
-    scores_of = scores_here([project / "metrics" / f"{name}.json" for name in MODELS])
+    metrics = scores_here([project / "metrics" / f"{name}.json" for name in MODELS])
+    scores_of = present(metrics)
     leakage = metrics_of(project / "metrics" / "leakage.json")
     scored = scored_here(project)
     # how wide intervals are is in no metrics file: where their run is not known, as now
@@ -96,10 +104,10 @@ def page(project: Path) -> str:
         stale=stale_stages(json.loads(ask_dvc("status", "--json"))),
         # those of a former run are no longer there
         set_sizes={} if scored.why else set_sizes(project / "data" / "prepared"),
-        findings=all_findings(scores_of, leakage, used),
+        findings=all_findings(metrics, leakage, used),
         confidence=used["intervals"]["confidence"],
         few_parts=scores_of["final"]["few_parts"] if few_parts(scores_of["final"]) else None,
-        pixel_rows=pixel_rows(scores_of),
+        pixel_rows=pixel_rows(metrics),
         factory_rows=factory_rows(scores_of),
         false_alarm_rate=used["evaluate"]["false_alarm_rate"],
         reasons=reasons(scores_of),
@@ -123,6 +131,7 @@ def page(project: Path) -> str:
         if scored.lock
         else "not known",
         **drawn,
+        **untrained(project, metrics),
     )
 
 
@@ -141,16 +150,21 @@ def all_findings(
     """What the scores say, and what became of a former test set.
 
     Args:
+        scores_of: also those of models that were not trained, which say why.
         used: the settings that the scores were computed with, by section.
     """
-    students = ("retrain_reliable", "retrain_final")
+    trained = present(scores_of)
+    students = [
+        *(["retrain_reliable"] if "student_1" in trained else []),
+        *(["retrain_final"] if "teacher" in trained else []),
+    ]
     return [
         *findings(
             scores_of,
             leakage,
             confidence=used["intervals"]["confidence"],
             false_alarm_rate=used["evaluate"]["false_alarm_rate"],
-            unlabeled_batch=max(used[stage]["unlabeled_batch"] for stage in students),
+            unlabeled_batch=max((used[s]["unlabeled_batch"] for s in students), default=None),
         ),
         *since_former_run(),
     ]
@@ -175,7 +189,8 @@ def since_former_run() -> list[Finding]:
             return [former_unknown(error.why)]
         if old.scores != new.scores:
             other = other_tests(old, new)
-            return [other_tests_finding(f"The run of {old.name}", other)] if other else []
+            called = final_called(new.scores)
+            return [other_tests_finding(f"The run of {old.name}", other, called)] if other else []
     # a commit at which history is cut off seems to have changed all files
     return [former_unknown("this clone holds but the latest commits")] if cut_off else []
 
@@ -225,6 +240,27 @@ def plots(project: Path, shown: Mapping[str, Any]) -> dict[str, str]:
         specification = json.loads(content) if isinstance(content, str) else content
         drawn[name] = drawing(_without_revision(specification))
     return drawn
+
+
+def untrained(project: Path, metrics: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the page says where a method trains fewer models: why, and what the last is called."""
+    return {
+        "absences": absences(metrics),
+        "final": final_called(present(metrics)),
+        "no_reliability": no_reliability(project),
+    }
+
+
+def no_reliability(project: Path) -> str:
+    """Why no point can be drawn of reliability over true quality, where there is none."""
+    found = metrics_of(project / "metrics" / "pseudo_masks.json")
+    if is_absent(found):
+        return f"There are no pseudo-masks: {', '.join(map(str, found.values()))}."
+    if any(isinstance(half, dict) and half.get("images") for half in found.values()):
+        return "No ranking chose between the pseudo-masks: there is no reliability to compare."
+    return (
+        "No unlabeled image has a mask that was hidden: how good the pseudo-masks are is not known."
+    )
 
 
 def drawing(specification: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ppl.core.errors import InputError
 from ppl.core.settings import PARAMS_FILE, read_params
+from ppl.judge.absence import is_absent
 from ppl.judge.table import read_scores
 from ppl.tools.commands import ask_git
 from ppl.tools.dvc_md5 import md5_of
@@ -144,13 +145,15 @@ def ran_since(stages: Mapping[str, Any]) -> list[str]:
 
 
 def scores_here(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """As `read_scores`.
+    """As `read_scores`; those of a model that was not trained say why.
 
     Raises:
         InputError: a file is missing, or holds no scores.
     """
     for file in files:
-        if file.is_file() and not metrics_of(file).keys() >= _NEEDED:
+        found = metrics_of(file) if file.is_file() else {}
+        untrained = is_absent(found) and file.stem != FINAL.stem
+        if file.is_file() and not (untrained or found.keys() >= _NEEDED):
             raise InputError(
                 f"{file} holds no scores, or those of an earlier version: expected a metrics file "
                 f"with {', '.join(sorted(_NEEDED))}, as `dvc repro` leaves {FINAL}"

@@ -1,6 +1,7 @@
 """Annotate next: the doubtful images first, one a part, none twice, each with a start mask."""
 
 import csv
+import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +13,13 @@ from torch import Tensor, nn
 
 import stages.annotate_next
 from ppl.annotate.next import (
-    COLUMNS,
     SHOWN,
     AnnotateSettings,
     Doubt,
+    Signs,
     choose,
-    disagreements,
     doubts,
+    signs_of,
     write_sheet,
     write_table,
 )
@@ -60,6 +61,10 @@ class ByBrightness(nn.Module):
         return torch.cat([torch.zeros_like(grey)[:, None], defects], dim=1)
 
 
+HEADER = [
+    *("rank", "image", "part", "photos_of_part", "priority", "reliability", "disagreement"),
+    *("predicted_classes", "mask"),
+]
 FLIPPED = ONE_LOOK.model_copy(update={"flip": True})
 
 
@@ -96,7 +101,7 @@ def order_of(images: ImageSet, ids: Sequence[str], parts: Sequence[str]) -> list
     """The images in the given order of priority."""
     entry_of = {entry.id: entry for entry in images.entries}
     return [
-        Doubt(entry_of[id], part, 0.5, 0.5, 1 - place / len(ids))
+        Doubt(entry_of[id], part, {}, 1 - place / len(ids))
         for place, (id, part) in enumerate(zip(ids, parts, strict=True))
     ]
 
@@ -109,10 +114,14 @@ def entries(names: str) -> list[Entry]:
     return [Entry(name, f"{name}.png", 64, 48) for name in names]
 
 
+def signs(reliability: dict[str, float], disagreement: dict[str, float]) -> Signs:
+    return {"reliability": reliability, "disagreement": disagreement}
+
+
 def test_the_priority_is_the_mean_rank_by_unreliability_and_disagreement() -> None:
     reliability = {"a": 0.9, "b": 0.1, "c": 0.5, "d": 0.5, "e": 0.8}
     disagreement = {"a": 0.0, "b": 0.001, "c": 0.9, "d": 0.0, "e": 0.0}
-    found = doubts(entries("abcde"), list("vwxyz"), reliability, disagreement)
+    found = doubts(entries("abcde"), list("vwxyz"), signs(reliability, disagreement))
 
     def share_below(values: list[float], own: float) -> float:
         """Of the others, those lower; a tie counts half."""
@@ -139,33 +148,80 @@ def test_equal_images_come_by_id_whatever_the_order_of_the_input() -> None:
     disagreement = {id: 0.1 * place for place, id in enumerate("abcdefg")}
     listed = entries("abcdefg")
     random.Random(0).shuffle(listed)
-    found = doubts(listed, [entry.id for entry in listed], reliability, disagreement)
+    found = doubts(listed, [entry.id for entry in listed], signs(reliability, disagreement))
     assert ids_of(found) == list("abcdefg")
     assert {doubt.priority for doubt in found} == {0.5}
 
 
 def test_one_image_alone_has_a_priority_and_none_has_none() -> None:
-    [doubt] = doubts(entries("a"), ["a"], {"a": 0.2}, {"a": 0.7})
+    [doubt] = doubts(entries("a"), ["a"], signs({"a": 0.2}, {"a": 0.7}))
     assert doubt.priority == 0.5
-    assert doubts([], [], {}, {}) == []
+    assert doubts([], [], signs({}, {})) == []
+
+
+def look(images: ImageSet, folder: Path, reliability: dict[str, float]) -> Signs:
+    """What `ByBrightness` makes of them, beside the pseudo-masks in two folders."""
+    taught = [folder / "reliable", folder / "hard"]
+    network: SegmentationNetwork = ByBrightness()  # type: ignore[assignment]
+    return signs_of(network, lone(images), whole(64, 48), ONE_LOOK, reliability, taught, 3)
 
 
 def test_disagreement_is_what_the_final_model_contradicts(tmp_path: Path) -> None:
     images = write_set(tmp_path / "set", {"a/dark": block(0), "bright": block(255)})
     write_mask(mask_file(tmp_path / "reliable", "a/dark"), truth(0), INFO.colours)
     write_mask(mask_file(tmp_path / "hard", "bright"), truth(128), INFO.colours)
-    folders = (tmp_path / "reliable", tmp_path / "hard")
-    network = ByBrightness()
-    found = disagreements(network, lone(images), whole(64, 48), ONE_LOOK, *folders, 3)  # type: ignore[arg-type]
+    reliability = dict.fromkeys(images.ids, 0.5)
+    found = look(images, tmp_path, reliability)
+    assert list(found) == ["reliability", "disagreement"]
+    assert found["reliability"] == reliability
     # the block is missed, the rest agrees; the class that neither sees is left out
     missed = 1 - (0 + (64 * 48 - 256) / (64 * 48)) / 2
-    assert found == {"a/dark": 0, "bright": pytest.approx(missed, abs=1e-8)}
+    assert found["disagreement"] == {"a/dark": 0, "bright": pytest.approx(missed, abs=1e-8)}
     write_mask(mask_file(tmp_path / "hard", "bright"), torch.full((64, 48), 255), INFO.colours)
-    found = disagreements(network, lone(images), whole(64, 48), ONE_LOOK, *folders, 3)  # type: ignore[arg-type]
-    assert found["bright"] == 1, "no pixel taught anything"
+    found = look(images, tmp_path, reliability)
+    assert found["disagreement"]["bright"] == 1, "no pixel taught anything"
     mask_file(tmp_path / "hard", "bright").unlink()
     with pytest.raises(InputError, match=r"bright\.png does not exist"):
-        disagreements(network, lone(images), whole(64, 48), ONE_LOOK, *folders, 3)  # type: ignore[arg-type]
+        look(images, tmp_path, reliability)
+
+
+def test_without_a_ranking_the_final_models_confidence_takes_its_place(tmp_path: Path) -> None:
+    # 64 is near 0.25, where the network does not know background from dark
+    images = write_set(tmp_path / "set", {"sure": block(0), "unsure": block(64)})
+    for name in ("reliable", "hard"):
+        (tmp_path / name).mkdir()
+    found = look(images, tmp_path, {})
+    assert list(found) == ["confidence"]
+    network: SegmentationNetwork = ByBrightness()  # type: ignore[assignment]
+    for entry, [prob] in predict([network], images, whole(64, 48), ONE_LOOK, what="again"):
+        # pixel by pixel, from the definition
+        p = prob.double().flatten(1)
+        entropy = -(p * p.clamp(min=1e-300).log()).sum(dim=0) / math.log(3)
+        expected = float(((1 - entropy) * p.amax(dim=0)).mean())
+        assert found["confidence"][entry.id] == pytest.approx(expected, abs=1e-5)
+    ordered = doubts(images.entries, images.ids, found)
+    assert ids_of(ordered) == ["unsure", "sure"]
+    assert [doubt.priority for doubt in ordered] == [1, 0]
+
+
+def test_masks_of_one_labeler_and_no_scores_give_confidence_and_disagreement(
+    tmp_path: Path,
+) -> None:
+    images = write_set(tmp_path / "set", {"a/dark": block(0), "bright": block(255)})
+    for id in images.ids:
+        write_mask(mask_file(tmp_path / "reliable", id), truth(0), INFO.colours)
+    (tmp_path / "hard").mkdir()
+    found = look(images, tmp_path, {})
+    assert list(found) == ["confidence", "disagreement"]
+    assert found["disagreement"]["a/dark"] == 0 < found["disagreement"]["bright"]
+
+
+def test_scores_without_masks_are_the_only_sign_and_nothing_is_predicted(
+    tmp_path: Path,
+) -> None:
+    images = write_set(tmp_path / "set", {"a": block(0)})
+    (images.folder / "images" / "a.png").unlink()
+    assert look(images, tmp_path, {"a": 0.25}) == {"reliability": {"a": 0.25}}
 
 
 @pytest.fixture
@@ -216,14 +272,15 @@ def test_the_table_says_what_to_annotate_and_where_the_mask_is(tmp_path: Path) -
     write_mask(mask_file(tmp_path / "masks", "a/one"), both, INFO.colours)
     write_mask(mask_file(tmp_path / "masks", "b"), truth(128), INFO.colours)
     ordered = [
-        Doubt(images.entries[0], "p", 0.25, 0.75, 1.0),
-        Doubt(images.entries[2], "p", 0.5, 0.5, 0.5),
-        Doubt(images.entries[1], "q", 0.75, 1 / 3, 0.0),
+        Doubt(images.entries[0], "p", {"reliability": 0.25, "disagreement": 0.75}, 1.0),
+        Doubt(images.entries[2], "p", {"reliability": 0.5, "disagreement": 0.5}, 0.5),
+        Doubt(images.entries[1], "q", {"reliability": 0.75, "disagreement": 1 / 3}, 0.0),
     ]
     chosen = [ordered[0], ordered[2]]
-    write_table(tmp_path / "out" / "t.csv", chosen, ordered, tmp_path / "masks", INFO)
+    names = ["reliability", "disagreement"]
+    write_table(tmp_path / "out" / "t.csv", chosen, ordered, names, tmp_path / "masks", INFO)
     assert read_table(tmp_path / "out" / "t.csv") == [
-        list(COLUMNS),
+        HEADER,
         ["1", "a/one", "p", "2", "1.0000", "0.2500", "0.7500", "dark; bright", "a/one.png"],
         ["2", "b", "q", "1", "0.0000", "0.7500", "0.3333", "", "b.png"],
     ]
@@ -251,16 +308,22 @@ def run_stage(
     images: dict[str, Tensor],
     count: int,
     labeling: PseudoLabelSettings = FLIPPED,
+    *,
+    ranked: bool = True,
 ) -> ImageSet:
-    """The stage on these images, reliable by turns, with `ByBrightness` as the final model."""
+    """The stage on these images, with `ByBrightness` as the final model.
+
+    Args:
+        ranked: whether there are a ranking and pseudo-masks, reliable by turns.
+    """
     found = write_set(folder / "unlabeled", images)
     write_dataset_info(folder / "dataset.json", INFO)
     write_split_record(folder / "split.json", SplitRecord("image", {}, {}))
-    ranked = {id: Ranked(1 / (2 + n), ()) for n, id in enumerate(found.ids)}
-    write_reliability(folder / "scores.json", ranked)
+    scores = {id: Ranked(1 / (2 + n), ()) for n, id in enumerate(found.ids)}
+    write_reliability(folder / "scores.json", scores if ranked else {})
     for name in ("reliable", "hard"):
         (folder / name).mkdir()
-    for number, entry in enumerate(found.entries):
+    for number, entry in enumerate(found.entries if ranked else ()):
         mask = torch.zeros((entry.height, entry.width))
         half = folder / ("reliable", "hard")[number % 2]
         write_mask(mask_file(half, entry.id), mask, INFO.colours)
@@ -306,6 +369,17 @@ def test_the_stage_leaves_the_predictions_of_the_chosen_images(
         assert mask.convert("RGB").getpixel((24, 24)) == INFO.colours[1]
 
 
+def test_the_stage_orders_by_confidence_where_the_method_ranks_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    images = {"sure": texture(1, 64, 64) // 3 + 90, "unsure": texture(2, 64, 64) // 3 + 20}
+    run_stage(monkeypatch, tmp_path, images, count=2, ranked=False)
+    header, *rows = read_table(tmp_path / "out" / "table.csv")
+    assert header == [*HEADER[:5], "confidence", *HEADER[7:]]
+    assert [row[1] for row in rows] == ["unsure", "sure"]
+    assert 0 < float(rows[0][5]) < float(rows[1][5]) < 1
+
+
 def test_masks_to_start_from_leave_no_pixel_open(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -338,7 +412,7 @@ def test_an_empty_list_leaves_a_header_and_a_picture_that_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, images: dict[str, Tensor], count: int
 ) -> None:
     run_stage(monkeypatch, tmp_path, images, count)
-    assert read_table(tmp_path / "out" / "table.csv") == [list(COLUMNS)]
+    assert read_table(tmp_path / "out" / "table.csv") == [HEADER]
     assert list((tmp_path / "out" / "masks").iterdir()) == []
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
         sheet.load()

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,6 +43,8 @@ MODELS = {
 }
 ORIGINS = {name: Origin(name, 3) for name in MODELS} | {"student_1": Origin("teacher", 3)}
 PARTS = {"a/dark": "one", "a/bright": "two", "b/sound": "two"}
+Halves = dict[str, list[str]]
+BOTH: Halves = {"reliable": ["a/dark"], "hard": ["a/bright", "b/sound"]}
 RELIABILITY = {"a/dark": 0.9, "a/bright": 0.4, "b/sound": 0.2}
 
 
@@ -50,14 +53,18 @@ def made(tmp_path: Path) -> ImageSet:
     return make_set(tmp_path / "set")
 
 
-def judge(made: ImageSet, folder: Path) -> Judgement:
+def judge(
+    made: ImageSet, folder: Path, absent: tuple[str, ...] = (), halves: Halves = BOTH
+) -> Judgement:
     """Three images that are tested and, as if they were others, unlabeled: one reliable."""
-    for half, ids in {"reliable": ["a/dark"], "hard": ["a/bright", "b/sound"]}.items():
+    for half, ids in halves.items():
+        (folder / half).mkdir()
         for id in ids:
             write_mask(mask_file(folder / half, id), torch.zeros(64, 48), INFO.colours)
     masks = PseudoMasks(made, folder / "reliable", folder / "hard", made.folder / "masks")
     split = SplitRecord("group", PARTS, PARTS, defective_validation_parts=4)
-    return judge_models(MODELS, ORIGINS, made, masks, split, INFO, SECTIONS, VERDICTS)  # type: ignore[arg-type]
+    models = {name: model for name, model in MODELS.items() if name not in absent}
+    return judge_models(models, ORIGINS, made, masks, split, INFO, SECTIONS, VERDICTS)  # type: ignore[arg-type]
 
 
 def test_each_model_is_scored_and_a_stand_in_is_named(made: ImageSet, tmp_path: Path) -> None:
@@ -128,3 +135,55 @@ def test_what_is_written_is_what_was_judged(made: ImageSet, tmp_path: Path) -> N
         "b/sound": "hard",
     }
     assert {point["id"]: point["reliability"] for point in points} == RELIABILITY
+
+
+def left_by(judged: Judgement, folder: Path, absent: dict[str, str]) -> dict[str, Any]:
+    """The content of each JSON file that is written of it, without scores of a ranking."""
+    folders = {name: folder / name for name in ("metrics", "plots", "evaluation")}
+    write_judgement(judged, {}, INFO, absent, **folders)
+    return {
+        f"{name}/{file.stem}": json.loads(file.read_text())
+        for name, of in folders.items()
+        for file in of.glob("*.json")
+    }
+
+
+def test_a_model_alone_is_scored_as_with_others_but_for_the_gain(
+    made: ImageSet, tmp_path: Path
+) -> None:
+    absent = dict.fromkeys(("teacher", "student_1"), "it trains once")
+    judged = judge(made, tmp_path, tuple(absent), {"reliable": [], "hard": []})
+    assert list(judged.metrics) == ["final"]
+    assert judged.quality == {}
+    (tmp_path / "others").mkdir()
+    with_others = judge(made, tmp_path / "others").metrics["final"]
+    gains = {"gain", "gain_low", "gain_high"}
+    assert judged.metrics["final"] == {k: v for k, v in with_others.items() if k not in gains}
+    left = left_by(judged, tmp_path, absent)
+    assert left["metrics/teacher"] == left["metrics/student_1"] == {"absent": "it trains once"}
+    assert left["metrics/pseudo_masks"] == {"absent": "it trains once"}
+    assert left["plots/reliability"] == []
+    assert {row["model"] for row in left["plots/iou_per_class"]} == {"final"}
+    assert {row["model"] for row in left["plots/calibration"]} == {"final"}
+    found = {file.name for file in (tmp_path / "evaluation").iterdir()}
+    assert found == {"final.safetensors", "images.json"}
+
+
+def test_masks_of_a_teacher_alone_are_judged_and_no_ranking_is(
+    made: ImageSet, tmp_path: Path
+) -> None:
+    everything = {"reliable": [*made.ids], "hard": []}
+    judged = judge(made, tmp_path, ("student_1",), everything)
+    assert list(judged.metrics) == ["teacher", "final"]
+    assert judged.metrics["final"]["gain"] == pytest.approx(
+        judged.metrics["final"]["miou"] - judged.metrics["teacher"]["miou"],  # type: ignore[operator]
+        abs=1e-6,
+    )
+    assert {name: sorted(found.miou_of) for name, found in judged.quality.items()} == {
+        "reliable_by_teacher": sorted(made.ids)
+    }
+    left = left_by(judged, tmp_path, {"student_1": "one student is all"})
+    assert list(left["metrics/pseudo_masks"]) == ["reliable_by_teacher"]
+    assert left["metrics/pseudo_masks"]["reliable_by_teacher"]["images"] == 3
+    assert left["metrics/student_1"] == {"absent": "one student is all"}
+    assert left["plots/reliability"] == []

@@ -21,7 +21,8 @@ def row(truth: Tensor, *, teacher: Tensor | None = None, title: str = "1  plate"
     image = torch.full((3, *truth.shape), 120, dtype=torch.uint8)
     nothing = torch.zeros_like(truth)
     seen = nothing if teacher is None else teacher
-    return overlay_row(image, truth, seen, nothing, class_names=NAMES, colours=COLOURS, title=title)
+    predicted = {"teacher": seen, "final": nothing}
+    return overlay_row(image, truth, predicted, class_names=NAMES, colours=COLOURS, title=title)
 
 
 def defect(height: int, width: int, *, pixels: int = 1, name: int = 1) -> Tensor:
@@ -46,6 +47,20 @@ def test_every_size_fits_a_screen_and_shows_a_single_pixel(size: tuple[int, int]
     assert picture.width <= 1800
     swatches = row(torch.zeros(size, dtype=torch.uint8), teacher=defect(*size))
     assert count(picture, COLOURS[1]) == count(swatches, COLOURS[1]) > 11 * 11
+
+
+@pytest.mark.parametrize("size", [(40, 30), (64, 800), (900, 64), (100, 300)])
+def test_a_panel_less_makes_a_picture_that_fits_as_well(size: tuple[int, int]) -> None:
+    image = torch.full((3, *size), 120, dtype=torch.uint8)
+    final = {"final": defect(*size)}
+    nothing = torch.zeros(size, dtype=torch.uint8)
+    alone = overlay_row(image, nothing, final, class_names=NAMES, colours=COLOURS, title="1")
+    assert count(alone, COLOURS[1]) > 11 * 11
+    assert alone.width <= 1800
+    both = row(nothing, teacher=defect(*size))
+    # three take two rows as well where two stand in a row
+    same = size == (100, 300)
+    assert (alone.size == both.size) == same
 
 
 def test_small_images_become_at_least_224_pixels_high() -> None:

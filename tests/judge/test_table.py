@@ -57,6 +57,24 @@ def test_a_model_in_anothers_place_is_named() -> None:
     assert "fall_back" not in score_table({"teacher": SCORES, "final": SCORES})
 
 
+def test_a_model_that_was_not_trained_has_a_line_and_no_row() -> None:
+    none = {"absent": "cps trains once"}
+    lines = score_table({"teacher": none, "student_1": none, "final": SCORES}).splitlines()
+    assert re.split(r"  +", lines[0]) == ["model", "mIoU (interval)", "background", "crack"]
+    assert [line.split()[0] for line in lines if line][:4] == ["model", "final", "model", "final"]
+    assert lines[-1] == "no teacher, no student_1: cps trains once"
+    student = SCORES | {"gain": 0.1, "gain_low": 0.0, "gain_high": 0.2}
+    lines = score_table({"teacher": SCORES, "student_1": none, "final": student}).splitlines()
+    assert "gain over teacher" in lines[0]
+    assert lines[-1] == "no student_1: cps trains once"
+    assert score_table({"teacher": none}) == "no teacher: cps trains once"
+
+
+def test_reasons_that_differ_have_a_line_each() -> None:
+    scores_of = {"teacher": {"absent": "one"}, "student_1": {"absent": "two"}}
+    assert score_table(scores_of).splitlines() == ["no teacher: one", "no student_1: two"]
+
+
 def test_a_class_on_few_parts_is_marked_and_an_undefined_score_explained() -> None:
     few = SCORES | {"few_parts": 11, "image_auroc": None, "undefined": {"image_auroc": "no defect"}}
     lines = score_table({"final": few}).splitlines()

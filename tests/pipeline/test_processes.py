@@ -34,7 +34,7 @@ from ppl.labeling.part_agreement import lone
 from ppl.labeling.pseudo_masks import ONE_LOOK, write_pseudo_masks
 from ppl.images.sets import DatasetInfo
 from ppl.labeling.ranking import PAPER, score_images
-from ppl.annotate.next import disagreements
+from ppl.annotate.next import signs_of
 from ppl.judge.evaluation import evaluate_models, pseudo_mask_quality, teacher_on_hard_half
 from ppl.scores.counts import write_result
 from tests.judge import test_evaluation as e
@@ -82,7 +82,7 @@ try:
         teacher_on_hard_half(plain, lone(tested), pairs[1], 3, whole(32, 32),
             ONE_LOOK.model_copy(update={"ignore_fraction": 0.2})),
     ]
-    doubtful = disagreements(plain, lone(unlabeled), whole(32, 32), ONE_LOOK, out / "masks", out, 3)
+    doubtful = signs_of(plain, lone(unlabeled), whole(32, 32), ONE_LOOK, {}, [out / "masks"], 3)
 except InputError as error:
     sys.exit(str(error))
 if processes.is_first():
@@ -168,8 +168,10 @@ def test_two_processes_train_the_models_that_one_trains(
     assert two["quality"][0][1] == pytest.approx(by_masks, abs=2e-3)
     # what counts as doubtful is decided by the images of all processes
     assert two["quality"][1] == one["quality"][1]
-    assert two["doubtful"] == pytest.approx(one["doubtful"], abs=2e-3)
-    assert len(one["doubtful"]) == 5
+    assert list(one["doubtful"]) == list(two["doubtful"]) == ["confidence", "disagreement"]
+    for sign, alone in one["doubtful"].items():
+        assert two["doubtful"][sign] == pytest.approx(alone, abs=2e-3)
+        assert len(alone) == 5
 
 
 LOSS = """

@@ -80,6 +80,7 @@ def write_project(
     write_dataset_info(prepared / "dataset.json", info)
     write_split_record(prepared / "split.json", SplitRecord("group", {}, parts or {}))
     by_id = {entry.id: entry for entry in entries["unlabeled"]}
-    doubts = [Doubt(by_id[id], (parts or {}).get(id, id), 0.5, 0.25, 0.75) for id in names]
-    write_table(masks.parent / "list.csv", doubts, doubts, masks, info)
+    signs = {"reliability": 0.5, "disagreement": 0.25}
+    doubts = [Doubt(by_id[id], (parts or {}).get(id, id), signs, 0.75) for id in names]
+    write_table(masks.parent / "list.csv", doubts, doubts, signs, masks, info)
     return folder

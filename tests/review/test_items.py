@@ -60,6 +60,28 @@ def test_pseudo_masks_come_instead_or_after_each_image_once(project: Path) -> No
     assert work.items[1].words == "pseudo-mask, hard half"
 
 
+def test_where_the_teacher_labeled_all_there_are_no_halves(project: Path) -> None:
+    pseudo(project, "reliable", "a", "c")
+    (project / "data/pseudo/hard").mkdir()
+    work = to_annotate("pseudo", folder=project)
+    assert [item.words for item in work.items] == ["pseudo-mask", "pseudo-mask"]
+
+
+def test_a_method_without_pseudo_masks_is_told_where_masks_are(project: Path) -> None:
+    for half in ("reliable", "hard"):
+        (project / "data/pseudo" / half).mkdir(parents=True)
+    with pytest.raises(InputError, match=r"trains once makes none.*`--masks next` takes"):
+        to_annotate("pseudo", folder=project)
+    assert names(project, "both") == NAMES
+
+
+def test_the_confidence_of_a_list_without_a_ranking_is_told(project: Path) -> None:
+    text = "image,priority,confidence,predicted_classes,mask\na,1.0000,0.8125,,a.png\n"
+    (project / "data/annotate_next/list.csv").write_text(text, encoding="utf-8")
+    [item] = to_annotate("next", folder=project).items
+    assert item.words == "predicted: no defect, priority 1.0000, confidence 0.8125"
+
+
 def test_images_that_have_a_mask_are_left_out_and_counted(project: Path) -> None:
     work = to_annotate("next", {"a", "stranger"}, project)
     assert [item.name for item in work.items] == NAMES[1:]

@@ -177,6 +177,33 @@ def test_the_workspace_is_compared_with_a_commit_on_what_both_tested(project: Pa
     assert "+0.0" not in "\n".join([at_head, here])
 
 
+def test_a_run_without_teacher_is_compared_by_what_both_trained(project: Path) -> None:
+    for model in ("teacher", "student_1"):
+        Path("metrics", f"{model}.json").write_text('{"absent": "it trains once"}')
+        Path("data/evaluation", f"{model}.safetensors").unlink()
+    lines = difference("HEAD").splitlines()
+    assert lines[2] == "on the 2 images (2 parts) of both, in percent, differences in points"
+    assert lines[3].split() == ["final"]
+    [at_head, here] = [line for line in lines if "(40.0-60.0)" in line]
+    assert at_head.count("(40.0-60.0)") == 3
+    assert here.split()[1:3] == ["-", "-"]
+    assert here.count("(40.0-60.0)") == 1
+    # a gain is over the former run's model of the same name, and over no teacher
+    old = evaluation(OLD)
+    new = Evaluation(NEW, {"final": evaluation(NEW, 1).matrices["final"]})
+    common = common_part([old, new], CLASSES)
+    assert common is not None
+    assert "gain" not in common.scores(new, SETTINGS)["final"]
+    whole = common.scores(evaluation(NEW, 1), SETTINGS, over=old)["final"]
+    assert common.scores(new, SETTINGS, over=old) == {"final": whole}
+    assert "gain" not in common.scores(old, SETTINGS, over=new)["teacher"]
+
+
+def test_counts_of_a_model_that_metrics_hold_have_to_be_there(project: Path) -> None:
+    Path("data/evaluation/teacher.safetensors").unlink()
+    assert "is not whole, or of an earlier version" in difference("HEAD")
+
+
 def test_a_report_tells_of_the_newest_run_with_other_scores(project: Path) -> None:
     for _ in range(2):
         [finding] = since_former_run()

@@ -17,6 +17,7 @@ from ppl.tools.common_part import Evaluation
 from ppl.tools.compare import (
     Run,
     common_parts,
+    compare,
     groups,
     machines,
     points,
@@ -320,6 +321,99 @@ def test_what_all_runs_of_a_seed_tested_is_a_table(monkeypatch: pytest.MonkeyPat
         "a: what it tested is not known (not in the cache)",
         "b: what it tested is not known (not in the cache)",
     ]
+
+
+ONCE = {"absent": "it trains once"}
+
+
+def at_once(fraction: object, *, models: tuple[str, ...] = ("final",), tested: str = "") -> Any:
+    """What `dvc exp show --json` says of a method that trains these models alone."""
+    found = data(fraction, tested=tested)
+    found["params"]["params.yaml"]["data"]["method"] = {"name": "of " + " ".join(models)}
+    for file, metrics in found["metrics"].items():
+        if Path(file).stem not in models:
+            metrics["data"] = ONCE
+        elif "teacher" not in models:
+            metrics["data"] = {k: v for k, v in metrics["data"].items() if "gain" not in k}
+    return found
+
+
+def test_a_run_without_teacher_has_a_table_without_one(tmp_path: Path) -> None:
+    pair = ("teacher", "final")
+    runs, without = read_runs(
+        shown(
+            experiment("a", data("1/8")),
+            experiment("b", at_once("1/8")),
+            experiment("c", at_once("1/8", models=pair)),
+            experiment("d", at_once("1/4")),
+        )
+    )
+    assert without == []
+    found = {title: table(members).splitlines() for title, members in groups(runs)}
+    assert list(found) == [
+        "method.name=of final",
+        "method.name=None",
+        "method.name=of teacher final",
+    ]
+    once, _, one = found.values()
+    assert re.split(r"  +", once[0]) == ["labeled", "final", "experiment"]
+    assert [re.split(r"  +", row) for row in once[1:]] == [
+        ["1/8", "50.0 (45.0-54.0)", "b"],
+        ["1/4", "50.0 (45.0-54.0)", "d"],
+    ]
+    assert re.split(r"  +", one[0]) == [
+        *("labeled", "teacher", "final", "gain of final", "experiment")
+    ]
+    assert runs[1].absent == {"teacher": ONCE, "student_1": ONCE}
+    assert {point.model for run in runs[1:2] for point in points("", [run])} == {"final"}
+    write_csv(tmp_path / "scores.csv", runs)
+    with (tmp_path / "scores.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [(row["experiment"], row["model"]) for row in csv.DictReader(stream)]
+    assert [model for name, model in rows if name == "b"] == ["final"]
+    assert [model for name, model in rows if name == "c"] == ["teacher", "final"]
+    drawn = fraction_plot([point for run in runs for point in points(run.name, [run])])
+    shaded = ["subtitle" in panel["title"] for panel in drawn["concat"]]
+    assert shaded == [True, False, True, False]
+    write_png(tmp_path / "miou.png", drawn)
+
+
+def test_the_printed_table_says_what_was_not_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "ppl.tools.compare.show_experiments", lambda _: shown(experiment("b", at_once("1/8")))
+    )
+    compare(tmp_path / "compare", since=1)
+    printed = capsys.readouterr().out
+    assert "\nno teacher, no student_1: it trains once\n" in printed
+    assert "gain" not in printed
+    assert (tmp_path / "compare" / "miou.png").is_file()
+
+
+def test_a_run_whose_final_model_is_absent_has_no_scores() -> None:
+    runs, without = read_runs(shown(experiment("a", at_once("1/8", models=("teacher",)))))
+    assert (runs, without) == ([], ["a: success"])
+
+
+def test_what_runs_of_several_methods_tested_is_a_table_of_all_their_models(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def evaluation(name: str, scores: dict[str, Any]) -> Evaluation:
+        counts = torch.tensor([[[8, 0], [1, 8]]]).expand(2, -1, -1)
+        images = ScoredImages(["1", name], ["1", name], ["m", "m"])
+        return Evaluation(images, dict.fromkeys(scores, counts))
+
+    monkeypatch.setattr("ppl.tools.compare.evaluation_at", evaluation)
+    runs, _ = read_runs(
+        shown(
+            experiment("a", data("1/8", tested="a" * 8)),
+            experiment("b", at_once("1/8", tested="b" * 8)),
+        )
+    )
+    _, header, a, b, *_ = [*common_parts(runs)][1].splitlines()
+    assert re.split(r"  +", header.strip())[1:4] == ["teacher", "student_1", "final"]
+    assert re.split(r"  +", a.strip())[1:] == ["88.9", "88.9", "88.9", "+0.0", "a"]
+    assert re.split(r"  +", b.strip())[1:] == ["-", "-", "88.9", "-", "b"]
 
 
 def test_a_run_that_is_lost_leaves_a_common_part_of_the_others(

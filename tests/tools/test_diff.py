@@ -117,6 +117,24 @@ def test_the_copycat_is_shown_where_it_changed(project: Path) -> None:
     assert "no difference" in difference("HEAD")
 
 
+def test_a_model_of_one_side_alone_is_named_and_the_others_are_compared(project: Path) -> None:
+    none = {"absent": "it trains once"}
+    write(models(final={"miou": 0.6}) | {"teacher": none, "student_1": none}, PARAMS)
+    text = difference("HEAD")
+    assert text.splitlines()[1].split() == ["final"]
+    assert rows(text)["mIoU"] == ["50.0", "60.0", "+10.0"]
+    commit = git(project, "rev-parse", "--short", "HEAD").strip()
+    assert f"teacher, student_1: trained in HEAD ({commit}) alone" in text
+    # and the other way round
+    git(project, "commit", "-q", "-a", "-m", "trains once")
+    assert "no difference" in difference("HEAD")
+    assert "alone" not in difference("HEAD")
+    write(models(), PARAMS)
+    text = difference("HEAD")
+    assert text.splitlines()[1].split() == ["final"]
+    assert "teacher, student_1: trained in workspace alone" in text
+
+
 def test_changed_settings_are_listed_and_no_more_than_ten(project: Path) -> None:
     params = PARAMS | {"ranking": {"reliable_fraction": 0.3, "by": "class"}}
     write(models(final={"miou": 0.6}), params)

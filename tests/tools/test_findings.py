@@ -204,3 +204,31 @@ def test_the_settings_of_interval_and_threshold_are_said() -> None:
     found = said(confidence=0.9)
     assert "(90 % interval)" in about(found, "final student reaches").text
     assert "at most 5 % of the sound images" in about(found, "misses 12.5 %").text
+
+
+def test_a_model_without_a_teacher_has_no_gain_and_is_no_student() -> None:
+    alone = {key: value for key, value in FINAL.items() if not key.startswith("gain")}
+    untrained = {"absent": "cps trains once"}
+    scores_of = {
+        "copycat": FINAL | {"miou": 0.2},
+        "teacher": untrained,
+        "student_1": untrained,
+        "final": alone,
+    }
+    found = said_of(scores_of, unlabeled_batch=None)
+    assert (
+        about(found, "cps trains once").text
+        == "There is no teacher, no student_1: cps trains once."
+    )
+    reached = about(found, "reaches 42.0 (38.0-46.0)")
+    assert reached.verdict == Verdict.NOTE
+    assert reached.text.endswith("without a teacher there is no gain to judge.")
+    assert about(found, "less than the final model's").verdict == Verdict.GOOD
+    assert not any("student " in each.text or "unlabeled_batch" in each.text for each in found)
+
+
+def test_the_students_of_a_former_run_are_no_concern_of_a_model_without_a_teacher() -> None:
+    change = Change(frozenset("abc"), frozenset(), frozenset("d"), frozenset("ef"))
+    common = CommonPart("abc", ["1", "1", "2"], ("background", "crack"))
+    other = OtherTests(change, "", common, {"final": (FINAL, FINAL)})
+    assert "the final model had" in other_tests_finding("x", other, "final model").text

@@ -3,16 +3,26 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from ppl.images.sets import DatasetInfo, write_dataset_info
+from ppl.scores.bootstrap import IntervalSettings
+from ppl.scores.calibration import CalibrationBins
+from ppl.scores.counts import ModelResult, write_result
+from ppl.scores.defects import DefectCounts
+from ppl.scores.image_detection import DetectionCounts
+from ppl.scores.tested import ScoredImages, write_tested
 from ppl.tools.compare import Run
 from ppl.tools.repeat import (
     _runs,
     fold_variants,
     folds_report,
     means_of_folds,
+    pool_folds,
     seed_variants,
     seeds_report,
 )
@@ -67,6 +77,36 @@ def test_seeds_have_a_mean_a_spread_and_a_verdict() -> None:
     assert "standard deviation" not in seeds_report([run(0, 0.3, 0.4)])
 
 
+def alone(one: Run) -> Run:
+    """The same of a method that trains once."""
+    final = {k: v for k, v in one.scores["final"].items() if not k.startswith("gain")}
+    none = {"absent": "cps trains once"}
+    return replace(one, scores={"final": final}, absent={"teacher": none, "student_1": none})
+
+
+def test_seeds_of_a_method_without_a_teacher_have_no_verdict() -> None:
+    text = seeds_report([alone(run(0, 0.3, 0.4)), alone(run(1, 0.4, 0.38))])
+    lines = text.splitlines()
+    assert lines[0].split() == ["seed", "final"]
+    assert lines[1].split() == ["0", "40.0", "(35.0-45.0)"]
+    assert lines[3].split() == ["mean", "39.0"]
+    assert lines[4].split() == ["standard", "deviation", "1.4"]
+    assert lines[-1] == "no teacher, no student_1: cps trains once"
+    assert "beats" not in text
+
+
+def test_seeds_of_a_method_with_one_student_have_a_verdict_and_no_column_of_the_other() -> None:
+    both = []
+    for one in (run(0, 0.3, 0.4), run(1, 0.4, 0.38)):
+        scores = {name: one.scores[name] for name in ("teacher", "final")}
+        both.append(replace(one, scores=scores, absent={"student_1": {"absent": "one is all"}}))
+    lines = seeds_report(both).splitlines()
+    assert lines[0].split() == ["seed", "teacher", "final", "final", "-", "teacher"]
+    assert lines[3].split() == ["mean", "35.0", "39.0", "+4.0"]
+    assert lines[-2].endswith("beats the teacher in 1 of 2 seeds, by +4.0 points on average.")
+    assert lines[-1] == "no student_1: one is all"
+
+
 def repeat(folder: Path, *arguments: str) -> str:
     done = module(folder, "ppl", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -106,6 +146,56 @@ def test_folds_are_rows_above_the_pooled_scores() -> None:
     assert [line.split()[0] for line in lines[:3]] == ["fold", "1", "2"]
     assert lines[4] == "All folds pooled:"
     assert lines[6].split() == ["final", "50.0", "(40.0-60.0)", "-", "90.0", "10.0"]
+
+
+COUNTS = ModelResult(
+    torch.tensor([[[90, 1], [2, 7]], [[80, 3], [4, 13]]]),
+    torch.tensor([0.9, 0.8], dtype=torch.float64),
+    torch.tensor([True, True]),
+    DetectionCounts(2, 0, 0, 0),
+    DefectCounts.nothing(2),
+    CalibrationBins.nothing(2),
+    torch.tensor([0.9, 0.8], dtype=torch.float64),
+)
+
+
+@pytest.mark.parametrize("models", [["final"], ["teacher", "final"]])
+def test_folds_pool_the_models_that_were_trained(
+    monkeypatch: pytest.MonkeyPatch, models: list[str]
+) -> None:
+    def get(*arguments: Any) -> str:
+        """As `dvc get` does: the folder of counts, or the file of class names."""
+        out = Path(arguments[-1])
+        if out.name == "dataset.json":
+            write_dataset_info(out, DatasetInfo("x", ("ground", "crack"), ((0, 0, 0), (9, 9, 9))))
+            return ""
+        for model in models:
+            write_result(out / f"{model}.safetensors", COUNTS)
+        write_tested(out / "images.json", ScoredImages(["a", "b"], ["a", "b"], None))
+        return ""
+
+    sections: dict[str, Any] = {
+        "intervals": IntervalSettings(confidence=0.9, resamples=100, few_parts=1),
+        "evaluate": SimpleNamespace(false_alarm_rate=0.05),
+    }
+    monkeypatch.setattr("ppl.tools.repeat.ask_dvc", get)
+    monkeypatch.setattr("ppl.tools.repeat.section", lambda name, _: sections[name])
+    runs = []
+    for number in (1, 2):
+        one = alone(run(number, 0.3, 0.4))
+        scores = dict.fromkeys(models, one.scores["final"])
+        absent = {name: of for name, of in one.absent.items() if name not in models}
+        runs.append(replace(one, scores=scores, absent=absent))
+    metrics = pool_folds(runs)
+    assert sorted(metrics) == ["final", "student_1", "teacher"]
+    assert metrics["student_1"] == {"absent": "cps trains once"}
+    assert metrics["final"]["parts"] == {"ground": 2, "crack": 2}
+    assert ("gain" in metrics["final"]) == ("teacher" in models)
+    text = folds_report(runs, metrics)
+    assert text.splitlines()[0].split()[:2] == ["fold", models[0]]
+    assert ("gain over teacher" in text) == ("teacher" in models)
+    missing = "no student_1" if "teacher" in models else "no teacher, no student_1"
+    assert f"\n{missing}: cps trains once\n" in text
 
 
 def test_scores_on_a_models_own_scale_are_averaged_over_folds() -> None:

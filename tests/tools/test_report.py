@@ -14,7 +14,7 @@ from PIL import Image
 
 from ppl.core.errors import InputError
 from ppl.tools.interval_plot import interval_plot
-from ppl.tools.report import drawing, next_rows, picture, stale_stages
+from ppl.tools.report import drawing, next_rows, no_reliability, picture, stale_stages
 from ppl.tools.used_settings import used_settings
 from tests.pipeline.project import copy_project, edit_params, module, repro
 
@@ -141,6 +141,41 @@ def test_a_clone_without_pictures_gets_a_page_that_says_so(workspace: Path) -> N
     assert "has changed since" not in page.text
 
 
+def test_a_run_without_teacher_has_a_page_that_says_so(workspace: Path) -> None:
+    none = '{"absent": "it trains once"}'
+    final = json.loads((workspace / "metrics/final.json").read_text(encoding="utf-8"))
+    alone = {key: value for key, value in final.items() if not key.startswith("gain")}
+    listed = workspace / "data/annotate_next/list.csv"
+    header = listed.read_text(encoding="utf-8").replace("reliability,disagreement", "confidence")
+    changed = {
+        **{f"metrics/{name}.json": none for name in ("teacher", "student_1", "pseudo_masks")},
+        "metrics/final.json": json.dumps(alone),
+        **{
+            f"metrics/plots/{name}.json": "[]"
+            for name in ("training_teacher", "training_student_1", "reliability")
+        },
+        "data/annotate_next/list.csv": header,
+    }
+    before = {name: (workspace / name).read_text(encoding="utf-8") for name in changed}
+    try:
+        for name, text in changed.items():
+            (workspace / name).write_text(text, encoding="utf-8")
+        _, page = report(workspace)
+        printed = module(workspace, "ppl", "scores").stdout
+    finally:
+        for name, text in before.items():
+            (workspace / name).write_text(text, encoding="utf-8")
+    assert "No teacher, no student_1: it trains once." in page.text
+    assert "There are no pseudo-masks: it trains once." in page.text
+    assert "the final model is least sure of them; one a part" in page.text
+    for word in ("student ", "gain over", "pseudo-mask;", "ranking trusted"):
+        assert word not in page.text, word
+    # the curves of the final model are drawn, and no reliability
+    assert sum(source.startswith("data:image/svg") for source in page.sources) == 5
+    assert "no teacher, no student_1: it trains once" in printed
+    assert "gain" not in printed
+
+
 def test_names_of_classes_are_text_not_markup(workspace: Path) -> None:
     models = ("copycat", "teacher", "student_1", "final")
     files = [workspace / "metrics" / f"{model}.json" for model in models]
@@ -154,6 +189,22 @@ def test_names_of_classes_are_text_not_markup(workspace: Path) -> None:
             file.write_text(text_before, encoding="utf-8")
     assert "&lt;img src=x&gt;" in text
     assert all(source.startswith("data:") for source in page.sources)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"absent": "it trains once"}, "There are no pseudo-masks: it trains once."),
+        ({"reliable_by_teacher": {"images": 3}}, "No ranking chose between the pseudo-masks"),
+        ({"reliable_by_teacher": {"images": 0}}, "No unlabeled image has a mask that was hidden"),
+        ({}, "No unlabeled image has a mask that was hidden"),
+    ],
+)
+def test_why_no_reliability_is_drawn(tmp_path: Path, found: dict[str, object], said: str) -> None:
+    file = tmp_path / "metrics" / "pseudo_masks.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(found), encoding="utf-8")
+    assert no_reliability(tmp_path).startswith(said)
 
 
 def test_without_results_it_says_what_to_run(tmp_path: Path) -> None:

@@ -199,3 +199,13 @@ def test_files_without_scores_are_named(run: str, text: str, said: str) -> None:
     FINAL.write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=r"metrics/final\.json is no UTF-8 text"):
         scores_here([FINAL])
+
+
+def test_a_model_that_was_not_trained_may_lack_scores_but_the_final_one(tmp_path: Path) -> None:
+    files = [tmp_path / f"{model}.json" for model in ("teacher", "final")]
+    files[0].write_text('{"absent": "it trains once"}', encoding="utf-8")
+    files[1].write_text(json.dumps(models()["final"]), encoding="utf-8")
+    assert scores_here(files)["teacher"] == {"absent": "it trains once"}
+    files[1].write_text('{"absent": "it trains once"}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"final\.json holds no scores"):
+        scores_here(files)
