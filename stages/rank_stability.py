@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ppl.core import processes
-from ppl.core.plan import NO_PHASE, read_plan
+from ppl.core.plan import WITHOUT, read_plan
 from ppl.core.settings import section
 from ppl.images.sets import read_dataset_info, read_image_set
 from ppl.labeling.ranking import (
@@ -33,7 +33,7 @@ def main(
     """Rank the unlabeled images by how stable and confident the snapshots' predictions are."""
     by, images = read_plan(plan), read_image_set(unlabeled)
     ranked: dict[str, Ranked] = {}
-    said = NO_PHASE.format("a ranking")
+    said = f"nothing to do: {WITHOUT} a ranking"
     reliable = sorted(images.ids) if by == "all" else []
     hard: list[str] = []
     if by in ("reliability", "stability"):

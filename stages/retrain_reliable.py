@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ppl.core.plan import NO_PHASE, read_plan
+from ppl.core.plan import WITHOUT, read_plan
 from ppl.core.settings import section
 from ppl.network.absent import leave_absent
 from ppl.run.stage import run
@@ -16,10 +16,9 @@ def main(files: StudentFiles, *, plan: Path, teacher: Path, reliable_masks: Path
     """Train student 1 on the labeled images and the reliable half."""
     perturbed = read_plan(plan)
     if perturbed is None:
-        why = NO_PHASE.format("a first student")
-        leave_absent(files.student, why)
+        leave_absent(files.student, WITHOUT)
         write_no_curve(files.curve)
-        print(why)
+        print(f"nothing to do: {WITHOUT} a first student")
         return
     with checkpoint_of("retrain_reliable") as checkpoint:
         train_student(

@@ -14,7 +14,7 @@ def main(files: OnceFiles, *, plan: Path) -> None:
     method = read_plan(plan)
     if method is None:
         leave_absent(files.model, NOT_ONCE)
-        print(NOT_ONCE)
+        print(f"nothing to do: {NOT_ONCE}")
         return
     with checkpoint_of("train_at_once") as checkpoint:
         train_at_once(method["name"], method["settings"], files, checkpoint)

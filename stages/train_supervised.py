@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ppl.core.plan import NO_PHASE, read_plan
+from ppl.core.plan import WITHOUT, read_plan
 from ppl.network.absent import leave_absent
 from ppl.run.stage import run
 from ppl.training.checkpoint import checkpoint_of
@@ -13,11 +13,10 @@ from ppl.training.teacher import TeacherFiles, train_teacher
 def main(files: TeacherFiles, *, plan: Path) -> None:
     """Train the teacher on the labeled images alone."""
     if not read_plan(plan):
-        why = NO_PHASE.format("a teacher")
-        leave_absent(files.teacher, why)
-        leave_absent(files.snapshots, why)
+        leave_absent(files.teacher, WITHOUT)
+        leave_absent(files.snapshots, WITHOUT)
         write_no_curve(files.curve)
-        print(why)
+        print(f"nothing to do: {WITHOUT} a teacher")
         return
     with checkpoint_of("train_supervised") as checkpoint:
         train_teacher(files, checkpoint)

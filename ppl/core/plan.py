@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-NO_PHASE = "the method (method.name) has no use for {}: nothing to do"
-"""What a stage says that the method does without."""
+WITHOUT = "the method (method.name) does without"
+"""Why there is no model of a phase; the same for all methods, so that they share what it leaves."""
 
-NOT_ONCE = "the method (method.name) trains in phases: nothing to do"
-"""The same of the stage of those that train once."""
+NOT_ONCE = "the method (method.name) trains in phases"
+"""The same of the model of those that train once."""
 
 
 def read_plan(file: Path) -> Any:

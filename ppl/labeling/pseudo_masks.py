@@ -173,7 +173,7 @@ def pseudo_label(
     if why is not None:
         assert not chosen, f"{len(chosen)} images have nobody to label them"
         leave_absent(out, why)
-        print(why)
+        print(f"nothing to do: {why}")
         return
     info = read_dataset_info(dataset)
     parts = read_split_record(record).parts

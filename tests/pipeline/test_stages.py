@@ -13,6 +13,7 @@ from PIL import Image
 
 from ppl.core.declared import _filled_in, declared
 from ppl.core.settings import read_params
+from ppl.methods.choose import NAMES, PHASED
 from ppl.run.stage import arguments
 from tests.pipeline.project import ROOT, TINY, edit_params
 
@@ -46,32 +47,40 @@ def run_stage(name: str) -> None:
     main(**arguments(main, given))
 
 
-@pytest.mark.parametrize("starts", [("fresh", "labeler"), ("labeler", "fresh")])
-def test_own_data_with_few_masks_goes_all_the_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starts: tuple[str, str]
+def own_project(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, dict[str, object]]
 ) -> None:
-    draw_own_data(tmp_path / "data" / "raw" / "my parts", annotated=15, bare=9)
+    """A project in `folder`, which becomes the working directory: a few masks, many images."""
+    draw_own_data(folder / "data" / "raw" / "my parts", annotated=15, bare=9)
     for name in ("ppl", "stages"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    shutil.copy(ROOT / "dvc.yaml", tmp_path)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    shutil.copy(ROOT / "params.yaml", folder)
     for name in ("lists", "sound"):
-        (tmp_path / "data" / name).mkdir()
-    edit_params(tmp_path, TINY)
+        (folder / "data" / name).mkdir()
+    edit_params(folder, TINY)
     own = {"name": "folder", "root": "data/raw/my parts", "classes": ["background", "dent", "rust"]}
     edit_params(
-        tmp_path,
+        folder,
         {
             "data": own,
             # all masks outside test are used, so no unlabeled image has a hidden one
             "split": {"labeled_fraction": 1, "validation_fraction": 0.0},
             "selection": {"by": "last"},
-            "retrain_reliable": {"start": starts[0]},
-            "retrain_final": {"start": starts[1]},
+            **changes,
         },
     )
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(folder)
     monkeypatch.delenv("DVC_ROOT", raising=False)
+
+
+@pytest.mark.parametrize("starts", [("fresh", "labeler"), ("labeler", "fresh")])
+def test_own_data_with_few_masks_goes_all_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starts: tuple[str, str]
+) -> None:
+    first, second = starts
+    budgets = {"retrain_reliable": {"start": first}, "retrain_final": {"start": second}}
+    own_project(tmp_path, monkeypatch, budgets)
     for name in STAGES:
         run_stage(name)
         for path in declared(name).inputs:
@@ -86,3 +95,42 @@ def test_own_data_with_few_masks_goes_all_the_way(
     assert json.loads((tmp_path / "metrics" / "plots" / "reliability.json").read_text()) == []
     masks = sorted((tmp_path / "data" / "pseudo").rglob("*.png"))
     assert len(masks) == 9
+
+
+LONG = ("supervised", "cps", "fixmatch", "unimatch", "unimatch_v2")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name in LONG else [])
+        for name in NAMES
+        if name != "ppl"
+    ],
+)
+def test_every_method_goes_all_the_way(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+) -> None:
+    own_project(tmp_path, monkeypatch, {"method": {"name": method}})
+    for name in STAGES:
+        run_stage(name)
+    scores = json.loads((tmp_path / "metrics" / "final.json").read_text(encoding="utf-8"))
+    assert 0 <= scores["miou"] <= 1
+    assert "fallen_back_to" not in scores
+    curve = json.loads((tmp_path / "metrics/plots/training_final.json").read_text())
+    assert [point["model"] for point in curve] == ["final", "final"]
+    teacher = json.loads((tmp_path / "metrics" / "teacher.json").read_text(encoding="utf-8"))
+    assert ("miou" in teacher) == (method in PHASED)
+    student = json.loads((tmp_path / "metrics" / "student_1.json").read_text(encoding="utf-8"))
+    assert ("miou" in student) == (method == "st++")
+    masks = sorted((tmp_path / "data" / "pseudo").rglob("*.png"))
+    assert len(masks) == (9 if method in PHASED else 0)
+    assert sorted((tmp_path / "data/models/final").iterdir()) == [
+        tmp_path / "data/models/final/model.json",
+        tmp_path / "data/models/final/model.safetensors",
+    ]
+    said = capsys.readouterr().out
+    assert "nothing to do: the method (method.name)" in said
