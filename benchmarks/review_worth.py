@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks import accuracy
+from ppl.core.cells import as_cell
 from ppl.core.errors import InputError
 from ppl.data.held import Held, write_held
 from ppl.images.miou import pooled_miou, shown_iou
@@ -102,8 +103,9 @@ def factory(root: Path, truth: Truth) -> None:
     for id in (*truth.test, *truth.labeled):
         _copy(truth.masks[id], root / "masks" / f"{id}.png")
     with (root / "groups.csv").open("w", encoding="utf-8", newline="") as stream:
+        cells = [tuple(map(as_cell, pair)) for pair in sorted(truth.parts.items())]
         table = csv.writer(stream, lineterminator="\n")
-        table.writerows([("image", "group"), *sorted(truth.parts.items())])
+        table.writerows([("image", "group"), *cells])
     lists = root.with_name("lists")
     lists.mkdir(exist_ok=True)
     write_held(lists, Held("", frozenset(truth.test), frozenset(truth.labeled)))
@@ -120,7 +122,7 @@ def review_as_a_person(work: Path, root: Path, truth: Truth, count: int, *, brus
     review = Review(listed, Home(root / "review", root / "corrected"), "script")
     made: Counter[str] = Counter()
     for item in listed.items[:count]:
-        true = read_indices(truth.masks[item.name])
+        true = read_indices(truth.masks[item.id])
         decision = judged(read_indices(item.source), true)
         if decision == CORRECTED and not brush:
             decision = WRONG

@@ -7,7 +7,7 @@ from typing import Any
 
 from ppl.annotate.next import AnnotateSettings
 from ppl.core.errors import InputError
-from ppl.core.settings import PARAMS_FILE, check, read_params, section
+from ppl.core.settings import PARAMS_FILE, brief_key, check, read_params, section
 from ppl.data.adapters.base import (
     DataSettings,
     dataset_info,
@@ -85,7 +85,7 @@ def check_all(params: dict[str, Any]) -> None:
     """
     settings: dict[str, Any] = {}
     problems = [
-        f"{PARAMS_FILE}: {name}: unknown section; allowed: {', '.join(SECTIONS)}"
+        f"{PARAMS_FILE}: {brief_key(name)}: unknown section; allowed: {', '.join(SECTIONS)}"
         for name in params
         if name not in SECTIONS
     ]

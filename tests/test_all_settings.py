@@ -51,6 +51,19 @@ def test_each_number_is_checked_for_its_type() -> None:
                     check_all(params)
 
 
+def test_no_number_is_so_large_that_a_run_would_never_end_or_fill_the_memory() -> None:
+    refused = 0
+    for section, values in PARAMS.items():
+        for key, value in values.items() if isinstance(values, dict) else ():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                for huge in (10**30, 1e300):
+                    changed = PARAMS | {section: values | {key: huge}}
+                    with pytest.raises(InputError, match=rf"{section}[.:].*\b{key}\b"):
+                        check_all(changed)
+                    refused += 1
+    assert refused > 100
+
+
 def test_a_student_needs_two_images_a_step() -> None:
     for labeled, unlabeled in ((1, 1), (2, 0)):
         batch = {"labeled_batch": labeled, "unlabeled_batch": unlabeled}

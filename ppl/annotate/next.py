@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ppl.core import processes
+from ppl.core.cells import as_cell
 from ppl.core.settings import Settings
 from ppl.data.near_duplicates import describe, most_similar, near_duplicates
 from ppl.images.confusion import confusion_matrix
@@ -242,12 +243,12 @@ def write_table(
             writer.writerow(
                 [
                     rank,
-                    doubt.image.id,
-                    doubt.part,
+                    as_cell(doubt.image.id),
+                    as_cell(doubt.part),
                     photos[doubt.part],
                     *(f"{number:.4f}" for number in numbers),
-                    "; ".join(names),
-                    mask.relative_to(masks).as_posix(),
+                    as_cell("; ".join(names)),
+                    as_cell(mask.relative_to(masks).as_posix()),
                 ]
             )
 

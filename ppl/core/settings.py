@@ -16,11 +16,11 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from ppl.core.errors import InputError
+from ppl.core.plain_yaml import MOST_BYTES, plain_values
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -61,65 +61,24 @@ CommandPath = Annotated[str, Field(min_length=1), AfterValidator(_is_plain_in_a_
 """A path that stands in a command of dvc.yaml, between double quotes."""
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one section, of which YAML would take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        first: dict[str, int] = {}
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in first:
-                raise yaml.YAMLError(
-                    f"`{key.value}` stands there twice, in the lines {first[key.value]} and "
-                    f"{key.start_mark.line + 1}: keep one of the two"
-                )
-            if isinstance(key, yaml.ScalarNode):
-                first[key.value] = key.start_mark.line + 1
-        return super().construct_mapping(node, deep)
-
-
 def read_params(file: Path = PARAMS_FILE) -> dict[str, Any]:
     """The whole of params.yaml as plain values.
 
     Raises:
-        InputError: the file is missing, is not YAML, names a key twice, or holds no sections.
+        InputError: the file is missing, is not YAML, names a key twice, holds no sections, or more
+            than settings need.
     """
     try:
-        with file.open(encoding="utf-8") as stream:
-            params = yaml.load(stream, _Loader)
+        with file.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise InputError(
             f"{file} is missing in {Path.cwd()}: run from the project's root"
         ) from None
-    except yaml.MarkedYAMLError as error:
-        raise InputError(_not_yaml(file, error)) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{file} is not valid YAML: {error}") from None
+    params = plain_values(content, str(file))
     if not isinstance(params, dict):
         raise InputError(f"{file} holds no sections: expected `section:` and its keys")
     return params
-
-
-def _not_yaml(file: Path, error: yaml.MarkedYAMLError) -> str:
-    """What is wrong, and in which line: YAML itself names the one behind a key at the margin."""
-    said = f"{file} is not valid YAML: {error}"
-    if error.problem_mark is None:
-        return said
-    lines = file.read_text(encoding="utf-8").splitlines()[: error.problem_mark.line + 1]
-    before = [
-        (number, line)
-        for number, line in enumerate(lines[:-1], start=1)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
-    if not before or not lines[-1].startswith(" "):
-        return said
-    number, line = before[-1]
-    if not re.match(r"\w+:\s+[^\s#]", line):
-        return said
-    return (
-        f"{file}, line {number}: `{line.split(' #')[0].strip()}` begins at the margin and has a "
-        f"value, so line {len(lines)} behind it belongs to no section: indent line {number}, or "
-        "move it out of the section"
-    )
 
 
 def section(name: str, kind: type[T], *, file: Path = PARAMS_FILE) -> T:
@@ -193,7 +152,9 @@ def _describe(name: str, kind: type, detail: ErrorDetails) -> str:
     known = detail["loc"][: len(detail["loc"]) - len(unknown)]
     location = [part for part in known if isinstance(part, int) or part.isidentifier()]
     location += unknown
-    key = name + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    key = name + "".join(
+        f"[{part}]" if isinstance(part, int) else f".{brief_key(part)}" for part in location
+    )
     came = detail["input"]
     if detail["type"] == "extra_forbidden":
         wrong = str(location[-1])
@@ -205,8 +166,8 @@ def _describe(name: str, kind: type, detail: ErrorDetails) -> str:
         return f"{key}: missing; add it to the section"
     message = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
     if isinstance(came, Mapping) and not location:
-        return f"{key}: {_told_of(came, message)}{message}"
-    line = f"{key}: got {came!r} ({type(came).__name__}); {message}"
+        return f"{key}: {_told_of(came, message)}{_cut(message)}"
+    line = f"{key}: got {_brief(came)} ({type(came).__name__}); {_cut(message)}"
     if isinstance(came, str) and "number" in message:
         with contextlib.suppress(ValueError):
             if math.isfinite(float(came)):
@@ -214,10 +175,30 @@ def _describe(name: str, kind: type, detail: ErrorDetails) -> str:
     return line
 
 
+_MOST_SHOWN = 300
+"""Letters of a value or a reason in a message."""
+
+
+def _cut(text: str) -> str:
+    """A text in a line that a terminal can show, its middle left out where it is long."""
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 50]} ... {text[-40:]}"
+
+
+def _brief(value: Any) -> str:
+    return _cut(repr(value))
+
+
+def brief_key(key: object) -> str:
+    """A key of a file as a message can show it."""
+    return _cut(str(key))
+
+
 def _told_of(section: Mapping[Any, Any], message: str) -> str:
     """Of keys that do not go together, those that the message names, in place of the section."""
     named = [
-        f"{key} {value!r}"
+        f"{key} {_brief(value)}"
         for key, value in section.items()
         if re.search(rf"\b{re.escape(str(key))}\b", message)
     ]

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppl.core.cells import as_cell, as_text
 from ppl.core.errors import InputError
 from ppl.data.split_draws import Units
 from ppl.data.tables import known_as, read_rows
@@ -61,7 +62,7 @@ def read_held(folder: Path, ids: Collection[str]) -> Held:
         return NOTHING_HELD
     places: dict[str, str] = {}
     for where, (image, place) in read_rows(file, _COLUMNS):
-        id = known_as(image, ids) or image
+        id = known_as(image, ids) or as_text(image)
         if not image or place not in (_TEST, _TRAIN):
             raise InputError(f"{where}: {image!r} is in {place!r}: expected {_TEST} or {_TRAIN}")
         if places.setdefault(id, place) != place:
@@ -78,8 +79,8 @@ def read_held(folder: Path, ids: Collection[str]) -> Held:
 def write_held(folder: Path, held: Held) -> Path:
     """Write the file that `read_held` reads, sorted by image; returns it."""
     file = folder / HELD_FILE
-    rows = [(id, _TEST) for id in held.test] + [(id, _TRAIN) for id in held.train]
+    rows = sorted([(id, _TEST) for id in held.test] + [(id, _TRAIN) for id in held.train])
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerows([_COLUMNS, *sorted(rows)])
+        writer.writerows([_COLUMNS, *((as_cell(id), place) for id, place in rows)])
     return file

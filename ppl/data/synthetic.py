@@ -58,7 +58,7 @@ class SyntheticSettings(Settings):
     """Share of the defective pictures with defects of a second class."""
     defect_scale: float = Field(ge=0.5, le=3)
     """Factor on the size of all defects; at 1 many are a few pixels wide."""
-    contrast: float = Field(gt=0)
+    contrast: float = Field(gt=0, le=100)
     """Factor on the grey-level difference between a defect and the clean surface."""
     noise: float = Field(ge=0, le=255)
     """Standard deviation of the sensor noise in grey levels."""

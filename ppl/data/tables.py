@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from ppl.core.cells import as_text
 from ppl.core.errors import InputError
 from ppl.data.adapters.base import without_suffix
 
@@ -15,14 +16,16 @@ def known_as(name: str, ids: Collection[str]) -> str | None:
     """The id that a line of a table means; None where it is none of `ids`.
 
     Args:
-        name: an id, or the path of an image below images/ or beside it, with or without suffix.
+        name: an id, or the path of an image below images/ or beside it, with or without suffix; as
+            a person writes it, or as `as_cell` does.
     """
-    path = unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
-    below = path.removeprefix("images/")
-    # an id may itself end like a file's name
-    for id in (path, without_suffix(path), below, without_suffix(below)):
-        if id in ids:
-            return id
+    for said in (name.replace("\\", "/").removeprefix("./"), as_text(name)):
+        path = unicodedata.normalize("NFC", said)
+        below = path.removeprefix("images/")
+        # an id may itself end like a file's name
+        for id in (path, without_suffix(path), below, without_suffix(below)):
+            if id in ids:
+                return id
     return None
 
 

@@ -39,6 +39,7 @@ from ppl.station.verdict import verdict_of
 CODE = (
     "__init__.py",
     "core/__init__.py",
+    "core/cells.py",
     "core/errors.py",
     "images/__init__.py",
     "images/pictures.py",

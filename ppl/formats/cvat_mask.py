@@ -6,7 +6,7 @@ SegmentationClass/PATH.png         the colour of each pixel's class
 """
 
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -40,6 +40,28 @@ def write(out: Path, items: Iterable[Item], names: ClassNames) -> Written:
     _labelmap(range(len(names.classes)), names)
     out.mkdir(parents=True, exist_ok=True)
     half = [out / f".{name}" for name in (IMAGES, ANNOTATIONS)]
+    try:
+        listed, values = _write_archives(half, items, names)
+        files.write_json(out / LABELS, [_label(value, names) for value in values if value])
+        for file, name in zip(half, (IMAGES, ANNOTATIONS), strict=True):
+            file.replace(out / name)
+    except BaseException:
+        # labels alone would be in the way of the next attempt
+        for file in (*half, *(out / name for name in (IMAGES, ANNOTATIONS, LABELS))):
+            file.unlink(missing_ok=True)
+        raise
+    return Written(
+        listed,
+        0,
+        f"In CVAT make a task of {IMAGES}, with {LABELS} as its raw labels, then upload "
+        f"{ANNOTATIONS} as Segmentation mask 1.1.",
+    )
+
+
+def _write_archives(
+    half: Sequence[Path], items: Iterable[Item], names: ClassNames
+) -> tuple[int, list[int]]:
+    """Images and masks into an archive each; how many, and the classes that the masks may show."""
     listed = []
     ignored = False
     with zipfile.ZipFile(half[0], "w") as images, zipfile.ZipFile(half[1], "w") as annotations:
@@ -56,15 +78,7 @@ def write(out: Path, items: Iterable[Item], names: ClassNames) -> Written:
         values = [*range(len(names.classes)), *([IGNORE] if ignored else [])]
         _add(annotations, _LABELMAP, _labelmap(values, names).encode())
         _add(annotations, f"{_LIST}default.txt", "".join(f"{id}\n" for id in listed).encode())
-    files.write_json(out / LABELS, [_label(value, names) for value in values if value])
-    for file, name in zip(half, (IMAGES, ANNOTATIONS), strict=True):
-        file.replace(out / name)
-    return Written(
-        len(listed),
-        0,
-        f"In CVAT make a task of {IMAGES}, with {LABELS} as its raw labels, then upload "
-        f"{ANNOTATIONS} as Segmentation mask 1.1.",
-    )
+    return len(listed), values
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

@@ -17,8 +17,12 @@ def whole(target: Path, write: Callable[[Path], object]) -> None:
     """Have a file written beside its place, and put there when it is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     half = target.with_name(HALF)
-    write(half)
-    half.replace(target)
+    try:
+        write(half)
+        half.replace(target)
+    except BaseException:
+        half.unlink(missing_ok=True)
+        raise
 
 
 def copy(source: Path, target: Path) -> None:

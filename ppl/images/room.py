@@ -54,7 +54,11 @@ def in_room(work: Callable[[], T], *files: Path | None) -> T:
     Args:
         files: a picture and what is read with it, as its mask; the largest counts, by its header.
     """
-    pixels = max(claimed_pixels(file) for file in files if file)
+    return in_room_for(max(claimed_pixels(file) for file in files if file), work)
+
+
+def in_room_for(pixels: int, work: Callable[[], T]) -> T:
+    """The same where it is known already how many pixels a picture has."""
     if 2 * pixels > AT_ONCE:
         return _of_large_ones.submit(_taking, pixels, work).result()
     return _taking(pixels, work)

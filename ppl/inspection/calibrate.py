@@ -49,7 +49,7 @@ class ThresholdSettings(Settings):
     """Share of the sound parts that may be called defective."""
     confidence: Annotated[float, Field(gt=0, lt=1)]
     """How often, of many calibrations, that holds."""
-    few_parts: Annotated[int, Field(ge=1)]
+    few_parts: Annotated[int, Field(ge=1, le=1_000_000)]
     """A class on fewer calibrating parts than these keeps all pixels that its mask shows."""
     sound_images: CommandPath
     """Folder of more images that are known to be sound, each of a part of its own; may be empty."""

@@ -22,6 +22,7 @@ from PIL.Image import Image as Picture
 from pydantic import Field
 from torch import Tensor
 
+from ppl.core.cells import as_cell
 from ppl.core.settings import Settings
 from ppl.data.near_duplicates import Pair, Pairs, most_similar, oriented, pairs_in_blocks
 from ppl.data.shared_parts import CANVAS, NAMES, REGIONS, SharedParts, looks, shared_parts
@@ -253,7 +254,7 @@ def write_pairs(file: Path, twins: Twins) -> None:
         writer.writerow(COLUMNS)
         for pair in twins.pairs:
             one, other = (twins.images[index] for index in _test_first(twins, pair))
-            ids = [one.set, one.entry.id, other.set, other.entry.id]
+            ids = [one.set, as_cell(one.entry.id), other.set, as_cell(other.entry.id)]
             regions = [NAMES[_region(pair, index)] for index in _test_first(twins, pair)]
             writer.writerow([f"{pair.similarity:.4f}", *ids, pair.orientation, *regions])
 

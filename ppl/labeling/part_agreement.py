@@ -32,7 +32,7 @@ class VotingSettings(TestTimeSettings):
     """The part of section `pseudo_label` that says what a prediction is averaged over."""
 
     alike: Annotated[float, Field(ge=0.5, le=1)]
-    voters: Annotated[int, Field(ge=2)]
+    voters: Annotated[int, Field(ge=2, le=10_000)]
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from ppl.core.settings import Settings
 from ppl.images.pictures import IGNORE
 from ppl.training.loss import LossSettings, cross_entropy
 
-Images = Annotated[int, Field(ge=1, le=100_000)]
+Images = Annotated[int, Field(ge=1, le=65_536)]
 
 
 class OnceSettings(Settings):
     """What the sections of all methods that train once share."""
 
     iterations: Annotated[int, Field(ge=1, le=10_000_000)]
-    labeled_batch: Annotated[int, Field(ge=2, le=100_000)]
+    labeled_batch: Annotated[int, Field(ge=2, le=65_536)]
     """Batch normalisation needs two."""
 
     @property

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ppl.core.errors import InputError
 from ppl.core.settings import Settings, checked
 from ppl.images.sets import write_json
+from ppl.network.bounded import no_larger_than
 from ppl.network.upsampling import reproducible_upsampling
 
 Channels = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
@@ -56,6 +57,10 @@ MOST_DESCRIBED = 16 << 20
 """Bytes of a model.json; written ones have some thousands."""
 
 
+LARGEST_OPTION = 2**16
+"""Of a number in `options`: channels, sides in pixels, layers."""
+
+
 class _NetworkKind(Settings):
     """Which network, on which normalisation."""
 
@@ -85,6 +90,8 @@ class _NetworkKind(Settings):
         for key, value in options.items():
             values = value if isinstance(value, list) else [value]
             plain = all(isinstance(item, bool | int | float | str) for item in values)
+            if any(isinstance(x, int | float) and abs(x) > LARGEST_OPTION for x in values):
+                raise ValueError(f"{key} is {value!r}; expected numbers to {LARGEST_OPTION:,}")
             if not plain or any(isinstance(x, float) and not math.isfinite(x) for x in values):
                 raise ValueError(
                     f"{key} is {value!r}; expected true, false, a number, text or a list"
@@ -345,7 +352,7 @@ def load_network(folder: Path, device: torch.device) -> SegmentationNetwork:
         raise InputError(f"model {folder} is incomplete: {WEIGHTS} is missing")
     try:
         kind = checked("network", described.get("network"), _Description, file=Path("model.json"))
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), no_larger_than(folder / WEIGHTS):
             network = SegmentationNetwork(**kind.model_dump())
         state = load_file(folder / WEIGHTS)
         network.load_state_dict(state)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ppl.core.cells import as_cell, as_text
 from ppl.core.errors import InputError
 from ppl.images.pictures import Colour, files_below, open_picture
 from ppl.review.prepared import (
@@ -49,7 +50,7 @@ class Item:
     """One image to judge."""
 
     name: str
-    """As decisions.csv lists it; no other image has it."""
+    """As decisions.csv lists it, a cell of a table; no other image has it."""
     image: Path
     source: Path
     """The model's mask."""
@@ -58,6 +59,16 @@ class Item:
     words: str = ""
     """What the model says of the image beside the mask."""
     boxes: tuple[Box, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The image's name in the prepared data, or the path that was predicted."""
+        return as_text(self.name)
+
+    @property
+    def shown(self) -> str:
+        """The same for a page: with what ends or controls a line it is as the table has it."""
+        return self.id if self.id.isprintable() else self.name
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,7 @@ def to_annotate(masks: str, done: Collection[str] = (), folder: Path = Path()) -
     if masks in ("pseudo", "both"):
         for item in _pseudo_masks(folder, files):
             found.setdefault(item.name, item)
-    left = tuple(item for item in found.values() if item.name not in done)
+    left = tuple(item for item in found.values() if item.id not in done)
     if not left:
         where = LISTED / "list.csv" if masks == "next" else "the pipeline's masks"
         if not found and masks == "pseudo":
@@ -115,9 +126,10 @@ def to_annotate(masks: str, done: Collection[str] = (), folder: Path = Path()) -
 
 def _listed(folder: Path, files: Mapping[str, Path]) -> Iterator[Item]:
     for row in _rows(folder / "list.csv", ("image", "mask")):
-        words = [f"predicted: {row.get('predicted_classes') or 'no defect'}"]
+        words = [f"predicted: {as_text(row.get('predicted_classes') or 'no defect')}"]
         words += [f"{name} {row[name]}" for name in _TOLD if row.get(name)]
-        yield _item(row["image"], folder / "masks", row["mask"], files, ", ".join(words))
+        id, mask = as_text(row["image"]), as_text(row["mask"])
+        yield _item(id, folder / "masks", mask, files, ", ".join(words))
 
 
 def _pseudo_masks(folder: Path, files: Mapping[str, Path]) -> Iterator[Item]:
@@ -143,7 +155,7 @@ def _item(id: str, masks: Path, mask: str, files: Mapping[str, Path], words: str
         raise InputError(
             f"{masks} has a mask of {id}, which is no unlabeled image any more: run `make repro`"
         )
-    return Item(id, files[id], inside(masks, mask), f"{id}.png", words)
+    return Item(as_cell(id), files[id], inside(masks, mask), f"{id}.png", words)
 
 
 def predictions(out: Path) -> Work:
@@ -212,10 +224,10 @@ def _boxes(file: Path) -> dict[str, list[Box]]:
     for row in _rows(file, needed):
         try:
             left, top, right, bottom = (int(row[side]) for side in needed[2:6])
-            box = Box((left, top, right, bottom), row["class"], float(row["mean_probability"]))
+            name, probability = as_text(row["class"]), float(row["mean_probability"])
         except ValueError:
             continue  # a row that is cut short; the mask shows the defect all the same
-        found[row["image"]].append(box)
+        found[row["image"]].append(Box((left, top, right, bottom), name, probability))
     return found
 
 

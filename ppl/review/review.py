@@ -21,6 +21,7 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
+from ppl.core.cells import as_cell
 from ppl.core.errors import InputError
 from ppl.review.begun import Begun, changed_at, read_begun
 from ppl.review.decisions import (
@@ -200,7 +201,7 @@ class Review:
         # of an earlier row it would be gone: whoever put it there again means it
         if lying and (row is None or lying != row.written):
             return f"{target} was drawn or edited by somebody"
-        for file in self.home.masks_of(item.name) if self.home.masks_of else ():
+        for file in self.home.masks_of(item.id) if self.home.masks_of else ():
             if file != target and not (lying and file.exists() and file.samefile(target)):
                 return f"{file} was drawn by somebody"
         return ""
@@ -376,11 +377,13 @@ def checked_reviewer(name: str) -> str:
     """A reviewer's name, which is one line.
 
     Raises:
-        InputError: it is empty, too long, or holds control characters.
+        InputError: it is empty, too long, holds control characters, or would be a formula.
     """
     name = name.strip()
     if not 1 <= len(name) <= 100 or not name.isprintable():
         raise InputError(f"--reviewer {name[:100]!r} is no name: expected a line of 1-100 letters")
+    if as_cell(name).replace("\\\\", "\\") != name:
+        raise InputError(f"--reviewer {name!r} is a formula to a spreadsheet: begin with a letter")
     return name
 
 

@@ -157,7 +157,7 @@ class Site:
                 "reviewer": review.reviewer,
                 "classes": review.work.classes.names,
                 "colours": review.work.classes.colours,
-                "names": [item.name for item in review.work.items],
+                "names": [item.shown for item in review.work.items],
                 "decided": decided,
                 "first": undecided[0] if undecided else None,
                 "last": review.last(),
@@ -229,7 +229,7 @@ class Site:
     def _described(self, item: Item, state: State) -> dict[str, Any]:
         """What the page has to know of an image, as it is now."""
         work = self._review.work
-        photos = work.parts.others(item.name)
+        photos = work.parts.others(item.id)
         size, image_problem = _tried(lambda: shown_size(item.image))
         mask_size, mask_problem = _tried(lambda: shown_size(state.mask))
         if size and mask_size and size != mask_size:
@@ -238,9 +238,9 @@ class Site:
                 f"{size[1]} x {size[0]}, so they do not belong together"
             )
         return {
-            "name": item.name,
+            "name": item.shown,
             "words": item.words,
-            "part": work.parts.part_of.get(item.name, ""),
+            "part": work.parts.part_of.get(item.id, ""),
             "photos": [name for name, _ in photos[:MOST_PHOTOS]],
             "more_photos": max(0, len(photos) - MOST_PHOTOS),
             "boxes": [asdict(box) for box in item.boxes],

@@ -27,7 +27,7 @@ class IntervalSettings(Settings):
     """Share of the resampled scores between the bounds."""
     resamples: Annotated[int, Field(ge=100, le=100_000)]
     """Bootstrap samples."""
-    few_parts: Annotated[int, Field(ge=0)]
+    few_parts: Annotated[int, Field(ge=0, le=1_000_000)]
     """A class on fewer test parts is marked: no interval makes up for parts that are not there."""
 
 

@@ -16,6 +16,7 @@ from ppl.core.errors import InputError
 from ppl.images.pictures import Colour
 from ppl.station.appearance import Reference, reference_from_json
 from ppl.station.thresholds import Thresholds, thresholds_from_json
+from ppl.station.windows import WINDOW_STEP
 
 FORMAT = 1
 """Of card.json."""
@@ -23,6 +24,9 @@ FORMAT = 1
 NETWORK = "model.onnx"
 INT8_NETWORK = "model.int8.onnx"
 CARD = "card.json"
+
+MOST_CARD, MOST_NETWORK = 2**24, 2**31
+"""Bytes of card.json, of which written ones have some thousands, and of a file of ONNX."""
 
 _REMEDY = "copy the whole folder data/export again, or make it anew: dvc repro export"
 
@@ -90,7 +94,7 @@ def read_card(folder: Path, *, int8: bool = False) -> tuple[Card, bytes]:
     _stop_unless_there(folder, CARD)
     file = folder / CARD
     try:
-        content = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
+        content = json.loads(_read(file, MOST_CARD).decode("utf-8"), parse_constant=_refuse)
         if content["format"] != FORMAT:
             raise InputError(
                 f"{file} has format {content['format']}, but the code beside it reads {FORMAT}: "
@@ -98,6 +102,8 @@ def read_card(folder: Path, *, int8: bool = False) -> tuple[Card, bytes]:
             )
         card = card_of(content)
         stop_at_odd_names(card.classes, card.colours)
+        if not 2 <= len(card.classes) == len(card.colours):
+            raise ValueError(f"{len(card.classes)} classes, {len(card.colours)} colours")
         _stop_at_odd_sizes(card)
         described, written_for = described_digest(content), content["onnx"]
         if int8:
@@ -113,14 +119,14 @@ def read_card(folder: Path, *, int8: bool = False) -> tuple[Card, bytes]:
         RecursionError,
     ) as error:
         raise InputError(f"{file} is no card of an exported model: {error!r}; {_REMEDY}") from None
-    if card.digest.removesuffix("-int8") != described:
+    if content["digest"] != described:
         raise InputError(
             f"{file} was altered: its classes, sizes or thresholds are not those that it was "
             f"written with; {_REMEDY}"
         )
     name = INT8_NETWORK if int8 else NETWORK
     _stop_unless_there(folder, name)
-    network = (folder / name).read_bytes()
+    network = _read(folder / name, MOST_NETWORK)
     if written_for != file_digest(network):
         raise InputError(
             f"{folder / name} is not the file that {CARD} was written for: it was altered or "
@@ -145,13 +151,24 @@ def _stop_at_odd_sizes(card: Card) -> None:
     sides = (*card.size, card.overlap + 1)
     if not all(type(side) is int and 1 <= side <= 8192 for side in sides):
         raise ValueError("a size is no number of pixels, 1-8192")
+    if card.windows and min(card.size) - card.overlap < WINDOW_STEP:
+        raise ValueError(f"a window moves on by less than {WINDOW_STEP} pixels")
+    numbers = all(type(scale) in (int, float) for scale in card.scales)
     # not NaN either, which is above and below nothing
-    if not card.scales or not all(0 < float(scale) <= 64 for scale in card.scales):
-        raise ValueError("a scale is no number above 0")
+    if not numbers or not all(0.25 <= scale <= 4 for scale in card.scales):
+        raise ValueError("a scale is no number, 0.25-4")
+    if not 1 <= len(card.scales) <= 8 or type(card.flip) is not bool:
+        raise ValueError("an image is looked at 1 to 8 times, and mirrored or not")
 
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"it holds {constant}, which is no number")
+
+
+def _read(file: Path, most: int) -> bytes:
+    if file.stat().st_size > most:
+        raise InputError(f"{file} has more than {most:,} bytes, which none of ours has; {_REMEDY}")
+    return file.read_bytes()
 
 
 def _stop_unless_there(folder: Path, name: str) -> None:

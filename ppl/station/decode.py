@@ -13,9 +13,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ppl.core.cells import as_cell
 from ppl.core.errors import InputError
 from ppl.images.pictures import claimed_pixels, read_pixels
-from ppl.station.folder import Found, Stamp, shown, stamp_of, why_missing
+from ppl.station.folder import Found, Stamp, stamp_of, why_missing
 
 MOST_AHEAD = 2**26
 """Pixels that wait at a time, decoded or predicted: 200 MB of images. Of images that are larger
@@ -58,7 +59,7 @@ def decode(found: Found) -> Decoded:
     try:
         pixels = read_pixels(found.file, MOST_OF_ONE)
     except InputError as problem:
-        error = shown(str(problem).removeprefix(f"image {found.file} "))
+        error = as_cell(str(problem).removeprefix(f"image {found.file} "))
     if stamp_of(found.file) != stamp:
         pixels, error = None, "the file changed while it was read"
     return Decoded(found, stamp, pixels, error, time.perf_counter() - began)

@@ -1,11 +1,11 @@
 """Which images are predicted, and under which names the results list them."""
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppl.core.cells import as_cell
 from ppl.core.errors import InputError
 from ppl.images.pictures import IMAGE_SUFFIXES, files_below
 from ppl.station.places import PICTURES
@@ -108,7 +108,7 @@ def list_images(roots: Sequence[Path], out: Path) -> Listing:
             if not single and file.suffix.lower() not in IMAGE_SUFFIXES:
                 left_alone.append(file)
                 continue
-            name = shown(file.name if single else prefix + file.relative_to(root).as_posix())
+            name = as_cell(file.name if single else prefix + file.relative_to(root).as_posix())
             other = known.setdefault(name, file)
             if other is not file and other.resolve() != file.resolve():
                 problems.append(
@@ -134,21 +134,3 @@ def _files_in(root: Path, out: Path, left_alone: list[Path], problems: list[str]
         return stamp_of(folder / MARK) is not None or folder.resolve() == results
 
     yield from files_below(root, left_out, lambda problem: problems.append(str(problem)))
-
-
-def shown(name: str) -> str:
-    r"""A name that is one line of valid UTF-8 and that no spreadsheet takes for a formula.
-
-    No two names are shown alike: a backslash is doubled, a byte that is no text is `\xe9`, and
-    `\n` or `\u0085` are characters that end or control a line.
-    """
-    text = re.sub(r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", _escaped, name)
-    return f"./{text}" if text[:1] in ("=", "+", "-", "@") else text
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:
-        # how Python hands on a byte of a file's name that is no text
-        return f"\\x{code - 0xDC00:02x}"
-    return f"\\u{code:04x}" if code >= 0x80 else match[0].encode("unicode_escape").decode("ascii")

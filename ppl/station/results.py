@@ -19,11 +19,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppl.core.cells import as_cell
 from ppl.core.errors import InputError
 from ppl.station.appearance import NUMBERS, Appearance
 from ppl.station.decode import decode
 from ppl.station.defects import BACKGROUND, Defect
-from ppl.station.folder import MARK, Found, Stamp, shown, stamp_of
+from ppl.station.folder import MARK, Found, Stamp, stamp_of
 from ppl.station.places import PICTURES, Places, overlay_of
 
 RESULTS, DEFECTS = "results.csv", "defects.csv"
@@ -106,7 +107,7 @@ def opened(
         InputError: it holds the results of another model or of other images, files of someone
             else, or another process writes there.
     """
-    places = [shown(path.resolve().as_posix()) for path in images]
+    places = [as_cell(path.resolve().as_posix()) for path in images]
     # first, so that no lock is left in a folder of someone else
     _stop_at_others(out, digest, places)
     with written(out):
@@ -177,7 +178,7 @@ class Results:
 
     def __init__(self, out: Path, classes: Sequence[str]) -> None:
         self.out = out
-        self._classes = [shown(name) for name in classes]
+        self._classes = [as_cell(name) for name in classes]
         defects = self._classes[BACKGROUND + 1 :]
         self._columns = (
             *("image", "verdict", "score"),

@@ -9,9 +9,9 @@ FOLDER/samples/samples.int8.RUNTIME.json, masks.int8.RUNTIME/
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,9 @@ from ppl.station.predictor import Predictor
 from ppl.station.verdict import verdict_of
 
 SAMPLES = "samples"
+
+MOST_LISTED = 2**24
+"""Bytes of a list, of which written ones have some thousands."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,29 @@ def check_samples(
 
 def _listed(file: Path) -> list[dict[str, Any]]:
     try:
-        listed = json.loads(file.read_text(encoding="utf-8"))
-        return [
-            {key: sample[key] for key in ("image", "mask", "defective", "score")}
-            for sample in listed
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if file.stat().st_size > MOST_LISTED:
+            raise ValueError(f"more than {MOST_LISTED:,} bytes")
+        return [_sample(entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{file} cannot be read ({error!r}): copy the whole folder again"
         ) from None
+
+
+def _sample(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of the list.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is something else.
+    """
+    found = {key: entry[key] for key in ("image", "mask", "defective", "score")}
+    for path in (found["image"], found["mask"]):
+        pure = PurePosixPath(path)
+        if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\0" in path:
+            raise ValueError(f"{path!r} leads out of the samples")
+    if type(found["defective"]) is not bool or not 0 <= float(found["score"]) <= 1:
+        raise ValueError("a verdict or a score is none")
+    return found
 
 
 def _check(folder: Path, sample: dict[str, Any], predictor: Predictor, masks: str) -> Iterator[str]:

@@ -31,8 +31,8 @@ class RetrainSettings(Settings):
 
     start: Literal["fresh", "labeler"]
     iterations: Annotated[int, Field(ge=1, le=10_000_000)]
-    labeled_batch: Annotated[int, Field(ge=1)]
-    unlabeled_batch: Annotated[int, Field(ge=0)]
+    labeled_batch: Annotated[int, Field(ge=1, le=65_536)]
+    unlabeled_batch: Annotated[int, Field(ge=0, le=65_536)]
     """0: none, so that the student shows what its steps give without the unlabeled images."""
 
     @property

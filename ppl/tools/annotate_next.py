@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppl.core.cells import as_text
 from ppl.core.errors import InputError
 from ppl.core.settings import section
 from ppl.data.adapters.base import (
@@ -195,7 +196,7 @@ def _rejected(data: DataSettings, known: Collection[str]) -> set[str]:
         InputError: the table has other columns.
     """
     file = decisions_file(data.name, data.root)
-    decisions = standing(file, lambda name: known_as(name, known) or name)
+    decisions = standing(file, lambda name: known_as(name, known) or as_text(name))
     return {id for id, decision in decisions.items() if decision == WRONG}
 
 
@@ -209,7 +210,7 @@ def _listed() -> Iterator[tuple[str, Path]]:
     if not listed.is_file():
         raise InputError(f"there is no {listed}: run `make repro` first")
     with listed.open(encoding="utf-8", newline="") as stream:
-        masks = [row["mask"] for row in csv.DictReader(stream)]
+        masks = [as_text(row["mask"]) for row in csv.DictReader(stream)]
     for mask in masks:
         source = HANDED_OUT / "masks" / mask
         if not source.is_file():

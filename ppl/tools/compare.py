@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from ppl.core.cells import as_cell
 from ppl.core.errors import InputError
 from ppl.judge.absence import absences, present
 from ppl.judge.table import few_parts, gain_cell, miou_cell, reasons, text_table
@@ -386,9 +387,8 @@ def write_csv(file: Path, runs: Iterable[Run]) -> None:
                 numbers = [
                     found.get(key) for key in [*columns[4:], "gain", "gain_low", "gain_high"]
                 ]
-                writer.writerow(
-                    [run.name, float(run.fraction), run.settings[SEED], model, *numbers, digest]
-                )
+                row = [run.name, float(run.fraction), run.settings[SEED], model, *numbers, digest]
+                writer.writerow([as_cell(it) if isinstance(it, str) else it for it in row])
 
 
 def compare(out: Path, *, since: int) -> None:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from ppl.core.cells import as_cell, as_text
 from ppl.core.declared import SCRATCH
 from ppl.core.errors import InputError
 from ppl.data.adapters.base import without_suffix
@@ -67,7 +68,8 @@ class HandedOut:
 def _add(file: Path, rows: Iterable[tuple[str, str]]) -> None:
     known = [(id, one) for id, some in _read(file).items() for one in sorted(some)]
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(dict.fromkeys([_HEAD, *known, *rows]))
+    cells = ((as_cell(id), one) for id, one in dict.fromkeys([*known, *rows]))
+    csv.writer(text, lineterminator="\n").writerows([_HEAD, *cells])
     files.whole(file, lambda half: half.write_bytes(text.getvalue().encode("utf-8")))
 
 
@@ -97,7 +99,7 @@ def _read(file: Path) -> Digests:
         text = file.read_text(encoding="utf-8", errors="replace")
         for row in csv.reader(text.splitlines()[1:]):
             if len(row) == len(_HEAD):
-                found[row[0]].add(row[1])
+                found[as_text(row[0])].add(row[1])
     except (OSError, csv.Error):
         pass
     return found

@@ -88,14 +88,22 @@ class Pipeline:
         )
 
 
+DRAWING = "synthesize"
+"""Draws the default data set."""
+
+
 def read_pipeline(params: Mapping[str, Any]) -> Pipeline:
     """dvc.yaml, its ${...} filled in from `params`.
+
+    The stage that draws the default data set is none of the pipeline of who has other data.
 
     Raises:
         InputError: it is missing, or no YAML.
     """
     try:
-        described = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))["stages"]
+        described = dict(yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))["stages"])
+        if DRAWING in described and not _is_drawn(described, params):
+            del described[DRAWING]
         found = {stage: dependencies(entry, dict(params)) for stage, entry in described.items()}
         outs = {stage: dict(_outs(entry)) for stage, entry in described.items()}
     except FileNotFoundError:
@@ -107,6 +115,17 @@ def read_pipeline(params: Mapping[str, Any]) -> Pipeline:
         {stage: list(paths) for stage, paths in outs.items()},
         frozenset(path for paths in outs.values() for path, cached in paths.items() if not cached),
     )
+
+
+def _is_drawn(described: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+    """Whether the data are the default set, by name, or since a stage takes its folder."""
+    drawn = {path for path, _ in _outs(described[DRAWING])}
+    taken = {
+        path.as_posix()
+        for entry in described.values()
+        for path in dependencies(entry, dict(params)).inputs
+    }
+    return params["data"]["name"] == "synthetic" or bool(drawn & taken)
 
 
 def _outs(entry: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
@@ -131,7 +150,7 @@ def pending(answer: str, pipeline: Pipeline, ran: Collection[str]) -> Pending:
     """
     said = {stage: _merged(entries) for stage, entries in json.loads(answer).items()}
     stages = [stage for stage in pipeline.takes if stage not in ran]
-    said = {stage: each for stage, each in said.items() if stage in ran}
+    said = {stage: said[stage] for stage in said if stage in ran and stage in pipeline.takes}
     outs = {path: how for each in said.values() for path, how in each["outs"].items()}
     inputs, code, why = set(), set(), set()
     for stage, each in said.items():

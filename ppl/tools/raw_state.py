@@ -33,6 +33,7 @@ from ppl.tools.raw_counts import (
     mask_values,
     yours,
 )
+from ppl.tools.scored import scored_here
 from ppl.tools.to_annotate import ToDo, to_do
 from ppl.tools.wording import Line, counted, shortened
 
@@ -137,12 +138,14 @@ class RawState:
         )
 
     def _class_text(self) -> str:
-        """How many masks show each class, or the test parts of the last scores that do."""
+        """How many masks show each class, or the test parts of the last run's scores that do."""
         if self.values:
             return _counts(class_counts(self.values, self.info.classes))
         if not self.counted or self.problem:
             return ""
         try:
+            if scored_here(Path()).why:
+                raise ValueError("the scores are of other data")
             found = json.loads(FINAL.read_text(encoding="utf-8"))["parts"]
             shown = [(name, int(found[name])) for name in self.info.classes[1:]]
         except (OSError, ValueError, KeyError, TypeError):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import vl_convert
 import yaml
 from PIL import Image
 
+from ppl.core.cells import as_text
 from ppl.core.errors import InputError
 from ppl.core.settings import PARAMS_FILE, read_params
 from ppl.judge.absence import absences, is_absent, present
@@ -296,7 +298,8 @@ def next_rows(file: Path) -> list[list[str]]:
     if not file.is_file():
         return []
     with file.open(encoding="utf-8", newline="") as stream:
-        return [row for row, _ in zip(csv.reader(stream), range(_LISTED + 1), strict=False)]
+        rows = islice(csv.reader(stream), _LISTED + 1)
+        return [list(map(as_text, row)) for row in rows]
 
 
 def _without_revision(part: Any) -> Any:

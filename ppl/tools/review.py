@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ppl.core.cells import as_cell
 from ppl.core.errors import InputError
 from ppl.core.settings import read_params, section
 from ppl.images.pictures import IMAGE_SUFFIXES
@@ -160,9 +161,13 @@ def _written_by(home: Home, ids: set[str]) -> set[str]:
     from ppl.review.decisions import Decisions
 
     known = Decisions(home.decisions)
-    rows = {id: row for id in ids if (row := known.current(id)) is not None and row.written}
+    rows = {id: known.current(as_cell(id)) for id in ids}
     return {
-        id for id, row in rows.items() if digest_of(inside(home.masks, f"{id}.png")) == row.written
+        id
+        for id, row in rows.items()
+        if row is not None
+        and row.written
+        and digest_of(inside(home.masks, f"{id}.png")) == row.written
     }
 
 

@@ -117,7 +117,8 @@ def _asked(
         silence = str(error).splitlines()[0]
     if silence and locks_are_broken():
         silence = "a kill left DVC's list of locks empty: `make unlock`"
-    settings = _changed_settings(stages, params)
+    told = {stage: entry for stage, entry in stages.items() if stage in pipeline.takes}
+    settings = _changed_settings(told, params)
     return Asked(pipeline, stages, work, found, silence, times_taken(), settings)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppl.core.cells import as_text
 from ppl.core.errors import InputError
 from ppl.data.adapters.base import DataSettings, Sample, pictures_with_ids
 from ppl.review.decisions import standing
@@ -63,7 +64,7 @@ def _listed() -> tuple[str, ...] | None:
     file = HANDED_OUT / "list.csv"
     if not file.is_file():
         return None
-    return tuple(row["image"] for row in _rows(file) if row.get("image"))
+    return tuple(as_text(row["image"]) for row in _rows(file) if row.get("image"))
 
 
 def _decisions(file: Path) -> int:

@@ -6,6 +6,7 @@ Axes: C channels (1 of grey images, else 3), H height, W width.
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from ppl.core.errors import InputError
 from ppl.core.progress import bar
 from ppl.images.files import class_values
+from ppl.images.room import in_room_for
 from ppl.images.sets import Entry, ImageSet
 from ppl.network.resize import ImageSettings, resize_image, resize_mask
 from ppl.training.weak_augment import Size, WeakAugmentSettings
@@ -60,6 +62,11 @@ class TrainingImages:
         own = [(entry.height, entry.width) for entry in entries]
         return [(self._kept_size(size), self.image.at_scale(size, 1)) for size in own]
 
+    def largest(self) -> int:
+        """Pixels of the largest image, as its file has it; 0 without images."""
+        entries = chain.from_iterable(part.images.entries for part in self.parts)
+        return max((entry.height * entry.width for entry in entries), default=0)
+
     def _kept_size(self, own: Size) -> Size:
         """What training needs at most; an image at its own resolution has no more to give."""
         largest = max(1.0, self.weak.scale_max) if self.image.fit == "whole" else 1.0
@@ -105,6 +112,12 @@ def labeled_images(
     return TrainingImages([Masked(labeled, labeled.mask, "labeled")], image, weak, classes)
 
 
+def _read_in_room(data: TrainingImages, index: int) -> Pair:
+    """An image that many threads may ask for at once: large ones are decoded one by one."""
+    entry = data.find(index)[1]
+    return in_room_for(entry.height * entry.width, lambda: data.read(index))
+
+
 def keep(data: TrainingImages, *, memory: int) -> list[Pair] | None:
     """All images and masks, decoded, if they take at most `memory` bytes; else None.
 
@@ -119,7 +132,7 @@ def keep(data: TrainingImages, *, memory: int) -> list[Pair] | None:
     kept, taken = [], 0
     what = ", ".join(dict.fromkeys(part.what for part in data.parts))
     with ThreadPoolExecutor(DECODERS) as pool:
-        loaded = pool.map(data.read, range(len(data)))
+        loaded = pool.map(partial(_read_in_room, data), range(len(data)))
         for pair in bar(loaded, total=len(data), desc=f"read {what}", unit="image"):
             taken += sum(tensor.nbytes for tensor in pair)
             if taken > memory:

@@ -19,6 +19,9 @@ GIB = 2**30
 MAX_WORKERS = 8
 """Processes that read images, unless told otherwise; more seldom pay."""
 
+DECODED = 20
+"""Bytes a pixel that an image takes while it is decoded and converted, about, and at most."""
+
 CGROUP = Path("/sys/fs/cgroup")
 """Where Linux says what a container or batch job may use."""
 
@@ -45,13 +48,18 @@ def gpu_cache_bytes(device: torch.device) -> int:
     return round(environment_number("PPL_GPU_CACHE_GIB", free / 4 / GIB) * GIB)
 
 
-def read_workers() -> int:
+def read_workers(pixels: int = 0) -> int:
     """Processes that read images beside the training, at least one.
+
+    Args:
+        pixels: of the largest image. Unless told otherwise there are no more processes than half
+            of the free memory has room for while each decodes such an image.
 
     Raises:
         InputError: PPL_WORKERS is no number.
     """
-    default = max(1, min(MAX_WORKERS, torch.get_num_threads() - 1))
+    room = free_memory() // 2 // (DECODED * pixels) if pixels else MAX_WORKERS
+    default = max(1, min(MAX_WORKERS, torch.get_num_threads() - 1, room))
     return max(1, int(environment_number("PPL_WORKERS", default)))
 
 

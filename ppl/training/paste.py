@@ -40,7 +40,7 @@ class PasteSettings(Settings):
     margin: Annotated[int, Field(ge=0, le=64)]
     flip_probability: Annotated[float, Field(ge=0, le=1)]
     vertical_flip_probability: Annotated[float, Field(ge=0, le=1)]
-    per_class: Annotated[int, Field(ge=1)]
+    per_class: Annotated[int, Field(ge=1, le=100_000)]
 
 
 PAPER = PasteSettings(

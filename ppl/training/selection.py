@@ -11,7 +11,7 @@ class SelectionSettings(Settings):
     """Section `selection`: which iteration's model a training keeps."""
 
     by: Literal["validation", "last"]
-    every: Annotated[int, Field(ge=1)]
+    every: Annotated[int, Field(ge=1, le=10_000_000)]
     """Iterations between two validations."""
 
     def prefers(self, score: float | None, kept: float | None, *, last: bool) -> bool:

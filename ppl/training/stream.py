@@ -144,7 +144,7 @@ class BatchStream:
                 DataLoader(
                     _Views(self._data),
                     batch_sampler=self._drawn_ahead(),
-                    num_workers=read_workers(),
+                    num_workers=read_workers(self._data.largest()),
                     collate_fn=_Collate(self._data.image.size),
                     pin_memory=self._device.type == "cuda",
                     # PyTorch would draw a seed from the generator of the dropout layers

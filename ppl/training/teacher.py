@@ -40,7 +40,7 @@ class SupervisedSettings(Settings):
     """Section `train_supervised`."""
 
     iterations: Annotated[int, Field(ge=1, le=10_000_000)]
-    batch: Annotated[int, Field(ge=2)]
+    batch: Annotated[int, Field(ge=2, le=65_536)]
     snapshots: Annotated[int, Field(ge=2, le=20)]
 
 

@@ -1,13 +1,14 @@
 """What tools, people and accidents put into files is refused in a line, or taken and said."""
 
 import base64
+import contextlib
 import io
 import json
 import re
 import struct
 import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from PIL import Image
 
 from ppl.core.errors import InputError
 from ppl.formats import brush_rle, coco_rle, source
-from ppl.formats.base import Painted
+from ppl.formats.base import Item, Painted
+from ppl.formats.files import whole
 from ppl.formats.known import FORMATS
 from tests.formats.masks import NAMES, SHAPES, drawn, items
 
@@ -494,6 +496,44 @@ def test_what_went_out_once_is_not_written_over(format: str, tmp_path: Path) -> 
     FORMATS[format].write(tmp_path / "out", some, NAMES)
     with pytest.raises(InputError, match="is there already"):
         FORMATS[format].write(tmp_path / "out", some, NAMES)
+
+
+@pytest.mark.parametrize("format", sorted(FORMATS))
+@pytest.mark.parametrize("broken", ["image", "mask", "stopped"])
+def test_what_stops_half_way_leaves_no_half_and_can_be_begun_again(
+    format: str, broken: str, tmp_path: Path
+) -> None:
+    some = items(tmp_path, {"x": SHAPES["full"], "y": SHAPES["full"]})
+
+    def stopping() -> Iterator[Item]:
+        yield from some
+        raise KeyboardInterrupt
+
+    out, last = tmp_path / "out", some[-1]
+    assert last.image is not None
+    assert last.start is not None
+    spoiled = last.image if broken == "image" else last.start
+    content = spoiled.read_bytes()
+    if broken != "stopped":
+        spoiled.write_bytes(b"broken")
+    # one that copies masks or images as they are has nothing against them
+    with contextlib.suppress(InputError, KeyboardInterrupt):
+        FORMATS[format].write(out, stopping() if broken == "stopped" else some, NAMES)
+    assert not list(out.rglob(".*"))
+    spoiled.write_bytes(content)
+    if not (out / "images.zip").exists() and format == "cvat-mask":
+        FORMATS[format].write(out, some, NAMES)
+        assert (out / "images.zip").exists()
+
+
+def test_a_file_that_cannot_be_written_leaves_no_half(tmp_path: Path) -> None:
+    def fails(half: Path) -> None:
+        half.write_bytes(b"half")
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        whole(tmp_path / "x", fails)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_labelme_file_that_is_there_is_left_alone(tmp_path: Path) -> None:

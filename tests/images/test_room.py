@@ -14,6 +14,9 @@ from ppl.data import near_duplicates, prepare, shared_parts
 from ppl.data.adapters.base import DataSettings, dataset_info, load_samples
 from ppl.images import pictures, room
 from ppl.images.room import Room
+from ppl.training.images import keep, labeled_images
+from ppl.training.weak_augment import WeakAugmentSettings
+from tests.conftest import MakeSet, whole
 
 
 class Held:
@@ -103,4 +106,31 @@ def test_whoever_reads_all_images_keeps_to_it(
     ):
         held.most = 0
         work()
+        assert held.most == most
+
+
+def test_a_training_that_keeps_its_images_decodes_large_ones_one_by_one(
+    make_set: MakeSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held()
+    opened = pictures.open_picture
+
+    def slowly(file: Path, *args: object, **more: object) -> pictures.Opened:
+        held.add(1)
+        time.sleep(0.005)
+        held.add(-1)
+        return opened(file, *args, **more)
+
+    still = WeakAugmentSettings(
+        scale_min=1.0, scale_max=1.0, flip_probability=0.0, vertical_flip_probability=0.0
+    )
+    images = make_set([str(number) for number in range(8)], sizes=[(32, 32)] * 8)
+    data = labeled_images(images, whole(32, 32), still, 3)
+    monkeypatch.setattr(pictures, "open_picture", slowly)
+    for most in (1, 2):
+        monkeypatch.setattr(room, "_room", Room(most * 32 * 32))
+        held.most = 0
+        kept = keep(data, memory=2**30)
+        assert kept is not None
+        assert len(kept) == 8
         assert held.most == most

@@ -190,6 +190,20 @@ def test_pairs_and_pictures(twins: Twins, sets: dict[str, ImageSet], tmp_path: P
     assert list((tmp_path / "none").iterdir()) == []
 
 
+def test_a_pair_of_images_called_like_formulas_is_none_in_the_csv(tmp_path: Path) -> None:
+    content = {
+        "labeled": {"=1+1": part(1)},
+        "validation": {"v3": part(3)},
+        "unlabeled": {"u4": part(4)},
+        "test": {"@SUM(1)": again(1)},
+    }
+    sets = {name: write_set(tmp_path / name, content[name]) for name in SETS}
+    write_pairs(tmp_path / "pairs.csv", find_twins(sets, SplitRecord("image", {}, {}), SETTINGS))
+    with (tmp_path / "pairs.csv").open() as stream:
+        [row] = csv.DictReader(stream)
+    assert (row["image"], row["other_image"]) == ("./@SUM(1)", "./=1+1")
+
+
 @pytest.fixture
 def joined(tmp_path: Path) -> Twins:
     """A test image has halves of two labeled ones, turned; another looks like an unlabeled one."""

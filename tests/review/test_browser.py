@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from ppl.core.cells import as_text
 from ppl.images.pictures import write_indices
 from ppl.review.pictures import read_indices
 from tests.review.project import COLOURS, bars, write_project
@@ -79,7 +80,7 @@ def said(page: Any) -> str:
 
 def decisions(project: Path) -> list[tuple[str, str]]:
     with (project / "parts/review/decisions.csv").open(encoding="utf-8", newline="") as stream:
-        return [(row["image"], row["decision"]) for row in csv.DictReader(stream)]
+        return [(as_text(row["image"]), row["decision"]) for row in csv.DictReader(stream)]
 
 
 def saved(project: Path, name: str) -> NDArray[np.uint8]:

@@ -1,6 +1,5 @@
 """Which images are taken from a folder, and the names under which they are listed."""
 
-import os
 import re
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from ppl.station.folder import (
     GONE,
     MARK,
     list_images,
-    shown,
     stop_at_wrong_paths,
     why_missing,
 )
@@ -105,17 +103,3 @@ def test_images_among_the_results_are_refused(tmp_path: Path, out: str) -> None:
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere does not exist"):
         stop_at_wrong_paths([tmp_path / "nowhere"], tmp_path / "out")
-
-
-def test_names_are_a_line_of_text_and_no_formula() -> None:
-    assert shown("Kratzer ä/b 1.png") == "Kratzer ä/b 1.png"
-    assert shown(os.fsdecode(b"caf\xe9\n.png")) == r"caf\xe9\n.png"
-    assert shown("Maß\ud800") == r"Maß\ud800"
-    for first in "=+-@":
-        assert shown(f"{first}1.png") == f"./{first}1.png"
-    assert shown("a\u2028b\x7f\r") == r"a\u2028b\x7f\r"
-
-
-def test_no_two_names_are_shown_alike() -> None:
-    texts = ["\n", r"\n", r"\\n", "\x85", r"\x85", "\udc85", r"\udc85", r"\u0085", "\\", r"\\"]
-    assert len({shown(text) for text in texts}) == len(texts)

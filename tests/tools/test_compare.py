@@ -463,6 +463,14 @@ def test_the_csv_has_a_row_a_run_and_model(tmp_path: Path) -> None:
     assert rows[0]["gain"] == ""
 
 
+def test_an_experiment_called_like_a_formula_is_none_in_the_csv(tmp_path: Path) -> None:
+    runs, _ = read_runs(shown(experiment("=1+1", data("1/8", final=-0.5))))
+    write_csv(tmp_path / "scores.csv", runs)
+    rows = list(csv.DictReader((tmp_path / "scores.csv").open(encoding="utf-8")))
+    assert {row["experiment"] for row in rows} == {"./=1+1"}
+    assert rows[2]["miou"] == "-0.5", "a number stays one"
+
+
 def test_the_shaded_area_changes_its_side_where_the_lines_cross() -> None:
     means = {"teacher": {0.1: 40.0, 1.0: 40.0}, "final": {0.1: 30.0, 1.0: 60.0}}
     corners = gain_areas(means)

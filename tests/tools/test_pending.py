@@ -57,6 +57,28 @@ def test_changed_data_run_prepare_and_perhaps_all_behind(pipeline: Pipeline) -> 
     assert [found.code, found.edited, found.missing] == [(), (), ()]
 
 
+def test_the_default_data_set_is_nobodys_but_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    params = read_params()
+    answer = {
+        "synthesize": [
+            {"changed deps": {"ppl/data/synthetic.py": "modified"}},
+            {"changed outs": {"data/raw/synthetic": "deleted"}},
+        ]
+    }
+    drawn = read_pipeline(params)
+    assert said(drawn, answer).stages == ("synthesize",)
+    for data in ({"name": "folder", "root": "data/raw/mine"}, {"name": "dagm", "root": "/mnt/d"}):
+        own = read_pipeline(params | {"data": params["data"] | data})
+        assert drawn.takes.keys() - own.takes.keys() == {"synthesize"}
+        ran = set(drawn.takes)
+        assert not pending(json.dumps(answer), own, ran)
+        assert pending(json.dumps(answer), own, ran) == Pending()
+        assert "synthesize" not in pending(json.dumps(answer), own, set()).all
+    # taken for images of one's own, it is drawn all the same
+    assert "synthesize" in read_pipeline(params | {"data": params["data"] | {"name": "dagm"}}).takes
+
+
 def test_the_check_of_settings_is_followed_by_nothing(pipeline: Pipeline) -> None:
     changed = {"params.yaml": {"annotate_next": "modified"}}
     found = said(

@@ -90,7 +90,7 @@ def test_before_the_first_run(project: Path) -> None:
         "my_parts (folder): 9 images, 6 masks (6 drawn, 0 corrected), 3 without\n"
         "sound 2, scratch 2, dent 2"
     )
-    assert found["to run"] == "all 15 stages: nothing was run here yet"
+    assert found["to run"] == "all 14 stages: nothing was run here yet"
     assert found["next"] == "make repro"
 
 
@@ -106,7 +106,7 @@ def test_where_all_is_computed(ran: Path) -> None:
     assert len(said.splitlines()) <= 10
     found = lines(said)
     assert found["changed"].startswith("nothing since the last run, 2027-01-1")
-    assert found["to run"] == "nothing: all 15 stages are up to date"
+    assert found["to run"] == "nothing: all 14 stages are up to date"
     assert found["test"] == "2 images, as they were"
     assert found["annotate"] == "2 of 2 listed have no mask yet: u2, u1"
     assert found["model"] == "data/model is of the present data, settings and code"
@@ -230,6 +230,13 @@ def test_classes_of_many_masks_are_those_of_the_last_test(
     assert lines(status(check_all))["data"].splitlines()[1] == (
         "of the parts tested last: scratch 27, dent 1,021 (too many masks to read at once)"
     )
+    # what a run left since, these scores are not of
+    lock = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))
+    lock["stages"]["evaluate"]["outs"] = [{"path": "metrics/final.json", "md5": "of others"}]
+    Path("dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
+    found = lines(status(check_all))
+    assert found["data"].splitlines()[1] == "too many masks to count their classes at once"
+    assert "not of the present data and settings" in found["scores"]
     Path("metrics/final.json").write_text("<<<<<<<", encoding="utf-8")
     found = lines(status(check_all))
     assert found["data"].splitlines()[1] == "too many masks to count their classes at once"

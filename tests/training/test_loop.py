@@ -1,10 +1,14 @@
 """The training loop: rates, selection, snapshots, stopping, and the same bytes from one seed."""
 
+import os
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from torch import Tensor
@@ -28,6 +32,7 @@ from ppl.students.student import StudentImages, StudentSettings, retrain
 from ppl.training.checkpoint import Checkpoint
 from ppl.training.compute import ComputeSettings
 from ppl.training.curve import write_training_curve
+from ppl.training.images import labeled_images
 from ppl.training.loop import Training, train, train_step
 from ppl.training.loss import PAPER, LossSettings, cross_entropy
 from ppl.training.optimizer import OptimizerSettings, new_sgd, poly_decay
@@ -35,6 +40,7 @@ from ppl.training.paste import PAPER as NOTHING_PASTED
 from ppl.training.recipe import Recipe
 from ppl.training.sampling import SamplingSettings
 from ppl.training.selection import SelectionSettings
+from ppl.training.stream import BatchStream
 from ppl.training.strong_augment import PAPER as PAPER_STRONG
 from ppl.training.strong_augment import StrongAugmentSettings
 from ppl.training.teacher import SupervisedSettings, train_supervised
@@ -278,6 +284,41 @@ def test_a_reader_that_dies_between_two_reads_is_told_as_one_that_dies_in_a_read
 
     with pytest.raises(RuntimeError, match="of us"):
         run(network, loss=fails)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_reader_that_is_killed_between_two_reads_of_a_training_is_told(
+    network: SegmentationNetwork, make_set: MakeSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real process, killed while the training computes: PyTorch raises in the middle of that."""
+    monkeypatch.setenv("PPL_WORKERS", "2")
+    still = WeakAugmentSettings(
+        scale_min=1.0, scale_max=1.0, flip_probability=0.0, vertical_flip_probability=0.0
+    )
+    data = labeled_images(make_set([str(k) for k in range(9)]), whole(32, 32), still, 3)
+    draws = Draws(0, "killed")
+    cpu = torch.device("cpu")
+    batches = BatchStream(
+        data, 3, order=draws("order"), augment=draws("augment"), memory=100, device=cpu
+    )
+    steps = []
+
+    def reads(network: torch.nn.Module) -> Tensor:
+        batches.next()
+        steps.append(1)
+        if len(steps) == 3:
+            reader = next(child for child in psutil.Process().children() if child.pid not in before)
+            os.kill(reader.pid, signal.SIGKILL)
+            # until the signal of its end comes, which is where PyTorch raises
+            time.sleep(60)
+            raise AssertionError("nobody noticed")
+        return fixed_loss(network)
+
+    before = {child.pid for child in psutil.Process().children()}
+    with pytest.raises(InputError, match=r"reads images has died .*set PPL_WORKERS below 2") as no:
+        run(network, loss=reads)
+    assert len(steps) == 3
+    assert len(str(no.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("by_what", ["last", "validation"])

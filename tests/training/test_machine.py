@@ -46,3 +46,17 @@ def test_the_cpu_has_no_cache_of_its_own_and_there_is_always_a_worker(
     assert read_workers() >= 1
     monkeypatch.setenv("PPL_WORKERS", "0")
     assert read_workers() == 1
+
+
+def test_no_more_readers_decode_large_images_than_the_memory_has_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PPL_WORKERS", raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 9)
+    monkeypatch.setattr(ppl.training.machine, "free_memory", lambda: 16 * GIB)
+    assert [read_workers(pixels) for pixels in (0, 1000, 2**26, 2**27, 2**28, 2**40)] == [
+        *(8, 8),
+        *(6, 3, 1, 1),
+    ]
+    monkeypatch.setenv("PPL_WORKERS", "5")
+    assert read_workers(2**28) == 5, "who says so is taken at their word"
