@@ -18,22 +18,22 @@ def input_multiple(body: nn.Module) -> int:
     """
     # what smp's own check asks of a side, and timm of what it cuts into whole patches
     stride = int(getattr(body.encoder, "output_stride", STRIDE))
-    patches = [layer.patch_size for layer in _patch_layers(body) if not layer.dynamic_img_pad]
+    patches = [layer.patch_size for layer in patch_layers(body) if not layer.dynamic_img_pad]
     needed = math.lcm(max(1, stride), *(int(side) for patch in patches for side in patch))
     return STRIDE if STRIDE % needed == 0 else needed
 
 
 def fixed_size(body: nn.Module) -> tuple[int, int] | None:
     """Height and width in pixels of the one size that a network takes; None: it takes several."""
-    for layer in _patch_layers(body):
+    for layer in patch_layers(body):
         if layer.strict_img_size and layer.img_size is not None:
             height, width = layer.img_size
             return int(height), int(width)
     return None
 
 
-def _patch_layers(body: nn.Module) -> list[Any]:
-    """Those of timm: patches that overlap, as Segformer's, need no whole number of them."""
+def patch_layers(body: nn.Module) -> list[Any]:
+    """Where timm cuts images into patches; where they overlap, as Segformer's, any side fits."""
     from timm.layers.patch_embed import PatchEmbed
 
     return [layer for layer in body.modules() if isinstance(layer, PatchEmbed)]
