@@ -13,8 +13,8 @@ from tests.conftest import whole, windows
 from tests.export.conftest import model_of, predictor_of
 from tests.network.documented import NETWORKS
 
-QUICK = ("Unet, ResNet", "PAN, ResNet", "DPT, ViT")
-"""Exported by `make test`: convolutions, fixed pooling, attention of any size."""
+QUICK = ("PAN, ResNet", "DPT, ViT")
+"""Exported by `make test`, where Unet and DeepLabV3+ are by other tests."""
 
 OWN_SIZES = [(97, 131), (33, 50), (200, 128), (128, 128)]
 """Of images, in pixels."""

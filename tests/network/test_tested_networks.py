@@ -110,8 +110,8 @@ def all_of_it_learns(network: SegmentationNetwork, side: int) -> None:
 
 
 def sums_to_one(network: SegmentationNetwork, image: ImageSettings) -> None:
-    """Images of any size, the way that predictions go, mirrored too."""
-    test_time = TestTimeSettings(scales=[1.0], flip=True)
+    """Images of any size, the way that predictions go; whole ones mirrored, too."""
+    test_time = TestTimeSettings(scales=[1.0], flip=image.fit == "whole")
     pixels = [(images(1, *size)[0] * 255).to(torch.uint8) for size in OWN_SIZES]
     views = [views_of(one, image, test_time) for one in pixels]
     for prob, size in zip(
