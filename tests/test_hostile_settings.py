@@ -70,7 +70,16 @@ def with_value(dice: random.Random, lines: list[str]) -> str:
 
 
 def without_a_key(dice: random.Random, lines: list[str]) -> str:
-    return key_of(lines.pop(dice.choice(SETTINGS)))
+    """Returns the key, or the section's name where it had no other: then that is empty."""
+    at = dice.choice(SETTINGS)
+    key, section = key_of(lines[at]), max(one for one in SECTIONS if one <= at)
+    others = [one for one in SETTINGS if section < one < min((*_after(section), len(lines)))]
+    lines.pop(at)
+    return key if others != [at] else key_of(LINES[section])
+
+
+def _after(section: int) -> list[int]:
+    return [one for one in SECTIONS if one > section]
 
 
 def with_a_key_twice(dice: random.Random, lines: list[str]) -> str:

@@ -39,6 +39,8 @@ def onnx_bytes(network: SegmentationNetwork, size: tuple[int, int], *, any_size:
     Raises:
         InputError: the architecture cannot be exported so.
     """
+    if any_size:
+        _stop_at_padding_by_size(network)
     batch = torch.export.Dim("batch", min=1)
     sides = (torch.export.Dim("height", min=1), torch.export.Dim("width", min=1))
     dynamic = {0: batch} | (dict(enumerate(sides, start=1)) if any_size else {})
@@ -67,6 +69,16 @@ def onnx_bytes(network: SegmentationNetwork, size: tuple[int, int], *, any_size:
     _strip(model)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+def _stop_at_padding_by_size(network: SegmentationNetwork) -> None:
+    """With any size a formula of it goes from layer to layer: no end was seen in ten minutes."""
+    if any(type(layer).__name__.endswith("Same") for layer in network.body.modules()):
+        raise InputError(
+            f"model.encoder {network.encoder_name!r} pads each layer by the size of its input, as "
+            "TensorFlow does, and cannot be exported for several sizes: set predict.scales: [1.0] "
+            "or image.fit: windows"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -17,6 +17,7 @@ from ppl.network.network import (
     new_network,
     stop_at_odd_tensors,
 )
+from ppl.network.timm_weights import PREFIX, left_out, resampled, under_names_of
 
 WEIGHTS_FILE = "encoder.safetensors"
 
@@ -41,7 +42,7 @@ def import_encoder_weights(settings: NetworkSettings, out: Path) -> str:
     if source is not None:
         encoder = new_network(settings, classes=2, seed=0).encoder
         if source == "imagenet":
-            tensors = _download(settings.encoder)
+            tensors = _download(settings)
             described["source"] = "imagenet"
         else:
             tensors = read_weights_file(Path(source))
@@ -112,7 +113,9 @@ def read_weights_file(file: Path) -> dict[str, Tensor]:
 def fit_to_encoder(
     encoder: nn.Module, tensors: dict[str, Tensor], *, source: str
 ) -> dict[str, Tensor]:
-    """`tensors` under the names of `encoder`; timm's plain names get smp's prefix `model.`.
+    """`tensors` under the names of `encoder`, and in its shapes where patches can be resampled.
+
+    A file of timm's has plain names, and layers that the encoder leaves out.
 
     Raises:
         InputError: keys that are missing, too many (a classifier's head excepted), or of another
@@ -120,21 +123,20 @@ def fit_to_encoder(
     """
     expected = encoder.state_dict()
     # smp's own ResNets accept and drop the classifier's keys while loading; compare before that
-    prefixed = any(name.startswith("model.") for name in expected)
-    if prefixed and not any(name.startswith("model.") for name in tensors):
-        tensors = {f"model.{name}": tensor for name, tensor in tensors.items()}
-
-    def plain(name: str) -> str:
-        return name.removeprefix("model.")
-
+    of_timm = any(name.startswith(PREFIX) for name in expected)
+    if of_timm:
+        tensors = resampled(under_names_of(expected, tensors), encoder)
     missing = [name for name in expected if name not in tensors and not name.endswith(COUNTER)]
     extra = [
         name
         for name in tensors
         if name not in expected
-        and not plain(name).startswith(HEAD_PREFIXES)
+        and not name.removeprefix(PREFIX).startswith(HEAD_PREFIXES)
         and not name.endswith(COUNTER)
     ]
+    if of_timm:
+        behind = left_out(extra, encoder)
+        extra = [name for name in extra if name not in behind]
     reshaped = [
         f"{name} is {tuple(tensors[name].shape)}, the encoder has {tuple(tensor.shape)}"
         for name, tensor in expected.items()
@@ -167,16 +169,22 @@ def fit_to_encoder(
     }
 
 
-def _download(encoder: str) -> dict[str, Tensor]:
+def _download(settings: NetworkSettings) -> dict[str, Tensor]:
     import segmentation_models_pytorch as smp
 
+    name = settings.encoder
+    of_timm = name.startswith("tu-")
     try:
-        built = smp.encoders.get_encoder(encoder, weights="imagenet")
+        if settings.architecture.lower() == "dpt":
+            # the whole network, of which it takes layers all at one resolution
+            built = smp.encoders.TimmViTEncoder(name.removeprefix("tu-"), pretrained=True)
+        else:
+            built = smp.encoders.get_encoder(name, weights=True if of_timm else "imagenet")
     # the hub client raises its own, requests' and OSError's exceptions, by version
     except Exception as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise InputError(
-            f"model.encoder_weights: imagenet weights of {encoder} could not be fetched "
+            f"model.encoder_weights: imagenet weights of {name} could not be fetched "
             f"({reason}). Without a hub, set model.encoder_weights to the path of a .safetensors "
             "or .pth file, or to null to start at random."
         ) from None

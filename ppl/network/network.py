@@ -18,6 +18,7 @@ from ppl.core.errors import InputError
 from ppl.core.settings import Settings, checked
 from ppl.images.sets import write_json
 from ppl.network.bounded import no_larger_than
+from ppl.network.sizes import fixed_size, input_multiple
 from ppl.network.upsampling import reproducible_upsampling
 
 Channels = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
@@ -45,13 +46,6 @@ LIBRARIES = ("torch", "segmentation-models-pytorch", "timm")
 
 WEIGHTS = "model.safetensors"
 """The file of the weights in a model's folder."""
-
-TRIED_SIZES = 12
-"""How many larger sizes are tried, each by a stride more, where one is too small."""
-
-STRIDE = 32
-"""All encoders halve the image five times; inputs are padded to a multiple of this (pixels)."""
-
 
 MOST_DESCRIBED = 16 << 20
 """Bytes of a model.json; written ones have some thousands."""
@@ -143,6 +137,10 @@ class SegmentationNetwork(nn.Module):
         self.body = _smp_model(architecture, encoder, classes, options).to(
             memory_format=torch.channels_last
         )
+        self.multiple = input_multiple(self.body)
+        """Pixels; inputs are padded to a multiple of it."""
+        self.only_size = fixed_size(self.body)
+        """Height and width in pixels of padded inputs, where the network takes no others."""
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -154,11 +152,16 @@ class SegmentationNetwork(nn.Module):
         return encoder
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """(B, 3, H, W) float32 in [0, 1] -> logits (B, C, H, W); one channel serves for three."""
+        """(B, 3, H, W) float32 in [0, 1] -> logits (B, C, H, W); one channel serves for three.
+
+        Raises:
+            InputError: the network takes images of another size alone.
+        """
         height, width = image_BCHW.shape[-2:]
-        padding = (0, -width % STRIDE, 0, -height % STRIDE)
+        padding = (0, -width % self.multiple, 0, -height % self.multiple)
         normalised = (image_BCHW - self.mean) / self.std
         padded = F.pad(normalised, padding, mode="replicate")
+        self._stop_at_another_size(padded)
         lowered = self.precision != torch.float32
         device = image_BCHW.device
         with (
@@ -167,6 +170,18 @@ class SegmentationNetwork(nn.Module):
         ):
             logits: Tensor = self.body(padded.contiguous(memory_format=torch.channels_last))
         return logits[..., :height, :width].float()
+
+    def _stop_at_another_size(self, padded_BCHW: Tensor) -> None:
+        if self.only_size is None or tuple(padded_BCHW.shape[-2:]) == self.only_size:
+            return
+        height, width = padded_BCHW.shape[-2:]
+        raise InputError(
+            f"model.encoder {self.encoder_name!r} was made for {self.only_size[1]} x "
+            f"{self.only_size[0]} pixels (width x height) and got {width} x {height}: set "
+            f"image.height: {self.only_size[0]} and image.width: {self.only_size[1]} and scales to "
+            "[1.0], or model.options: {dynamic_img_size: true}, if the encoder takes it, and train "
+            "again"
+        )
 
     def description(self) -> dict[str, object]:
         """What `load_network` needs to build the same network."""
@@ -196,64 +211,6 @@ def new_network(settings: NetworkSettings, classes: int, *, seed: int) -> Segmen
             mean=settings.mean,
             std=settings.std,
         )
-
-
-def stop_unless_it_runs(settings: NetworkSettings, size: tuple[int, int]) -> None:
-    """Build the network and predict a black image of `size`, before a training waits for it.
-
-    Raises:
-        InputError: no such architecture or encoder, options that do not fit, or a size that is too
-            small.
-    """
-    network = new_network(settings, 2, seed=0).eval()
-    try:
-        _predict_black(network, size)
-    except Exception as error:  # whatever a layer is led to
-        raise InputError(
-            f"model.architecture {settings.architecture!r} with model.encoder {settings.encoder!r} "
-            f"cannot predict an image of {size[1]} x {size[0]} pixels (width x height): "
-            f"{_one_line(error)}{_what_works(settings, network, size)}"
-        ) from None
-
-
-@torch.no_grad()
-def _predict_black(network: SegmentationNetwork, size: tuple[int, int]) -> None:
-    logits = network(torch.zeros(1, 3, *size))
-    assert logits.shape == (1, 2, *size), logits.shape
-
-
-def _runs(network: SegmentationNetwork, size: tuple[int, int]) -> bool:
-    try:
-        _predict_black(network, size)
-    except Exception:  # whatever a layer is led to
-        return False
-    return True
-
-
-def _what_works(
-    settings: NetworkSettings, network: SegmentationNetwork, size: tuple[int, int]
-) -> str:
-    """The option or the size to set instead, found by trying; "" where none is found."""
-    above = [-(-side // STRIDE) * STRIDE for side in size]
-    for option, value in {"dynamic_img_size": True, "img_size": above}.items():
-        changed = settings.model_copy(update={"options": settings.options | {option: value}})
-        try:
-            other = new_network(changed, 2, seed=0).eval()
-        except InputError:
-            continue
-        if _runs(other, size):
-            return f". This works: model.options: {{{option}: {json.dumps(value)}}}"
-    larger = [(above[0] + k * STRIDE, above[1] + k * STRIDE) for k in range(TRIED_SIZES)]
-    for height, width in [*_own_sizes(network), *larger]:
-        if _runs(network, (height, width)):
-            return f". This works: image.height: {height} and image.width: {width}"
-    return ""
-
-
-def _own_sizes(network: SegmentationNetwork) -> list[tuple[int, int]]:
-    """Heights and widths for which layers were made, if they were made for one."""
-    found = [getattr(module, "img_size", None) for module in network.modules()]
-    return [(size[0], size[1]) for size in found if isinstance(size, tuple) and len(size) == 2]
 
 
 class Origin(NamedTuple):
@@ -334,7 +291,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         described = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{refused} is no JSON: {_one_line(error)}") from None
+        raise InputError(f"{refused} is no JSON: {one_line(error)}") from None
     if not isinstance(described, dict):
         raise InputError(f"{refused} describes no model")
     return described
@@ -360,7 +317,7 @@ def load_network(folder: Path, device: torch.device) -> SegmentationNetwork:
     except MemoryError:
         raise
     except Exception as error:  # timm and smp raise whatever a description leads them to
-        raise InputError(f"model {folder} cannot be loaded: {_one_line(error)}") from None
+        raise InputError(f"model {folder} cannot be loaded: {one_line(error)}") from None
     return network.to(device).eval()
 
 
@@ -412,7 +369,7 @@ def _smp_model(architecture: str, encoder: str, classes: int, options: dict[str,
         raise InputError(
             f"model.architecture {architecture!r} with model.encoder {encoder!r} and "
             f"model.options {options} cannot be built: "
-            f"{_one_line(error)}"
+            f"{one_line(error)}"
         ) from None
     return model
 
@@ -431,5 +388,6 @@ def _stop_at_unknown_options(architecture: str, encoder: str, options: dict[str,
         raise InputError(f"unknown: {', '.join(unknown)}; allowed: {', '.join(sorted(taken))}")
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What it says, in a line of bounded length."""
     return " ".join(str(error).split())[:400] or type(error).__name__

@@ -9,7 +9,8 @@ from torch import Tensor
 from ppl.core.settings import Settings
 
 WINDOW_STEP = 32
-"""Pixels; windows start at multiples of it, where the grids of all encoders coincide."""
+"""Pixels; windows start at multiples of it, where the grids of all encoders coincide whose inputs
+are padded to no more than that."""
 
 Side = Annotated[int, Field(ge=32, le=8192)]
 

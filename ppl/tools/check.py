@@ -4,12 +4,9 @@ Nothing is written. Files are looked at for a few seconds, those with masks firs
 at all of them.
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-
-from torch import nn
 
 from ppl.core.errors import InputError
 from ppl.core.settings import section
@@ -17,9 +14,12 @@ from ppl.data.adapters.base import DataSettings, Sample, dataset_info, load_samp
 from ppl.data.background import background_warning
 from ppl.data.prepare import as_meant, scan, stop_at_empty_set
 from ppl.data.split_settings import SplitSettings
+from ppl.labeling.pseudo_masks import PseudoLabelSettings
 from ppl.network.encoder_weights import read_weights_file
-from ppl.network.network import NetworkSettings, stop_unless_it_runs
+from ppl.network.network import NetworkSettings
+from ppl.network.predict import TestTimeSettings
 from ppl.network.resize import ImageSettings
+from ppl.network.trial import scales_seen, stop_unless_it_runs
 from ppl.tools.next_test import planned_split
 from ppl.tools.raw_counts import NO_SETS, Parts, known_parts
 
@@ -89,30 +89,9 @@ def _look(root: Path, samples: Sequence[Sample], data: DataSettings, seconds: fl
 
 def _network() -> list[str]:
     model = section("model", NetworkSettings)
-    try:
-        stop_unless_it_runs(model, section("image", ImageSettings).size)
-    except InputError as error:
-        raise InputError(_meant(model) or str(error)) from None
+    image = section("image", ImageSettings)
+    asked = (section("predict", TestTimeSettings), section("pseudo_label", PseudoLabelSettings))
+    stop_unless_it_runs(model, image.size, scales_seen(image, *(one.scales for one in asked)))
     if model.encoder_weights not in (None, "imagenet"):
         read_weights_file(Path(str(model.encoder_weights)))
     return []
-
-
-def _meant(model: NetworkSettings) -> str:
-    """What a misspelt name was meant to be; "" where both names are known, or none is close."""
-    import segmentation_models_pytorch as smp
-
-    offered = vars(smp).items()
-    architectures = [
-        name for name, one in offered if isinstance(one, type) and issubclass(one, nn.Module)
-    ]
-    known: dict[str, tuple[str, Sequence[str]]] = {
-        "architecture": (model.architecture, architectures),
-        "encoder": (model.encoder, smp.encoders.get_encoder_names()),
-    }
-    for key, (name, names) in known.items():
-        if name.lower() in map(str.lower, names) or name.startswith("tu-"):
-            continue
-        if close := difflib.get_close_matches(name, names, n=1):
-            return f"model.{key}: there is no {name}, did you mean {close[0]}?"
-    return ""

@@ -95,6 +95,22 @@ def test_what_cannot_be_exported_is_named(
         onnx_bytes(decided, SIZE, any_size=True)
 
 
+def test_padding_by_size_is_refused_for_several_sizes_alone(
+    network_settings: NetworkSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = network_settings.model_copy(update={"encoder": "tu-tf_efficientnet_lite0"})
+    network = new_network(settings, 2, seed=0).eval()
+
+    def fail(*given: object, **options: object) -> None:
+        raise RuntimeError("came to the exporter")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(InputError, match=r"lite0.* several sizes: set predict\.scales: \[1\.0\]"):
+        onnx_bytes(network, SIZE, any_size=True)
+    with pytest.raises(InputError, match="came to the exporter"):
+        onnx_bytes(network, SIZE, any_size=False)
+
+
 def test_a_damaged_file_and_a_missing_runtime_are_told(
     of_one_size: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

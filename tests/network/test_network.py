@@ -18,8 +18,8 @@ from ppl.network.network import (
     read_made_with,
     read_origin,
     save_network,
-    stop_unless_it_runs,
 )
+from ppl.network.trial import stop_unless_it_runs
 
 CPU = torch.device("cpu")
 
