@@ -5,6 +5,7 @@ and is imported inside of it, so that help comes at once.
 """
 
 import errno
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,50 @@ def folds(count: int, jobs: int) -> None:
     from ppl.tools.repeat import judge_by_folds
 
     judge_by_folds(count, jobs=jobs)
+
+
+class ListsOfValues(click.Command):
+    """Takes `--seeds 0 1 2` for `--seeds 0 --seeds 1 --seeds 2`, and so for every such option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        many = {
+            name
+            for option in self.params
+            if isinstance(option, click.Option) and option.multiple
+            for name in option.opts
+        }
+        current, spread = "", []
+        for word, following in itertools.pairwise([*args, "--"]):
+            if word.startswith("--"):
+                current = word if word in many else ""
+                # one without a value is click's to refuse
+                spread += [word] if not current or following.startswith("--") else []
+            else:
+                spread += [current, word] if current else [word]
+        return super().parse_args(ctx, spread)
+
+
+@main.command(cls=ListsOfValues, epilog=example("methods --seeds 0 1 2 --only cps_cutmix unimatch"))
+@click.option(
+    "--seeds",
+    multiple=True,
+    type=click.IntRange(min=0),
+    metavar="SEED ...",
+    help="Which seeds; that of params.yaml unless given.",
+)
+@click.option("--only", multiple=True, metavar="NAME ...", help="Which methods; all unless given.")
+@jobs
+def methods(seeds: tuple[int, ...], only: tuple[str, ...], jobs: int) -> None:
+    """Train every method at equal cost: is PPL the best on your images?
+
+    Each method of method.name takes the iterations that cost as many passes of the network as PPL
+    does by params.yaml, with each seed: an experiment each. The table, in compare/methods.md too,
+    says how far each is from PPL, with intervals over seeds and parts. What has been run before is
+    not run again; after a failure the same command goes on.
+    """
+    from ppl.tools.methods import judge_methods
+
+    judge_methods(only, seeds, jobs=jobs)
 
 
 @main.command(epilog=example("predict data/model photos --out predicted"))

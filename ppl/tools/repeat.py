@@ -50,7 +50,8 @@ _POLL = 5.0
 _IDLE_LOOKS = 8
 """Looks that must find nothing queued or running: a worker collects results after its run."""
 
-Variant = Mapping[str, int]
+Variant = Mapping[str, Any]
+"""Changed settings by dotted key."""
 
 
 def seed_variants(count: int, first: int) -> list[Variant]:
