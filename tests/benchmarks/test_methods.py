@@ -1,0 +1,69 @@
+"""Kept counts of methods become tables; strips become what `folder` reads."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import methods
+from ppl.data.adapters.base import DataSettings, load_samples
+
+
+def keep(folder: Path, name: str, seed: int, right: int, parts: int = 3) -> None:
+    counts = np.array([[[90, 0], [10 - right, right]]] * parts)
+    budget = json.dumps([{"method.name": name}, [7], 99.0, 60.0])
+    np.savez(
+        folder / f"strips-1_8-x0.25-{name}-{seed}.npz",
+        final_own=counts,
+        parts=np.array([f"p{k}" for k in range(parts)]),
+        classes=np.array(["background", "dent"]),
+        budget=budget,
+    )
+
+
+def test_a_table_has_the_seeds_that_all_methods_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(methods, "COUNTS", tmp_path)
+    for seed in (0, 1):
+        keep(tmp_path, "ppl", seed, right=5)
+    keep(tmp_path, "cps", 1, right=9)
+    printed = "\n".join(methods.table())
+    assert "Steel strips (SD-saliency-900), 1/8 of the labels, x0.25 the steps" in printed
+    assert "over the seeds 1 together, on 3 test parts" in printed
+    assert "| cps | 94.5 (94.5-94.5) | **+22.1 (+22.1 to +22.1)** | 94.5 |" in printed
+    keep(tmp_path, "st", 7, right=9)
+    assert "no seed was run with all" in "\n".join(methods.table())
+
+
+def test_strips_are_read_by_folder(tmp_path: Path) -> None:
+    for name in ("Source Images", "Ground truth"):
+        (tmp_path / "sd" / name).mkdir(parents=True)
+    for number, start in enumerate(methods.STRIPS, start=1):
+        pixels = np.full((20, 20), 100, dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "sd/Source Images" / f"{start}_{number}.bmp")
+        mask = np.zeros((20, 20), dtype=np.uint8)
+        mask[:number] = 255
+        Image.fromarray(mask).save(tmp_path / "sd/Ground truth" / f"{start}_{number}.png")
+    assert methods.write_strips(tmp_path / "sd", tmp_path / "out") == 3
+    classes = methods.SETS["strips"]["data.classes"]
+    data = DataSettings.model_validate(
+        {
+            "name": "folder",
+            "root": str(tmp_path / "out"),
+            "mask_threshold": 128,
+            "classes": classes,
+            "groups": "none",
+            "group_pattern": "",
+            "same_part": 0.9,
+        }
+    )
+    samples = load_samples(tmp_path / "out", data)
+    assert len(samples) == 3
+    for number, start in enumerate(methods.STRIPS, start=1):
+        with Image.open(tmp_path / "out/masks" / f"{start}_{number}.png") as mask:
+            values = np.asarray(mask)
+        assert (values == number).sum() == 20 * number
+        assert set(np.unique(values)) == {0, number}
