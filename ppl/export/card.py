@@ -57,7 +57,7 @@ def card_content(
         "classes": model.classes,
         "colours": model.colours,
         "input": model.image.model_dump(),
-        "prediction": model.test_time.model_dump(include={"scales", "flip"}),
+        "prediction": model.test_time.described(),
         "thresholds": thresholds_as_json(model.thresholds, model.classes),
         "appearance": reference_as_json(model.reference),
         "network": model.network.description(),
@@ -125,6 +125,8 @@ def _use(content: Mapping[str, Any]) -> list[str]:
     )
     scales = ", ".join(f"{scale:g}" for scale in prediction["scales"])
     mirrored = "plain and mirrored" if prediction["flip"] else "as it is, not mirrored"
+    if prediction.get("vertical_flip"):
+        mirrored += ", and upside down"
     return [
         "    python -m pip install -r requirements.txt",
         "    python predict.py --check    # does this machine give the verdicts of the project?",

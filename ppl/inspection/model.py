@@ -119,7 +119,7 @@ class Model:
             self.weights,
             self.network.description(),
             self.image.model_dump(),
-            self.test_time.model_dump(include={"scales", "flip"}),
+            self.test_time.described(),
             self.classes,
             thresholds_as_json(self.thresholds, self.classes),
         )
@@ -175,7 +175,7 @@ class Model:
 
     def _softmax(self, windows_BHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
         batch = torch.from_numpy(windows_BHWC).permute(0, 3, 1, 2).contiguous()
-        once = TestTimeSettings(scales=[1.0], flip=self.test_time.flip)
+        once = self.test_time.model_copy(update={"scales": [1.0]})
         views = [[window] for window in batch]
         return average_softmax(self.network, views, self.image.size, once).cpu().numpy()
 
@@ -241,7 +241,7 @@ def save_model(
         **described,
         "format": FORMAT,
         "input": image.model_dump(),
-        "prediction": test_time.model_dump(include={"scales", "flip"}),
+        "prediction": test_time.described(),
         "data": info.name,
         "classes": info.classes,
         "colours": info.colours,

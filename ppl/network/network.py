@@ -6,7 +6,7 @@ import math
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from ppl.core.settings import Settings, checked
 from ppl.images.sets import write_json
 from ppl.network.bounded import no_larger_than
 from ppl.network.sizes import fixed_size, input_multiple
-from ppl.network.upsampling import reproducible_upsampling
+from ppl.network.upsampling import upsampling
 
 Channels = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
 Deviations = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=3, max_length=3)]
@@ -63,6 +63,8 @@ class _NetworkKind(Settings):
     options: dict[str, Any]
     mean: Channels
     std: Deviations
+    align_corners: Literal[False] | None = None
+    """Of the decoder's up-sampling; None: as the architecture was published."""
 
     @field_validator("encoder")
     @classmethod
@@ -124,6 +126,7 @@ class SegmentationNetwork(nn.Module):
         options: dict[str, Any],
         mean: list[float],
         std: list[float],
+        align_corners: Literal[False] | None = None,
     ) -> None:
         super().__init__()
         self.architecture = architecture
@@ -131,6 +134,7 @@ class SegmentationNetwork(nn.Module):
         self.classes = classes
         self.normalisation = {"mean": list(mean), "std": list(std)}
         self.options = options
+        self.align_corners = align_corners
         self.precision = torch.float32
         """Of the layers' products; training may lower it."""
         # convolutions run faster on this layout, on CPUs and on GPUs with tensor cores
@@ -166,7 +170,7 @@ class SegmentationNetwork(nn.Module):
         device = image_BCHW.device
         with (
             torch.autocast(device.type, dtype=self.precision, enabled=lowered),
-            reproducible_upsampling(device),
+            upsampling(device, unaligned=self.align_corners is False),
         ):
             logits: Tensor = self.body(padded.contiguous(memory_format=torch.channels_last))
         return logits[..., :height, :width].float()
@@ -191,6 +195,7 @@ class SegmentationNetwork(nn.Module):
             "classes": self.classes,
             "options": self.options,
             **self.normalisation,
+            **({} if self.align_corners is None else {"align_corners": self.align_corners}),
         }
 
 
@@ -210,6 +215,7 @@ def new_network(settings: NetworkSettings, classes: int, *, seed: int) -> Segmen
             options=settings.options,
             mean=settings.mean,
             std=settings.std,
+            align_corners=settings.align_corners,
         )
 
 

@@ -7,7 +7,7 @@ Axes: B batch, C classes, H height, W width.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,10 @@ DECODERS = 8
 
 
 class TestTimeSettings(Settings):
-    """Test-time augmentation: the softmax is averaged over all scales, each plain and flipped."""
+    """Test-time augmentation: the softmax is averaged over all scales, each plain and flipped.
+
+    With both flips each scale is seen four times: plain, mirrored, upside down, and both.
+    """
 
     __test__ = False  # a settings class, not a test case
 
@@ -37,6 +40,19 @@ class TestTimeSettings(Settings):
         list[Annotated[float, Field(ge=0.25, le=4)]], Field(min_length=1, max_length=8)
     ]
     flip: bool
+    vertical_flip: bool = False
+    """Where parts have no upper side; false in models of before there was a choice."""
+
+    def described(self) -> dict[str, Any]:
+        """As a model's description has it: what is not used is not in it, nor in its digest."""
+        above = {"vertical_flip": True} if self.vertical_flip else {}
+        return {"scales": list(self.scales), "flip": self.flip, **above}
+
+    @property
+    def flips(self) -> list[list[int]]:
+        """Of each look at a scale, the axes that are reversed: -1 is left to right."""
+        sideways: list[list[int]] = [[], [-1]] if self.flip else [[]]
+        return [*sideways, *([-2, *axes] for axes in sideways if self.vertical_flip)]
 
 
 PLAIN = TestTimeSettings(scales=[1.0], flip=False)
@@ -163,11 +179,11 @@ def _windowed_softmax(
 def _softmaxes(
     network: SegmentationNetwork, batch_BCHW: Tensor, test_time: TestTimeSettings
 ) -> Iterator[Tensor]:
-    """Softmax (B, C, H, W) of a batch of bytes, plain and, if so set, by its mirror image."""
+    """Softmax (B, C, H, W) of a batch of bytes, plain and, if so set, by its mirror images."""
     images = batch_BCHW.float() / 255
-    for flipped in (False, True) if test_time.flip else (False,):
-        prob = network(images.flip(-1) if flipped else images).softmax(dim=1)
-        yield prob.flip(-1) if flipped else prob
+    for axes in test_time.flips:
+        prob = network(images.flip(axes) if axes else images).softmax(dim=1)
+        yield prob.flip(axes) if axes else prob
 
 
 def at_own_size(prob: Tensor, size: tuple[int, int]) -> Tensor:

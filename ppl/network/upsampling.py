@@ -1,4 +1,8 @@
-"""Bilinear up-sampling whose gradient has the same bits in every run, on a GPU too.
+"""Bilinear up-sampling: where pixels go, and a gradient with the same bits in every run.
+
+Decoders of DeepLabV3+, FPN, PAN, PSPNet and DPT align corners: the outermost pixel centres of two
+sizes coincide, so that between them the output lies up to some pixels beside the input. `Unaligned`
+makes both images equally long instead, as encoders see them: every pixel stays in its place.
 
 PyTorch's own adds gradients on CUDA in no fixed order; its deterministic way scatters them, and
 took five sixths of a retraining step's time on an H200. A resize is a product with a matrix from
@@ -8,8 +12,8 @@ Axes: B batch, C channels, H height, W width.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -108,10 +112,36 @@ def _interpolated(
     return resize_by_products(input, (int(height), int(width)), aligned=bool(align_corners))
 
 
-def reproducible_upsampling(device: torch.device) -> AbstractContextManager[object]:
-    """What a network's forward pass runs in: `ByProducts` on CUDA, where determinism is asked for.
+class Unaligned(TorchFunctionMode):
+    """Inside, `interpolate` aligns no corners, in this thread."""
 
-    On a CPU PyTorch's own up-sampling is deterministic, and faster.
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = dict(kwargs or {})
+        if func is F.interpolate and given.get("align_corners"):
+            given["align_corners"] = False
+        return func(*args, **given)
+
+
+@contextmanager
+def upsampling(device: torch.device, *, unaligned: bool) -> Iterator[None]:
+    """What a network's forward pass runs in.
+
+    `ByProducts` on CUDA, where determinism is asked for: on a CPU PyTorch's own up-sampling is
+    deterministic, and faster.
+
+    Args:
+        unaligned: no corners are aligned, whatever the architecture does.
     """
-    wanted = device.type == "cuda" and torch.are_deterministic_algorithms_enabled()
-    return ByProducts() if wanted else nullcontext()
+    reproducible = device.type == "cuda" and torch.are_deterministic_algorithms_enabled()
+    with (
+        ByProducts() if reproducible else nullcontext(),
+        # entered last, it is asked first
+        Unaligned() if unaligned else nullcontext(),
+    ):
+        yield

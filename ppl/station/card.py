@@ -48,6 +48,8 @@ class Card:
     """Multiples of the size at which an image is predicted."""
     flip: bool
     """Each also mirrored."""
+    vertical_flip: bool
+    """And upside down; with both, four looks at each."""
     digest: str
     """Of the model, as `Predictor` has it."""
     compared: tuple[str, ...]
@@ -157,7 +159,8 @@ def _stop_at_odd_sizes(card: Card) -> None:
     # not NaN either, which is above and below nothing
     if not numbers or not all(0.25 <= scale <= 4 for scale in card.scales):
         raise ValueError("a scale is no number, 0.25-4")
-    if not 1 <= len(card.scales) <= 8 or type(card.flip) is not bool:
+    flips = type(card.flip), type(card.vertical_flip)
+    if not 1 <= len(card.scales) <= 8 or flips != (bool, bool):
         raise ValueError("an image is looked at 1 to 8 times, and mirrored or not")
 
 
@@ -204,6 +207,7 @@ def card_of(content: Mapping[str, Any]) -> Card:
         looks["overlap"],
         tuple(prediction["scales"]),
         prediction["flip"],
+        prediction.get("vertical_flip", False),
         content["digest"],
         tuple(content["compared"]),
         reference_from_json(content.get("appearance")),

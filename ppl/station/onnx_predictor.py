@@ -124,11 +124,12 @@ class OnnxPredictor:
         return mean(found)
 
     def _softmaxes(self, batch_BHWC: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """(B, C, H, W) each, plain and, if so set, by the mirror image."""
-        found = [self._network(batch_BHWC)]
-        if self._card.flip:
-            mirrored = np.ascontiguousarray(batch_BHWC[:, :, ::-1])
-            found.append(self._network(mirrored)[..., ::-1])
+        """(B, C, H, W) each, plain and, if so set, by the mirror images."""
+        found = []
+        for rows in (1, -1) if self._card.vertical_flip else (1,):
+            for columns in (1, -1) if self._card.flip else (1,):
+                seen = np.ascontiguousarray(batch_BHWC[:, ::rows, ::columns])
+                found.append(self._network(seen)[..., ::rows, ::columns])
         return found
 
 

@@ -30,6 +30,8 @@ class RetrainSettings(Settings):
     """Sections `retrain_reliable` and `retrain_final`: start, budget, the two halves of a batch."""
 
     start: Literal["fresh", "labeler"]
+    rate: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """Multiplies the optimizer's rates."""
     iterations: Annotated[int, Field(ge=1, le=10_000_000)]
     labeled_batch: Annotated[int, Field(ge=1, le=65_536)]
     unlabeled_batch: Annotated[int, Field(ge=0, le=65_536)]

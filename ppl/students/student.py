@@ -125,6 +125,7 @@ def train_student(
     seed = section("seed", int)
     device = pick_device()
     recipe, settings = sections(Recipe), sections(StudentSettings)
+    recipe = replace(recipe, optimizer=recipe.optimizer.times(budget.rate))
     if not def_up:
         settings = settings.strong_alone
     if budget.start == "labeler":

@@ -205,7 +205,7 @@ class EqualCosts:
         images, seen = read_image_set(UNLABELED), section("image", ImageSettings)
         labeling = section("pseudo_label", PseudoLabelSettings)
         self._one_look = passes_of_prediction(images, seen, [1.0])
-        self._labeling = passes_of_prediction(images, seen, labeling.scales) * (1 + labeling.flip)
+        self._labeling = passes_of_prediction(images, seen, labeling.scales) * len(labeling.flips)
         self._teacher = section("train_supervised", SupervisedSettings)
         self._costs = Costs()
         self.ppl = self._phased("ppl", PHASED["ppl"], None)

@@ -19,6 +19,10 @@ class OptimizerSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0, le=1)]
     poly_power: Annotated[float, Field(ge=0, le=10)]
 
+    def times(self, rate: float) -> "OptimizerSettings":
+        """With all rates multiplied; the decoder's is a multiple of the encoder's anyhow."""
+        return self.model_copy(update={"encoder_lr": self.encoder_lr * rate})
+
 
 def new_sgd(
     networks: Sequence[SegmentationNetwork], settings: OptimizerSettings

@@ -68,6 +68,17 @@ def test_at_one_size(
     stop_unless_same(model, predictor_of(model, of_one_size, runtime), pictures(*SIZES))
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_upside_down(decided: SegmentationNetwork, of_one_size: bytes, flip: bool) -> None:
+    test_time = TestTimeSettings(scales=[1.0], flip=flip, vertical_flip=True)
+    for image in (whole(*SIZE), windows(*SIZE, overlap=20)):
+        model = model_of(decided, image, test_time)
+        plain = model_of(decided, image, TestTimeSettings(scales=[1.0], flip=flip))
+        found = predictor_of(model, of_one_size)
+        stop_unless_same(model, found, pictures(*SIZES[4:7]))
+        assert found.digest == model.digest != plain.digest
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_windows_at_several_scales(
     decided: SegmentationNetwork, of_one_size: bytes, runtime: str

@@ -106,6 +106,26 @@ def test_flipping_makes_the_prediction_symmetric(
     assert not torch.allclose(straight, plain)
 
 
+def test_both_flips_are_four_looks(network: SegmentationNetwork, images: ImageSet) -> None:
+    image = images.image(images.entries[0])
+    four = TestTimeSettings(scales=[1.0], flip=True, vertical_flip=True)
+    assert four.flips == [[], [-1], [-2], [-2, -1]]
+    straight = averaged(network, image, four)
+    for axes in ([-1], [-2], [-1, -2]):
+        turned = averaged(network, image.flip(axes), four)
+        torch.testing.assert_close(straight, turned.flip(axes))
+    upright = TestTimeSettings(scales=[1.0], flip=False, vertical_flip=True)
+    assert upright.flips == [[], [-2]]
+    assert not torch.allclose(averaged(network, image, upright), straight)
+
+
+def test_what_is_not_used_is_not_described() -> None:
+    assert PLAIN.described() == {"scales": [1.0], "flip": False}
+    four = TestTimeSettings(scales=[1.0], flip=True, vertical_flip=True)
+    assert four.described() == {"scales": [1.0], "flip": True, "vertical_flip": True}
+    assert TestTimeSettings.model_validate(four.described()) == four
+
+
 def test_a_single_image_and_no_image_are_no_error(
     network: SegmentationNetwork, images: ImageSet, tmp_path: Path
 ) -> None:

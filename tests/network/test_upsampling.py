@@ -1,17 +1,27 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ppl.network.network import SegmentationNetwork
+from ppl.network.network import (
+    NetworkSettings,
+    Origin,
+    SegmentationNetwork,
+    load_network,
+    new_network,
+    save_network,
+)
 from ppl.network.upsampling import (
     FEW_CHANNELS,
     ByProducts,
-    reproducible_upsampling,
+    Unaligned,
     resize_by_products,
+    upsampling,
 )
 
 
@@ -144,13 +154,61 @@ def test_a_network_says_the_same_by_products_alone(architecture: str) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
+def modes(device: str, *, unaligned: bool = False) -> list[str]:
+    """What a forward pass there runs in, the innermost first."""
+    with upsampling(torch.device(device), unaligned=unaligned):
+        return [type(mode).__name__ for mode in _get_current_function_mode_stack()][::-1]
+
+
 def test_it_is_for_gpus_where_determinism_is_asked_for() -> None:
     before = torch.are_deterministic_algorithms_enabled()
     try:
         torch.use_deterministic_algorithms(True, warn_only=True)
-        assert isinstance(reproducible_upsampling(torch.device("cuda", 0)), ByProducts)
-        assert not isinstance(reproducible_upsampling(torch.device("cpu")), ByProducts)
+        assert modes("cuda:0") == ["ByProducts"]
+        assert modes("cuda:0", unaligned=True) == ["Unaligned", "ByProducts"]
+        assert modes("cpu") == []
         torch.use_deterministic_algorithms(False)
-        assert not isinstance(reproducible_upsampling(torch.device("cuda", 0)), ByProducts)
+        assert modes("cuda:0") == []
+        assert modes("cpu", unaligned=True) == ["Unaligned"]
     finally:
         torch.use_deterministic_algorithms(before, warn_only=True)
+
+
+def test_unaligned_up_sampling_keeps_every_pixel_in_its_place() -> None:
+    """A step between two pixels stays where it is: aligned, it moves towards the border."""
+    image = torch.zeros(1, 1, 8, 8)
+    image[..., 2:] = 1
+    layer = torch.nn.Upsample(scale_factor=4, mode="bilinear", align_corners=True)
+
+    def edge(found: torch.Tensor) -> float:
+        return float((found[0, 0, 16] < 0.5).sum())
+
+    with torch.no_grad():
+        assert edge(layer(image)) != 8
+        with Unaligned():
+            assert edge(layer(image)) == 8
+            nearest = F.interpolate(image, scale_factor=4, mode="nearest")
+        torch.testing.assert_close(nearest, F.interpolate(image, scale_factor=4, mode="nearest"))
+        with ByProducts(), Unaligned():
+            found = layer(image)
+    expected = F.interpolate(image, scale_factor=4, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("architecture", ["DeepLabV3Plus", "FPN", "PAN", "PSPNet"])
+def test_a_network_of_either_kind_is_saved_with_what_it_is(
+    network_settings: NetworkSettings, tmp_path: Path, architecture: str
+) -> None:
+    changes = {"architecture": architecture, "encoder": "resnet18"}
+    published = new_network(network_settings.model_copy(update=changes), 2, seed=0).eval()
+    settings = network_settings.model_copy(update=changes | {"align_corners": False})
+    network = new_network(settings, 2, seed=0).eval()
+    image = torch.rand(1, 3, 128, 128)
+    with torch.no_grad():
+        first, second = published(image), network(image)
+        assert not torch.allclose(first, second)
+        save_network(tmp_path, network, network.state_dict(), Origin("final", 1))
+        loaded = load_network(tmp_path, torch.device("cpu"))
+        assert loaded.align_corners is False
+        torch.testing.assert_close(loaded(image), second)
+    assert "align_corners" not in published.description()

@@ -28,6 +28,7 @@ def changes(preset: Path) -> dict[str, Any]:
 
 # source: Wu et al., TNNLS 2024, and the paper's code where that says more
 METHOD = {
+    "method.name": "ppl",
     "train_supervised.batch": 8,
     "train_supervised.snapshots": 3,
     "retrain_reliable.labeled_batch": 4,
@@ -41,6 +42,7 @@ METHOD = {
     "ranking.reliable_fraction": 0.5,
     "cutmix.enabled": True,
     "cutmix.order": "after_strong",
+    "cutmix.combine": "xor",
     "cutmix.boxes": 3,
     "cutmix.area_min": 0.25,
     "cutmix.area_max": 0.5,

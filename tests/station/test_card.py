@@ -76,6 +76,8 @@ def test_a_card_as_it_was_written_is_read(tmp_path: Path) -> None:
     assert network == NETWORK
     assert card.classes == ("background", "dent", "rust")
     assert (card.size, card.scales, card.flip, card.windows) == ((64, 96), (0.5, 1.0), True, False)
+    # a card of before there was a choice
+    assert card.vertical_flip is False
     assert card.reference is not None
     whole, integers = read_card(tmp_path, int8=True)
     assert (whole.digest, integers) == (f"{card.digest}-int8", b"in integers")
@@ -174,6 +176,7 @@ NO_CARD: list[tuple[Alter, str]] = [
         )
     ),
     (lambda card: card["prediction"].update(flip="no"), "mirrored or not"),
+    (lambda card: card["prediction"].update(vertical_flip=1), "mirrored or not"),
     (lambda card: card["appearance"].pop("images"), "images"),
     (lambda card: card["appearance"].update(images=0), "the number of images is none"),
     (lambda card: card["appearance"]["percentiles"].pop("contrast"), "contrast"),

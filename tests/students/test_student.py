@@ -17,6 +17,7 @@ from ppl.students.fall_back import FallBackSettings
 from ppl.students.student import StudentFiles, better_before, train_student
 from ppl.training.checkpoint import Checkpoint
 from ppl.training.loop import State
+from ppl.training.optimizer import OptimizerSettings
 from tests.conftest import COLOURS, MakeSet, whole
 from tests.pipeline.project import ROOT
 from tests.training.test_loop import teacher
@@ -75,6 +76,36 @@ def student(
 ONE_PART = dict.fromkeys("abcd", "p1")
 UNCHECKED = "final: no validation image shows a defect, so whether it is worse than"
 UNSURE = "1 part with defects can tell that with 50 % confidence, and fall_back.confidence asks"
+
+
+def test_a_rate_multiplies_those_of_the_optimizer() -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    settings = OptimizerSettings(**params["optimizer"])
+    slow = settings.times(0.25)
+    assert slow.encoder_lr == settings.encoder_lr / 4
+    assert slow.decoder_lr_multiple == settings.decoder_lr_multiple
+    assert settings.times(1.0) == settings
+
+
+def test_a_slower_student_stays_nearer_to_its_labeler(
+    tmp_path: Path,
+    make_set: MakeSet,
+    labeler: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    unlabeled = make_set(["u", "v", "w"], folder="unlabeled", masks=False, seed=1)
+    for id in unlabeled.ids:
+        write_mask(mask_file(tmp_path / "wrong", id), torch.full((32, 32), 2), COLOURS)
+    before = load_file(labeler / "model.safetensors")
+    name = next(name for name in before if name.endswith("weight"))
+    moved = []
+    for rate in (1.0, 0.01):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{__name__}.BUDGET", BUDGET.model_copy(update={"rate": rate}))
+            after = student(tmp_path, labeler, unlabeled, fall_back=False, validation="labeled")
+        moved.append(float((after[name] - before[name]).abs().sum()))
+    assert 0 < moved[1] < moved[0] / 10
 
 
 @pytest.mark.parametrize(
