@@ -118,6 +118,11 @@ def _contradictions(settings: dict[str, Any]) -> Iterator[str]:
             f"{cutmix.area_min} and cutmix.area_max {cutmix.area_max} of {size[0]} x {size[1]} "
             "pixels: widen that range or lower cutmix.boxes"
         )
+    if cutmix.enabled and cutmix.sure_by == "mean_teacher" and not settings["mean_teacher"].enabled:
+        yield (
+            "cutmix.sure_by is mean_teacher, but mean_teacher.enabled is false: set "
+            "mean_teacher.enabled: true, or cutmix.sure_by: network"
+        )
     name = settings["method"].name
     if settings["compute"].compile and name in ("unimatch", "unimatch_v2", "prevmatch"):
         yield (

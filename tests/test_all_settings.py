@@ -189,6 +189,7 @@ def test_missing_lists_are_named(tmp_path: Path) -> None:
     ("section", "changes", "expected"),
     [
         ("train_supervised", {"snapshots": 5, "iterations": 4}, "snapshots is 5, but .* only 4"),
+        ("mean_teacher", {"enabled": False}, "cutmix.sure_by is mean_teacher, but mean_teacher."),
         ("split", {"validation_fraction": 0.0}, "selection.by is validation, but split.valid"),
         ("cutmix", {"area_min": 0.7, "area_max": 0.71}, "3 hardly ever cover between cutmix.area"),
         ("cutmix", {"area_min": 0.7, "area_max": 0.9, "boxes": 8}, "widen that range or lower"),
@@ -201,6 +202,7 @@ def test_settings_that_contradict_each_other_are_named(
 ) -> None:
     params = copy.deepcopy(PARAMS)
     params["selection"]["by"] = "validation"
+    params["cutmix"]["sure_by"] = "mean_teacher"
     check_all(params)
     params[section] |= changes
     with pytest.raises(InputError, match=expected):

@@ -23,6 +23,18 @@ def confidence(prob_BCHW: Tensor) -> Tensor:
     return certainty(prob_BCHW).mean(dim=(1, 2)).clamp(0, 1)
 
 
+def defect_confidence(prob_BCHW: Tensor) -> Tensor:
+    """`confidence` over the pixels that are taken for a defect; of the whole image without one.
+
+    Background, mostly sure, hides how doubtful a small defect is. (B,) float in [0, 1].
+    """
+    sure_BHW = certainty(prob_BCHW)
+    defect_BHW = (prob_BCHW.max(dim=1).indices > 0).float()
+    pixels_B = defect_BHW.sum(dim=(1, 2))
+    of_defects = (sure_BHW * defect_BHW).sum(dim=(1, 2)) / pixels_B.clamp(min=1)
+    return of_defects.where(pixels_B > 0, sure_BHW.mean(dim=(1, 2))).clamp(0, 1)
+
+
 def certainty(prob_BCHW: Tensor) -> Tensor:
     """(B, H, W) of each pixel (1 - H(p) / ln C) * max_c p, from 0 to 1 but for rounding."""
     entropy_BHW = torch.special.entr(prob_BCHW).sum(dim=1)

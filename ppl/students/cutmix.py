@@ -4,7 +4,7 @@ Axes: B batch, C channels, H height, W width.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -16,6 +16,7 @@ from torch import device as Device
 
 from ppl.core.errors import InputError
 from ppl.core.settings import Settings
+from ppl.network.confidence import confidence, defect_confidence
 
 Box = tuple[int, int, int, int]
 """Top, left, bottom and right edge in pixels, the latter two just outside."""
@@ -37,11 +38,18 @@ class CutMixSettings(Settings):
 
     enabled: bool
     order: Literal["after_strong", "before_strong"]
+    sure_of: Literal["image", "defects"]
+    sure_by: Literal["network", "mean_teacher"]
     combine: Combine
     boxes: Annotated[int, Field(ge=1, le=16)]
     area_min: Share
     area_max: Share
     aspect_max: Annotated[float, Field(ge=1, le=10)]
+
+    @property
+    def sureness(self) -> Callable[[Tensor], Tensor]:
+        """From softmax (B, C, H, W) to how sure it is (B,), 0-1."""
+        return confidence if self.sure_of == "image" else defect_confidence
 
     @model_validator(mode="after")
     def _ordered(self) -> "CutMixSettings":

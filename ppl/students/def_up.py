@@ -3,7 +3,7 @@
 Source: Wu et al., TNNLS 2024; the steps are numbered as in the paper's algorithm.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -107,12 +107,16 @@ class Perturbation:
         network: nn.Module,
         labeled: tuple[Tensor, Tensor],
         unlabeled: tuple[Tensor, Tensor],
+        sureness: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Strong augmentation and label-efficient CutMix.
 
         Both halves are weakly augmented images (B, C, H, W) in [0, 1] and masks (B, H, W), those
         that `share` needs; the result has the shapes of its own unlabeled ones. The network is left
         in the mode it was in.
+
+        Args:
+            sureness: (B,) how sure is what labeled them, 0-1; asked of the network unless given.
         """
         images, masks = unlabeled
         share, cutmix = self.share, self.cutmix
@@ -125,7 +129,8 @@ class Perturbation:
         of_cutmix = draw_cutmix(share.batch, size, cutmix, self.cutmix_draws)
         if not own:
             return images, masks
-        sureness = network_confidence(network, images)
+        if sureness is None:
+            sureness = network_confidence(network, images, cutmix.sureness)
         if cutmix.order == "after_strong":
             images = strong_augment(images, of_strong)
         images, masks = label_efficient_cutmix(
@@ -143,12 +148,14 @@ class Perturbation:
 
 
 @torch.no_grad()
-def network_confidence(network: nn.Module, images_BCHW: Tensor) -> Tensor:
-    """(B,) `confidence` of the network being trained, in eval mode, without gradients."""
+def network_confidence(
+    network: nn.Module, images_BCHW: Tensor, sureness: Callable[[Tensor], Tensor] = confidence
+) -> Tensor:
+    """(B,) `sureness` of the network being trained, in eval mode, without gradients."""
     network = processes.bare(network)
     was_training = network.training
     network.eval()
-    result = confidence(network(images_BCHW).softmax(dim=1))
+    result = sureness(network(images_BCHW).softmax(dim=1))
     network.train(was_training)
     return result
 
@@ -180,6 +187,7 @@ class DefUp:
         self._share = share
         self._strong = recipe.strong_augment
         self._loss = recipe.loss
+        self._cutmix = cutmix
         self._mean_teacher = mean_teacher
         self._draws = draws
         self._labeled_draws = draws("strong of labeled")
@@ -195,12 +203,15 @@ class DefUp:
     def __call__(self, network: nn.Module) -> Tensor:
         """The loss of the next batch."""
         labeled = self._labeled.next()
+        sureness = None
         if self._mean_teacher is None:
             unlabeled = self._unlabeled.next()
         else:
             self._mean_teacher.follow(network)
             unlabeled = self._unlabeled.next(self._mean_teacher.labels)
-        images, masks = self._perturb(network, labeled, unlabeled)
+            if self._cutmix.sure_by == "mean_teacher":
+                sureness = self._mean_teacher.sureness
+        images, masks = self._perturb(network, labeled, unlabeled, sureness)
         # what is mixed into unlabeled images is the labeled one as it is
         given, given_masks = (of[: self._share.own_labeled] for of in labeled)
         mine = processes.own(self.batch)

@@ -8,6 +8,7 @@ al., NeurIPS 2020 (FixMatch: of weakly augmented images, where it is confident).
 Axes: B batch, C classes, H height, W width.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
@@ -34,10 +35,23 @@ PAPER = MeanTeacherSettings(enabled=False, momentum=0.99, confident=0.9)
 
 
 class MeanTeacher:
-    """The running mean of a network's weights, and of its batch normalisations' statistics."""
+    """The running mean of a network's weights, and of its batch normalisations' statistics.
 
-    def __init__(self, student: SegmentationNetwork, settings: MeanTeacherSettings) -> None:
+    Args:
+        sureness: from softmax (B, C, H, W) to how sure it is, where somebody asks for that, too:
+            one pass then gives labels and sureness.
+    """
+
+    def __init__(
+        self,
+        student: SegmentationNetwork,
+        settings: MeanTeacherSettings,
+        sureness: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self._confident = settings.confident
+        self._sureness = sureness
+        self.sureness: Tensor | None = None
+        """(B,) how sure it was of the images that it labeled last, 0-1, if that is asked for."""
         self._mean = AveragedModel(
             student,
             multi_avg_fn=get_ema_multi_avg_fn(settings.momentum),  # type: ignore[no-untyped-call]
@@ -60,8 +74,11 @@ class MeanTeacher:
             masks_BHW: their pseudo-masks, int64, 255 where nothing is known.
         """
         if not len(images_BCHW):
+            self.sureness = images_BCHW.new_zeros(0)
             return masks_BHW
         prob_BCHW = self._mean(images_BCHW).softmax(dim=1)
+        if self._sureness is not None:
+            self.sureness = self._sureness(prob_BCHW)
         return relabeled(prob_BCHW, masks_BHW, confident=self._confident)
 
     def state_dict(self) -> dict[str, Any]:

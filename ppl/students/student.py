@@ -124,10 +124,7 @@ def train_student(
     """
     seed = section("seed", int)
     device = pick_device()
-    recipe, settings = sections(Recipe), sections(StudentSettings)
-    recipe = replace(recipe, optimizer=recipe.optimizer.times(budget.rate))
-    if not def_up:
-        settings = settings.strong_alone
+    recipe, settings = _read(budget, def_up)
     if budget.start == "labeler":
         network = load_network(before[0], device)
     else:
@@ -161,6 +158,13 @@ def train_student(
     if processes.is_first():
         save_network(files.student, network, kept, origin)
         write_training_curve(files.curve, training, model=name)
+
+
+def _read(budget: RetrainSettings, def_up: bool) -> tuple[Recipe, StudentSettings]:
+    """The sections of params.yaml, as they hold for a student of this budget."""
+    recipe, settings = sections(Recipe), sections(StudentSettings)
+    recipe = replace(recipe, optimizer=recipe.optimizer.times(budget.rate))
+    return recipe, settings if def_up else settings.strong_alone
 
 
 def _fresh(files: StudentFiles, draws: Draws) -> SegmentationNetwork:
@@ -217,8 +221,7 @@ def retrain(
         memory=memory - labeled.bytes_kept,
         device=device,
     )
-    relabels = settings.mean_teacher.enabled and budget.unlabeled_batch
-    mean = MeanTeacher(network, settings.mean_teacher) if relabels else None
+    mean = mean_teacher(network, settings) if budget.unlabeled_batch else None
     with draws.of_layers():
         return train(
             network,
@@ -229,6 +232,15 @@ def retrain(
             name=name,
             checkpoint=checkpoint,
         )
+
+
+def mean_teacher(network: SegmentationNetwork, settings: StudentSettings) -> MeanTeacher | None:
+    """What labels unlabeled images anew as the network trains; None: their masks stay."""
+    if not settings.mean_teacher.enabled:
+        return None
+    by_mean = settings.cutmix.sure_by == "mean_teacher"
+    sureness = settings.cutmix.sureness if by_mean else None
+    return MeanTeacher(network, settings.mean_teacher, sureness)
 
 
 def _stop_without_images(name: str, labeled: int, taught: int, budget: RetrainSettings) -> None:

@@ -32,8 +32,7 @@ from ppl.network.network import NetworkSettings, SegmentationNetwork, new_networ
 from ppl.network.resize import ImageSettings
 from ppl.network.windows import window_starts
 from ppl.students.def_up import DefUp, RetrainSettings, share_of_batch
-from ppl.students.mean_teacher import MeanTeacher
-from ppl.students.student import StudentSettings
+from ppl.students.student import StudentSettings, mean_teacher
 from ppl.training import compute
 from ppl.training.loop import Step, train_step
 from ppl.training.optimizer import new_sgd
@@ -126,7 +125,6 @@ class Costs:
 
     def _student(self, network: SegmentationNetwork, budget: RetrainSettings, def_up: bool) -> Step:
         settings = self._students if def_up else self._students.strong_alone
-        relabels = settings.mean_teacher.enabled and budget.unlabeled_batch
         return DefUp(
             self._half(budget.labeled_batch),
             self._half(budget.unlabeled_batch),
@@ -134,7 +132,7 @@ class Costs:
             self._recipe,
             settings.cutmix,
             Draws(0, "cost"),
-            MeanTeacher(network, settings.mean_teacher) if relabels else None,
+            mean_teacher(network, settings) if budget.unlabeled_batch else None,
         )
 
     def _once(self, network: SegmentationNetwork, settings: OnceSettings) -> Step:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppl.network.confidence import confidence, likeliest
+from ppl.network.confidence import confidence, defect_confidence, likeliest
 
 
 def softmax(*shape: int, sharpness: float = 2.0) -> Tensor:
@@ -69,3 +69,17 @@ def test_the_likeliest_class_is_the_argmax_and_of_equal_ones_the_first() -> None
     assert torch.equal(likeliest(prob), prob.argmax(dim=0))
     even = torch.full((3, 2, 2), 1 / 3)
     assert (likeliest(even) == 0).all()
+
+
+def test_of_defects_the_confidence_is_that_of_their_pixels() -> None:
+    prob = softmax(4, 3, 6, 5)
+    prob[2, 0] += 10
+    prob = prob / prob.sum(dim=1, keepdim=True)
+    found = defect_confidence(prob)
+    for image, sure in zip(prob, found.tolist(), strict=True):
+        pixels = [image[:, y, x] for y in range(6) for x in range(5)]
+        defects = [p for p in pixels if p.argmax() > 0]
+        chosen = torch.stack(defects or pixels, dim=1)[None, :, :, None]
+        assert sure == pytest.approx(confidence(chosen).item(), abs=1e-6)
+    # without a defect, of the whole image
+    assert found[2].item() == pytest.approx(confidence(prob[2:3]).item())

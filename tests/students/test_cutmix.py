@@ -19,6 +19,8 @@ from ppl.students.cutmix import box_masks as masks_of
 PAPER = CutMixSettings(
     enabled=True,
     order="after_strong",
+    sure_of="image",
+    sure_by="network",
     combine="union",
     boxes=3,
     area_min=0.25,

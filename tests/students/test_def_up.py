@@ -8,7 +8,7 @@ from torch import Tensor
 
 import ppl.students.def_up
 from ppl.core.seeds import Draws, generator
-from ppl.network.confidence import confidence
+from ppl.network.confidence import confidence, defect_confidence
 from ppl.network.network import SegmentationNetwork
 from ppl.students.cutmix import CutMixDraws, CutMixSettings, draw_cutmix, label_efficient_cutmix
 from ppl.students.def_up import (
@@ -109,6 +109,30 @@ def test_without_cutmix_masks_stay_and_the_network_is_not_asked(
     images, masks = perturbed(network, MIX.model_copy(update={"enabled": False}))
     assert torch.equal(masks, batch(1)[1])
     assert torch.equal(images, strongly(batch(1)[0]))
+
+
+def test_it_may_be_asked_how_sure_it_is_of_defects(network: SegmentationNetwork) -> None:
+    images, masks = batch(1)
+    sureness = defect_confidence(network(images).detach().softmax(1))
+    expected = label_efficient_cutmix((strongly(images), masks), batch(0), sureness, mix_draws())
+    found = perturbed(network, MIX.model_copy(update={"sure_of": "defects"}))
+    assert torch.equal(found[0], expected[0])
+
+
+def test_where_the_mean_teacher_is_sure_the_network_is_not_asked(
+    network: SegmentationNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sure of all, it has no label pasted in; of none, into every image."""
+    monkeypatch.setattr(ppl.students.def_up, "network_confidence", None)
+    images, masks = batch(1)
+    share = share_of_batch(budget(4, 4), range(8))
+    for sureness in (torch.ones(4), torch.zeros(4)):
+        perturb = Perturbation(STRONG, MIX, share, drawn("strong"), drawn("cutmix"))
+        found = perturb(network, batch(0), (images, masks), sureness)
+        expected = label_efficient_cutmix(
+            (strongly(images), masks), batch(0), sureness, mix_draws()
+        )
+        assert torch.equal(found[0], expected[0])
 
 
 @pytest.mark.parametrize("training", [True, False])

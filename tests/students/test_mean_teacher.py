@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ppl.images.pictures import IGNORE
+from ppl.network.confidence import defect_confidence
 from ppl.network.network import SegmentationNetwork
 from ppl.students.mean_teacher import PAPER, MeanTeacher, relabeled
 
@@ -108,3 +109,19 @@ def test_a_mean_goes_on_where_another_stood(network: SegmentationNetwork) -> Non
         one.follow(shifted(network, 3.0))
     found = weights(other)
     assert all(torch.equal(found[key], tensor) for key, tensor in weights(mean).items())
+
+
+def test_one_pass_gives_labels_and_sureness(network: SegmentationNetwork) -> None:
+    mean = MeanTeacher(network, SETTINGS, defect_confidence)
+    mean.follow(network)
+    masks = torch.zeros(3, 32, 32, dtype=torch.int64)
+    labels = mean.labels(images(3), masks)
+    plain = MeanTeacher(network, SETTINGS)
+    plain.follow(network)
+    assert torch.equal(labels, plain.labels(images(3), masks))
+    assert plain.sureness is None
+    assert mean.sureness is not None
+    expected = defect_confidence(network(images(3)).softmax(dim=1)).detach()
+    torch.testing.assert_close(mean.sureness, expected)
+    mean.labels(images(0), masks[:0])
+    assert mean.sureness.shape == (0,)

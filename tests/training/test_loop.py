@@ -63,6 +63,8 @@ STRONG = PAPER_STRONG.model_copy(update={"of_labeled": True})
 MIX = CutMixSettings(
     enabled=True,
     order="after_strong",
+    sure_of="image",
+    sure_by="network",
     combine="union",
     boxes=3,
     area_min=0.25,
