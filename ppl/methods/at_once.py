@@ -102,6 +102,8 @@ def train_at_once(name: str, given: Any, files: OnceFiles, checkpoint: Checkpoin
     Raises:
         InputError: wrong settings, or as `train_together`.
     """
+    if name not in SETTINGS:
+        raise InputError(f"{name} is no method that trains once: they are {', '.join(SETTINGS)}")
     settings = check(name, given, SETTINGS[name])
     model, draws = section("model", NetworkSettings), Draws(section("seed", int), FINAL)
     classes, device = len(read_dataset_info(files.dataset).classes), pick_device()
@@ -196,5 +198,5 @@ def _stop_without_images(name: str, images: OnceImages, settings: OnceSettings) 
     if settings.unlabeled_images and not len(images.unlabeled):
         raise InputError(
             f"{name} learns from unlabeled images, and there are none: lower "
-            "split.labeled_fraction, add images without masks, or set method.name: supervised"
+            "split.labeled_fraction or add images without masks"
         )
