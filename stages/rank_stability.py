@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ppl.core import processes
-from ppl.core.plan import WITHOUT, read_plan
+from ppl.core.plan import WITHOUT, Ranking, read_plan
 from ppl.core.settings import section
 from ppl.images.sets import read_dataset_info, read_image_set
 from ppl.labeling.ranking import (
@@ -31,7 +31,8 @@ def main(
     hard_ids: Path,
 ) -> None:
     """Rank the unlabeled images by how stable and confident the snapshots' predictions are."""
-    by, images = read_plan(plan), read_image_set(unlabeled)
+    by: Ranking | None = read_plan(plan, Ranking | None)
+    images = read_image_set(unlabeled)
     ranked: dict[str, Ranked] = {}
     said = f"nothing to do: {WITHOUT} a ranking"
     reliable = sorted(images.ids) if by == "all" else []

@@ -3,7 +3,9 @@
 import shutil
 from pathlib import Path
 
-from ppl.core.plan import read_plan
+from ppl.core import processes
+from ppl.core.errors import InputError
+from ppl.core.plan import Perturbed, read_plan
 from ppl.core.settings import section
 from ppl.network.absent import absent
 from ppl.run.stage import run
@@ -24,12 +26,10 @@ def main(
     hard_masks: Path,
 ) -> None:
     """Train the final student on the labeled images and both halves."""
-    if absent(at_once) is None:
-        ignored = shutil.ignore_patterns(CURVE)
-        shutil.copytree(at_once, files.student, dirs_exist_ok=True, ignore=ignored)
-        files.curve.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(at_once / CURVE, files.curve)
-        print(f"{files.student} is {at_once}: the method trains once")
+    perturbed: Perturbed | None = read_plan(plan, Perturbed | None)
+    if perturbed is None:
+        if processes.is_first():
+            _take(at_once, files)
         return
     with checkpoint_of("retrain_final") as checkpoint:
         train_student(
@@ -38,9 +38,21 @@ def main(
             section("retrain_final", RetrainSettings),
             before=[model for model in (student_1, teacher) if absent(model) is None],
             masks=[reliable_masks, hard_masks],
-            def_up=read_plan(plan) == "def_up",
+            def_up=perturbed == "def_up",
             checkpoint=checkpoint,
         )
+
+
+def _take(at_once: Path, files: StudentFiles) -> None:
+    """The model of a method that trains once is the product, as it is."""
+    why = absent(at_once)
+    if why is not None:
+        raise InputError(f"{at_once} holds no model ({why}), but there is no final student either")
+    ignored = shutil.ignore_patterns(CURVE)
+    shutil.copytree(at_once, files.student, dirs_exist_ok=True, ignore=ignored)
+    files.curve.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(at_once / CURVE, files.curve)
+    print(f"{files.student} is {at_once}: the method trains once")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ppl.core.plan import WITHOUT, read_plan
+from ppl.core.plan import WITHOUT, Perturbed, read_plan
 from ppl.core.settings import section
 from ppl.network.absent import leave_absent
 from ppl.run.stage import run
@@ -14,7 +14,7 @@ from ppl.training.curve import write_no_curve
 
 def main(files: StudentFiles, *, plan: Path, teacher: Path, reliable_masks: Path) -> None:
     """Train student 1 on the labeled images and the reliable half."""
-    perturbed = read_plan(plan)
+    perturbed: Perturbed | None = read_plan(plan, Perturbed | None)
     if perturbed is None:
         leave_absent(files.student, WITHOUT)
         write_no_curve(files.curve)

@@ -12,7 +12,7 @@ from ppl.training.teacher import TeacherFiles, train_teacher
 
 def main(files: TeacherFiles, *, plan: Path) -> None:
     """Train the teacher on the labeled images alone."""
-    if not read_plan(plan):
+    if not read_plan(plan, bool):
         leave_absent(files.teacher, WITHOUT)
         leave_absent(files.snapshots, WITHOUT)
         write_no_curve(files.curve)

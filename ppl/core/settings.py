@@ -167,12 +167,22 @@ def _describe(name: str, kind: type, detail: ErrorDetails) -> str:
     message = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
     if isinstance(came, Mapping) and not location:
         return f"{key}: {_told_of(came, message)}{_cut(message)}"
-    line = f"{key}: got {_brief(came)} ({type(came).__name__}); {_cut(message)}"
+    line = f"{key}: got {_brief(came)} ({type(came).__name__}); {_cut(message)}{_near(detail)}"
     if isinstance(came, str) and "number" in message:
         with contextlib.suppress(ValueError):
             if math.isfinite(float(came)):
                 line += f". YAML reads {came} as text: write {float(came)!r}"
     return line
+
+
+def _near(detail: ErrorDetails) -> str:
+    """The allowed word that is most like what came, where there is one."""
+    if detail["type"] != "literal_error" or not isinstance(detail["input"], str):
+        return ""
+    allowed = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
+    came = detail["input"].strip().lower()[:_MOST_SHOWN]
+    close = difflib.get_close_matches(came, allowed, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 _MOST_SHOWN = 300

@@ -1,5 +1,6 @@
 """Methods that train once: from prepared folders to a model on disk."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from ppl.training.recipe import Recipe
 from ppl.training.sampling import labeled_repeats
 from ppl.training.supervised import Supervised
 from ppl.training.validation import validation_score
+from ppl.training.vanishing import vanishing
 
 FINAL = "final"
 """Whatever method made it, the product has this name."""
@@ -102,17 +104,22 @@ def train_at_once(name: str, given: Any, files: OnceFiles, checkpoint: Checkpoin
     Raises:
         InputError: wrong settings, or as `train_together`.
     """
+    if name not in SETTINGS:
+        raise InputError(f"{name} is no method that trains once: they are {', '.join(SETTINGS)}")
     settings = check(name, given, SETTINGS[name])
     model, draws = section("model", NetworkSettings), Draws(section("seed", int), FINAL)
-    classes, device = len(read_dataset_info(files.dataset).classes), pick_device()
+    classes, device = read_dataset_info(files.dataset).classes, pick_device()
     second = None
     if isinstance(settings, CpsSettings):
-        second = network_from_encoder(model, classes, files.encoder, draws.below("second"))
+        second = network_from_encoder(model, len(classes), files.encoder, draws.below("second"))
         second.to(device)
-    network = network_from_encoder(model, classes, files.encoder, draws).to(device)
+    network = network_from_encoder(model, len(classes), files.encoder, draws).to(device)
     images = OnceImages(*map(read_image_set, (files.labeled, files.unlabeled, files.validation)))
+    recipe = sections(Recipe)
+    for warning in vanishing(images.labeled, recipe.image, classes):
+        print(f"train_at_once: warning: {warning}", file=sys.stderr)
     training = train_together(
-        name, Networks(network, second), images, sections(Recipe), settings, draws, checkpoint
+        name, Networks(network, second), images, recipe, settings, draws, checkpoint
     )
     save_network(files.model, network, training.kept, Origin(FINAL, training.kept_iteration))
     write_training_curve(files.model / CURVE, training, model=FINAL)
@@ -196,5 +203,5 @@ def _stop_without_images(name: str, images: OnceImages, settings: OnceSettings) 
     if settings.unlabeled_images and not len(images.unlabeled):
         raise InputError(
             f"{name} learns from unlabeled images, and there are none: lower "
-            "split.labeled_fraction, add images without masks, or set method.name: supervised"
+            "split.labeled_fraction or add images without masks"
         )

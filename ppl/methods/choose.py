@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ppl.core.plan import Perturbed, Ranking
 from ppl.core.settings import Settings, section, sections
 from ppl.images.sets import write_json
 
@@ -24,9 +25,6 @@ Name = Literal[
 ]
 NAMES: tuple[str, ...] = get_args(Name)
 
-Perturbed = Literal["def_up", "strong"]
-"""What students see of unlabeled images: Def-UP, or strong augmentation alone."""
-
 
 class MethodSettings(Settings):
     """Section `method`."""
@@ -38,8 +36,7 @@ class MethodSettings(Settings):
 class Phases:
     """What a method that labels images in phases does in each of them."""
 
-    ranking: Literal["reliability", "stability", "all"]
-    """By which the reliable images are chosen; `all` are, where the teacher labels all at once."""
+    ranking: Ranking
     student_1: Perturbed | None
     """None: there is no first student."""
     final: Perturbed

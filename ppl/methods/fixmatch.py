@@ -6,8 +6,10 @@ Axes: B batch, C channels, H height, W width.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ppl.methods.consistency import (
@@ -25,7 +27,8 @@ from ppl.training.stream import join
 class FixMatchSettings(OnceSettings, ThresholdSettings, BoxSettings):
     """Section `fixmatch`."""
 
-    unlabeled_batch: Images
+    unlabeled_batch: Annotated[Images, Field(ge=2)]
+    """Two for batch normalisation: strong views go through the network by themselves."""
 
     @property
     def unlabeled_images(self) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ppl.methods.consistency import Labels, ThresholdSettings
+from ppl.methods.consistency import Images, Labels, ThresholdSettings
 from ppl.methods.features import changed_features, with_dropped_copy
 from ppl.methods.fixmatch import FixMatch, FixMatchSettings, Pair, predicted
 from ppl.methods.together import Given
@@ -21,6 +21,9 @@ from ppl.training.stream import join
 
 class UniMatchSettings(FixMatchSettings):
     """Section `unimatch`."""
+
+    unlabeled_batch: Images
+    """One has two strong views, which go through the network together."""
 
 
 @dataclass(frozen=True)

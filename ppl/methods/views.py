@@ -41,7 +41,8 @@ def draw_box(size: tuple[int, int], settings: BoxSettings, generator: Generator)
     """A box inside an image of `size` (height, width), or `NO_BOX`.
 
     Its area is uniform in box_area_min .. box_area_max of the image, its height over width in
-    1 / box_aspect_max .. box_aspect_max, its corner uniform; what does not fit is drawn again.
+    1 / box_aspect_max .. box_aspect_max, its corner uniform; what does not fit is drawn again. In
+    an image so long that no such box fits, it is as high or as wide as the image.
     """
     height, width = size
 
@@ -51,8 +52,12 @@ def draw_box(size: tuple[int, int], settings: BoxSettings, generator: Generator)
     if uniform(0, 1) >= settings.box_probability:
         return NO_BOX
     area = uniform(settings.box_area_min, settings.box_area_max) * height * width
+    # of other shapes none fits, however often one is drawn
+    flattest, tallest = area / width**2, height**2 / area
+    lowest = min(max(1 / settings.box_aspect_max, flattest), tallest)
+    highest = max(min(settings.box_aspect_max, tallest), flattest)
     while True:
-        aspect = uniform(1 / settings.box_aspect_max, settings.box_aspect_max)
+        aspect = uniform(lowest, highest)
         box_height, box_width = int(math.sqrt(area * aspect)), int(math.sqrt(area / aspect))
         top, left = int(uniform(0, height)), int(uniform(0, width))
         if top + box_height <= height and left + box_width <= width:

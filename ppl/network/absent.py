@@ -4,10 +4,11 @@ A stage that has nothing to do leaves its outputs all the same: DVC asks for the
 the folder reads why it holds no model.
 """
 
-import json
 from pathlib import Path
 
 from ppl.core import processes
+from ppl.core.errors import InputError
+from ppl.core.plan import read_note
 from ppl.images.sets import write_json
 
 NOTE = "absent.json"
@@ -27,8 +28,15 @@ def leave_absent(folder: Path, why: str) -> None:
 
 
 def absent(folder: Path) -> str | None:
-    """Why FOLDER holds no model; None where it should hold one."""
+    """Why FOLDER holds no model; None where it should hold one.
+
+    Raises:
+        InputError: the file that says it is damaged.
+    """
     file = folder / NOTE
     if not file.is_file():
         return None
-    return str(json.loads(file.read_text(encoding="utf-8"))["why"])
+    why = read_note(file).get("why")
+    if not isinstance(why, str) or not why.isprintable():
+        raise InputError(f"{file} does not say why in a line: `dvc repro` makes it anew")
+    return why

@@ -102,7 +102,8 @@ def _paths(name: str, kind: Any) -> list[str]:
 
 _LESS_MEMORY = (
     "Lower the images of a step (train_supervised.batch, labeled_batch and unlabeled_batch of "
-    "retrain_reliable and retrain_final) or image.height and image.width; on a GPU, "
+    "retrain_reliable and retrain_final, or in the section of a method that trains once) or "
+    "image.height and image.width; on a GPU, "
     "compute.precision: bfloat16 and PPL_GPU_CACHE_GIB=0 in the environment help too. "
     "`dvc repro` goes on from the last stage that ended."
 )

@@ -3,9 +3,7 @@
 from typing import Literal
 
 import torch
-from torch import nn
 
-from ppl.core import processes
 from ppl.core.settings import Settings
 from ppl.network.network import SegmentationNetwork
 from ppl.training.shared_layers import share_layers
@@ -19,13 +17,8 @@ class ComputeSettings(Settings):
 
 
 def prepare(network: SegmentationNetwork, settings: ComputeSettings) -> None:
-    """Make `network` ready for an optimizer, in place: shared layers, precision."""
+    """Make `network` ready to be trained, in place: shared layers, precision, compiled if asked."""
     share_layers(network)
     network.precision = getattr(torch, settings.precision)
-
-
-def together(network: SegmentationNetwork, settings: ComputeSettings) -> nn.Module:
-    """The prepared `network` as it is trained: compiled where asked, gradients averaged."""
     if settings.compile:
         network.body.compile()
-    return processes.together(network)

@@ -145,7 +145,7 @@ def train(
     beat = Beat.of(iterations, snapshots, recipe.selection.every if validate else None)
     work = _Work(network, step, recipe, beat, name)
     work.go_on_from(checkpoint)
-    parallel = compute.together(network, recipe.compute)
+    parallel = processes.together(network)
     began, first_step = time.perf_counter(), work.training.iteration
     with (
         lost_readers_told(),

@@ -1,5 +1,6 @@
 """Methods that train once: from image sets to the same model each time, interrupted or not."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ppl.methods.at_once import SETTINGS, Networks, OnceImages, train_together
 from ppl.methods.consistency import OnceSettings
 from ppl.network.network import NetworkSettings, new_network
 from ppl.training.checkpoint import Checkpoint
+from ppl.training.compute import ComputeSettings
 from ppl.training.loop import Training
 from tests.conftest import MakeSet
 from tests.methods.given import RECIPE
@@ -117,7 +119,7 @@ def test_a_method_that_lives_on_unlabeled_images_says_that_there_are_none(
     images: OnceImages, network_settings: NetworkSettings, name: str
 ) -> None:
     none = ImageSet(images.unlabeled.folder, ())
-    with pytest.raises(InputError, match=r"set method\.name: supervised"):
+    with pytest.raises(InputError, match=r"split\.labeled_fraction or add images without masks$"):
         trained(name, OnceImages(images.labeled, none, images.validation), network_settings)
 
 
@@ -133,6 +135,18 @@ def test_one_unlabeled_image_fills_a_batch(
     one = ImageSet(images.unlabeled.folder, images.unlabeled.entries[:1])
     only = OnceImages(images.labeled, one, images.validation)
     assert len(trained("unimatch", only, network_settings).curve) == 4
+
+
+def test_where_asked_every_network_that_learns_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, images: OnceImages, network_settings: NetworkSettings
+) -> None:
+    compiled: list[Any] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+    networks = [new_network(network_settings, 3, seed=seed) for seed in (0, 1)]
+    recipe = replace(RECIPE, compute=ComputeSettings(precision="float32", compile=True))
+    settings = settings_of("cps")
+    train_together("cps", Networks(*networks), images, recipe, settings, Draws(0, "final"))
+    assert compiled == [network.body for network in networks]
 
 
 def test_both_networks_of_cps_learn(images: OnceImages, network_settings: NetworkSettings) -> None:

@@ -36,6 +36,32 @@ def test_boxes_lie_inside_and_cover_what_was_asked() -> None:
         assert (height + 1) / width >= 1 / 3.334
 
 
+@pytest.mark.parametrize("size", [(32, 512), (512, 32), (8, 400), (64, 64)])
+@pytest.mark.parametrize("aspect_max", [1.0, 3.333, 10.0])
+def test_a_box_is_found_in_an_image_of_any_shape(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], aspect_max: float
+) -> None:
+    settings = SETTINGS.model_copy(
+        update={"box_probability": 1.0, "box_area_max": 0.5, "box_aspect_max": aspect_max}
+    )
+    drawn, rand = [0], torch.rand
+
+    def counted(*size: Any, **options: Any) -> Tensor:
+        drawn[0] += 1
+        assert drawn[0] < 300_000, "boxes that never fit are drawn again and again"
+        return rand(*size, **options)
+
+    monkeypatch.setattr(torch, "rand", counted)
+    draws = generator()
+    for _ in range(100):
+        top, left, bottom, right = draw_box(size, settings, draws)
+        assert 0 <= top <= bottom <= size[0]
+        assert 0 <= left <= right <= size[1]
+        share = (bottom - top + 1) * (right - left + 1) / (size[0] * size[1])
+        assert share >= 0.02
+        assert (bottom - top) * (right - left) <= 0.5 * size[0] * size[1]
+
+
 def test_a_mixed_image_shows_the_other_inside_its_box() -> None:
     images, others = torch.zeros(3, 1, 20, 20), torch.ones(3, 1, 20, 20)
     where = drawn_inside(images, SETTINGS.model_copy(update={"box_probability": 1.0}), generator())

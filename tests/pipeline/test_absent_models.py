@@ -12,12 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
+from ppl.core import processes
+from ppl.core.errors import InputError
 from ppl.core.settings import section
 from ppl.images.files import write_mask
 from ppl.images.sets import mask_file, masked_ids, read_dataset_info, read_image_set
 from ppl.labeling.ranking import write_ids, write_reliability
 from ppl.network.absent import leave_absent
 from ppl.network.network import NetworkSettings, Origin, new_network, save_network
+from ppl.students.student import StudentFiles
+from stages import retrain_final
 from tests.pipeline.project import ROOT, TINY, edit_params
 from tests.pipeline.test_stages import draw_own_data, run_stage
 
@@ -136,3 +140,64 @@ def test_a_method_with_a_teacher_and_one_student_goes_all_the_way(
     rows = json.loads(Path("metrics/plots/iou_per_class.json").read_text())
     assert Counter(row["model"] for row in rows) == {"teacher": 3, "final": 3}
     assert signs() == ["confidence", "disagreement"]
+
+
+def once(folder: Path, written: str) -> dict[str, Path]:
+    """A model of a method that trains once, and the paths that retrain_final is given."""
+    network = new_network(section("model", NetworkSettings), 3, seed=0)
+    save_network(MODELS / "at_once", network, network.state_dict(), Origin("final", 1))
+    (MODELS / "at_once" / "curve.json").write_text("[]", encoding="utf-8")
+    Path("plan.json").write_text(written, encoding="utf-8")
+    return {
+        name: folder / name
+        for name in ("labeled", "validation", "unlabeled", "dataset", "record", "encoder")
+    } | {"student": MODELS / "final", "curve": folder / "curve.json"}
+
+
+def take(paths: dict[str, Path]) -> None:
+    retrain_final.main(
+        StudentFiles(**paths),
+        plan=Path("plan.json"),
+        teacher=MODELS / "teacher",
+        student_1=MODELS / "student_1",
+        at_once=MODELS / "at_once",
+        reliable_masks=Path("reliable"),
+        hard_masks=Path("hard"),
+    )
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings alone."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    edit_params(tmp_path, TINY)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_of_several_processes_one_hands_on_the_model_of_a_method_that_trains_once(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = once(bare, '{"perturbed": null}')
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(processes, "is_first", lambda: False)
+        take(paths)
+    assert not (MODELS / "final").exists()
+    assert not paths["curve"].exists()
+    take(paths)
+    left = {file.name for file in (MODELS / "final").iterdir()}
+    assert left == {"model.json", "model.safetensors"}
+    assert paths["curve"].read_text(encoding="utf-8") == "[]"
+
+
+def test_a_product_that_nobody_trains_is_told(bare: Path) -> None:
+    paths = once(bare, '{"perturbed": null}')
+    shutil.rmtree(MODELS / "at_once")
+    leave_absent(MODELS / "at_once", WHY)
+    with pytest.raises(InputError, match=f"at_once holds no model .{WHY}"):
+        take(paths)
+
+
+def test_a_final_student_of_an_unknown_kind_is_refused(bare: Path) -> None:
+    with pytest.raises(InputError, match=r"plan.json: perturbed: got 'strange'"):
+        take(once(bare, '{"perturbed": "strange"}'))

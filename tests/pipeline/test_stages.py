@@ -74,6 +74,28 @@ def own_project(
     monkeypatch.delenv("DVC_ROOT", raising=False)
 
 
+def test_a_method_that_trains_once_says_which_defects_vanish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes: dict[str, dict[str, object]] = {
+        "method": {"name": "supervised"},
+        "image": {"height": 32, "width": 32},
+    }
+    own_project(tmp_path, monkeypatch, changes)
+    for file in (tmp_path / "data" / "raw" / "my parts" / "masks").rglob("*.png"):
+        with Image.open(file) as picture:
+            mask = np.array(picture)
+        # a hair, which no mask of fewer rows holds
+        mask[:] = 0
+        mask[1, 1] = 1
+        Image.fromarray(mask).save(file)
+    for name in ("import_encoder", "prepare", "choose_method", "train_at_once"):
+        run_stage(name)
+    said = capsys.readouterr().err
+    assert "train_at_once: warning: of " in said
+    assert "labeled masks with dent" in said
+
+
 @pytest.mark.parametrize("starts", [("fresh", "labeler"), ("labeler", "fresh")])
 def test_own_data_with_few_masks_goes_all_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starts: tuple[str, str]
