@@ -61,9 +61,7 @@ def main(
     # the first process alone reads the files that it compares
     chosen = processes.from_first(choose(ordered, images, settings) if processes.is_first() else [])
     photos = replace(every_image, chosen=[doubt.image.id for doubt in chosen])
-    # who corrects a mask starts from a class for every pixel
-    whole = labeling.model_copy(update={"ignore_fraction": 0.0})
-    write_pseudo_masks(network, photos, image, whole, info, masks)
+    write_pseudo_masks(network, photos, image, labeling.whole, info, masks)
     processes.wait()
     if processes.is_first():
         write_table(table, chosen, ordered, signs, masks, info)

@@ -13,6 +13,7 @@ from torch import Tensor
 from ppl.core import processes
 from ppl.core.settings import section
 from ppl.images.files import defect_classes, write_mask
+from ppl.images.miou import BACKGROUND
 from ppl.images.pictures import IGNORE
 from ppl.images.record import read_split_record
 from ppl.images.sets import DatasetInfo, Entry, mask_file, read_dataset_info, read_image_set
@@ -43,6 +44,13 @@ class PseudoLabelSettings(VotingSettings):
     """Section `pseudo_label`: what is averaged, and which pixels are too doubtful."""
 
     ignore_fraction: Annotated[float, Field(ge=0, le=0.95)]
+    background_from: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability from which a pixel teaches background; below, nothing."""
+
+    @property
+    def whole(self) -> "PseudoLabelSettings":
+        """With a class for every pixel, for who corrects a mask."""
+        return self.model_copy(update={"ignore_fraction": 0.0, "background_from": 0.0})
 
 
 ONE_LOOK = PseudoLabelSettings(
@@ -103,6 +111,9 @@ def pseudo_masks(
         mask = likeliest(prob)
         if bounds is not None:
             mask[sureness_step(prob.amax(dim=0)) < bounds[mask]] = IGNORE
+        if settings.background_from:
+            doubtful = prob.amax(dim=0) < settings.background_from
+            mask[(mask == BACKGROUND) & doubtful] = IGNORE
         yield entry, mask.to("cpu", torch.uint8)
 
 

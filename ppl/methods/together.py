@@ -73,6 +73,10 @@ class Together:
         """The loss of labeled images, that of every training."""
         return segmentation_loss(logits_BCHW, masks_BHW, self.loss)
 
+    def product(self, network: SegmentationNetwork) -> SegmentationNetwork:
+        """What is kept: the network itself."""
+        return network
+
     def parts(self) -> dict[str, Any]:
         """All that stands somewhere, by name."""
         return {"draws": self._draws, "labeled": self._labeled, "unlabeled": self._unlabeled}

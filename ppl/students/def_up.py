@@ -222,6 +222,11 @@ class DefUp:
             logits = network(join(given, images))
         return segmentation_loss(logits, torch.cat([given_masks, masks]), self._loss)
 
+    def product(self, network: SegmentationNetwork) -> SegmentationNetwork:
+        """What is kept: the network itself, or the running mean of its weights before this step."""
+        mean = self._mean_teacher
+        return network if mean is None or not mean.kept else mean.network
+
     def _parts(self) -> dict[str, Any]:
         """All that stands somewhere, by name."""
         parts = {"draws": self._draws, "labeled": self._labeled, "unlabeled": self._unlabeled}

@@ -28,6 +28,8 @@ class MeanTeacherSettings(Settings):
     enabled: bool
     momentum: Annotated[float, Field(ge=0, lt=1)]
     confident: Annotated[float, Field(ge=0, le=1)]
+    kept: bool = False
+    """Whether the mean is the student, in place of the weights of which it is one."""
 
 
 PAPER = MeanTeacherSettings(enabled=False, momentum=0.99, confident=0.9)
@@ -49,6 +51,7 @@ class MeanTeacher:
         sureness: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self._confident = settings.confident
+        self.kept = settings.kept
         self._sureness = sureness
         self.sureness: Tensor | None = None
         """(B,) how sure it was of the images that it labeled last, 0-1, if that is asked for."""
@@ -58,6 +61,12 @@ class MeanTeacher:
             use_buffers=True,
         )
         self._mean.eval().requires_grad_(False)
+
+    @property
+    def network(self) -> SegmentationNetwork:
+        """The network that has the mean's weights, in eval mode."""
+        assert isinstance(self._mean.module, SegmentationNetwork)
+        return self._mean.module
 
     def follow(self, student: torch.nn.Module) -> None:
         """Take the student's weights into the mean; at first the mean is these."""

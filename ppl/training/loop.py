@@ -57,6 +57,9 @@ class Step(Protocol):
     def __call__(self, network: nn.Module) -> Tensor:
         """Draw a batch and return its loss, a scalar with gradients."""
 
+    def product(self, network: SegmentationNetwork) -> SegmentationNetwork:
+        """What is validated and kept of the network that is trained: itself, or a mean of it."""
+
     def state_dict(self) -> dict[str, Any]:
         """Where it stands, for a checkpoint."""
 
@@ -243,8 +246,9 @@ class _Work:
             training.snapshots.append((at, self._copy()))
         score = None
         if validate is not None and self._beat.validates(at):
-            self._network.eval()
-            score = validate(self._network)
+            product = self._step.product(self._network)
+            product.eval()
+            score = validate(product)
         if self._selection.prefers(score, training.kept_score, last=self._beat.last(at)):
             training.kept = self._copy()
             training.kept_iteration, training.kept_score = at, score
@@ -259,7 +263,7 @@ class _Work:
             training.losses.clear()
 
     def _copy(self) -> State:
-        state = self._network.state_dict()
+        state = self._step.product(self._network).state_dict()
         state = {key: tensor.detach().cpu().clone() for key, tensor in state.items()}
         # the loss of a step is taken before it: the last step may leave what no loss has seen
         if not all(bool(tensor.isfinite().all()) for tensor in state.values()):

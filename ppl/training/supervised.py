@@ -44,6 +44,10 @@ class Supervised:
             logits = network(images)
         return segmentation_loss(logits, masks, self._loss)
 
+    def product(self, network: SegmentationNetwork) -> SegmentationNetwork:
+        """What is kept: the network itself."""
+        return network
+
     def state_dict(self) -> dict[str, Any]:
         """Where it stands, for a checkpoint."""
         return {"draws": self._draws.state_dict(), "labeled": self._labeled.state_dict()}

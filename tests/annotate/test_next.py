@@ -377,14 +377,14 @@ def test_the_stage_orders_by_confidence_where_the_method_ranks_nothing(
     header, *rows = read_table(tmp_path / "out" / "table.csv")
     assert header == [*HEADER[:5], "confidence", *HEADER[7:]]
     assert [row[1] for row in rows] == ["unsure", "sure"]
-    assert 0 < float(rows[0][5]) < float(rows[1][5]) < 1
+    assert 0 < float(rows[0][5]) < float(rows[1][5]) <= 1
 
 
 def test_masks_to_start_from_leave_no_pixel_open(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     images = {f"{seed}": texture(seed, 64, 48) for seed in range(3)}
-    doubting = FLIPPED.model_copy(update={"ignore_fraction": 0.9})
+    doubting = FLIPPED.model_copy(update={"ignore_fraction": 0.9, "background_from": 1.0})
     run_stage(monkeypatch, tmp_path, images, 3, doubting)
     masks = tmp_path / "out" / "masks"
     assert len(masked_ids(masks)) == 3

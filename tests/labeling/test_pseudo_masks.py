@@ -204,6 +204,23 @@ def test_the_least_sure_pixels_of_each_class_become_255(
     assert shown == 3, "all classes"
 
 
+def test_background_that_is_doubted_teaches_nothing(tmp_path: Path, make_set: MakeSet) -> None:
+    network = Unsure()
+    images = make_set(IDS[:2], masks=False)
+    settings = PLAIN.model_copy(update={"background_from": 0.6})
+    write_pseudo_masks(network, lone(images), SIZE, settings, INFO, tmp_path / "out")  # type: ignore[arg-type]
+    found = predict([network], images, SIZE, PLAIN, what="test")  # type: ignore[list-item]
+    doubted = 0
+    for entry, [prob] in found:
+        mask = read_mask(mask_file(tmp_path / "out", entry.id)).long()
+        likely, predicted = prob.max(dim=0)
+        left_out = (predicted == 0) & (likely < 0.6)
+        assert torch.equal(mask, predicted.masked_fill(left_out, IGNORE))
+        doubted += int(left_out.sum())
+    assert doubted > 50
+    assert settings.whole.background_from == 0
+
+
 def test_steps_tell_pixels_apart_that_are_nearly_sure() -> None:
     sure = torch.tensor([0.2, 0.5, 0.99, 0.999, 0.9995, 0.9999, 0.99995, 1 - 2**-23, 1])
     steps = sureness_step(sure).tolist()

@@ -92,6 +92,7 @@ def test_the_papers_preset_switches_off_all_that_the_paper_does_not_have() -> No
         "ranking.foreground",
         "ranking.per_class",
         "pseudo_label.ignore_fraction",
+        "pseudo_label.background_from",
         "fall_back.enabled",
         "mean_teacher.enabled",
     }

@@ -103,6 +103,9 @@ class Fixed:
     def __call__(self, network: torch.nn.Module) -> Tensor:
         return self._loss(network)
 
+    def product(self, network: SegmentationNetwork) -> SegmentationNetwork:
+        return network
+
     def state_dict(self) -> dict[str, Any]:
         return {}
 
@@ -480,6 +483,7 @@ def student(
     iterations: int = 3,
     unlabeled_batch: int = 2,
     relabels: bool = False,
+    kept: bool = False,
     checkpoint: Checkpoint | None = None,
 ) -> Training:
     return retrain(
@@ -488,7 +492,9 @@ def student(
         RECIPE,
         StudentSettings(
             cutmix=MIX,
-            mean_teacher=MASKS_STAY.model_copy(update={"enabled": relabels, "momentum": 0.5}),
+            mean_teacher=MASKS_STAY.model_copy(
+                update={"enabled": relabels, "momentum": 0.5, "kept": kept}
+            ),
             fall_back=FallBackSettings(enabled=False, confidence=0.9, resamples=400),
         ),
         RetrainSettings(
@@ -500,6 +506,29 @@ def student(
         Draws(0, "student_1"),
         checkpoint,
     )
+
+
+def test_the_running_mean_may_be_the_student(
+    tmp_path: Path, make_set: MakeSet, network_settings: NetworkSettings
+) -> None:
+    labeled, unlabeled = make_set(["a", "b"]), make_set(["u", "v"], folder="bare", masks=False)
+    for id in unlabeled.ids:
+        write_mask(mask_file(tmp_path / "masks", id), torch.zeros(32, 32), COLOURS)
+
+    plain, mean = (
+        student(
+            labeled, unlabeled, [tmp_path / "masks"], network_settings, relabels=True, kept=kept
+        ).kept
+        for kept in (False, True)
+    )
+    assert plain.keys() == mean.keys()
+    start = new_network(network_settings, 3, seed=0).state_dict()
+    weights = [name for name in plain if name.endswith("weight")]
+    moved = {name: (plain[name] - start[name]).norm() for name in weights}
+    # the mean has gone a part of the way
+    nearer = [(mean[name] - start[name]).norm() < moved[name] for name in weights]
+    assert all(nearer)
+    assert all((mean[name] - start[name]).norm() > 0 for name in weights)
 
 
 def test_a_student_learns_from_pseudo_masks_alone_of_the_unlabeled_images(
