@@ -1,7 +1,7 @@
 """Runs the pipeline row by row of benchmarks/accuracy.yaml and keeps what each model counted.
 
     python -m benchmarks.accuracy run paper pasted --seeds 0 1 --data DIR --weights FILE
-    python -m benchmarks.accuracy table
+    python -m benchmarks.accuracy table > docs/accuracy/tables.md
     python -m benchmarks.accuracy claims
     python -m benchmarks.accuracy plot PNG from_labeler
 
@@ -9,15 +9,14 @@ A row has all changes of the rows above it: so each shows what one remedy does. 
 of all rows and its own, and is compared with the last row; of a teacher it is that row's final
 student. Runs go on where they were interrupted, and share the stages that they have in common. The
 counts of each run lie in docs/accuracy/, of another network than base's in a folder of its name,
-with commit and settings; the table is made of them alone, and so is the plot of one row over
+with commit and settings; the tables are made of them alone, and so is the plot of one row over
 budgets. A run that is kept is not run again, also at another commit: where code has changed a row,
-the table says that teachers with equal settings differ.
+the table says that teachers with equal settings differ, or that commits do.
 
 Two scores of every model: at the images' own size, and at the network's: what it says there,
 against the resized mask, as published comparisons do (at 512 pixels). With `--split lists` the test
-images are the same for all seeds; with `group` each seed draws its own parts. In `table` seeds are
-pooled as if they were one test set, and intervals know of its parts alone; those of `claims`
-resample seeds and parts.
+images are the same for all seeds; with `group` each seed draws its own parts. Seeds are pooled as
+if they were one test set; intervals resample seeds and parts. One seed has no interval.
 
 Two runs at once, each with a `--work` of its own and OMP_NUM_THREADS=1, take less time on some
 machines with two cores than one after the other, several times as long on others: compare their
@@ -47,14 +46,13 @@ from ppl.images.confusion import confusion_matrix
 from ppl.images.miou import pooled_miou, shown_iou
 from ppl.images.record import read_split_record
 from ppl.images.sets import read_dataset_info, read_image_set
-from ppl.judge.table import gain_cell, percent
+from ppl.judge.table import percent
 from ppl.network.confidence import likeliest
 from ppl.network.network import load_network, pick_device
 from ppl.network.predict import PLAIN, at_own_size, average_softmax, predict, views_of
 from ppl.network.resize import ImageSettings, resize_mask
-from ppl.scores.bootstrap import IntervalSettings, sum_by_group
-from ppl.scores.metrics import pixel_metrics
-from ppl.scores.over_seeds import Side, difference
+from ppl.scores.bootstrap import IntervalSettings, percentile_interval, sum_by_group
+from ppl.scores.over_seeds import Side, difference, resampled
 from ppl.tools.commands import DVC, ask_git
 from ppl.tools.common_part import MODELS
 from ppl.tools.fraction_plot import Point, fraction_plot, write_png
@@ -64,6 +62,18 @@ ROWS = ROOT / "benchmarks" / "accuracy.yaml"
 COUNTS = ROOT / "docs" / "accuracy"
 SCORES = {"own": "at the images' own size", "resized": "resized"}
 INTERVALS = IntervalSettings(confidence=0.95, resamples=2000, few_parts=10)
+COUNTS_FILE = "*-*-x*-*-*.npz"
+TITLE = """# Accuracy: what each run counted
+Printed by `python -m benchmarks.accuracy table`; one section a folder of counts. Set-ups and rows:
+[setups.md](setups.md); what follows of it: [accuracy.md](../accuracy.md).
+
+mIoU and IoU in percent, all seeds together; differences in points, with paired 95 % intervals that
+resample seeds and parts. Bold: the interval leaves zero out. A row of one seed is a lead. Where
+only a teacher was trained, it stands for the final student."""
+COLUMNS = (
+    *("row", "seeds", "commits", *MODELS, "final by seed", "final - teacher", "by seed"),
+    *("against", "final - its final", "by seed"),
+)
 ITERATIONS = ("train_supervised", "retrain_reliable", "retrain_final")
 SETTINGS_FROM = ("params.yaml", "presets", "benchmarks/accuracy.yaml")
 PATHS = ("data.root", "model.encoder_weights", "split.lists")
@@ -260,7 +270,7 @@ def count(work: Path, models: Sequence[str], file: Path, said: dict[str, Any]) -
 def kept(folder: Path) -> Kept:
     """The counts of all runs that were kept in a folder."""
     found: Kept = defaultdict(lambda: defaultdict(dict))
-    for file in sorted(folder.glob("*.npz")):
+    for file in sorted(folder.glob(COUNTS_FILE)):
         split, labeled, budget, row, seed = file.stem.split("-")
         setup = Setup(
             split, Fraction(labeled.replace("_", "/")), Fraction(budget.removeprefix("x"))
@@ -270,68 +280,122 @@ def kept(folder: Path) -> Kept:
     return found
 
 
+def tables() -> Iterator[str]:
+    """docs/accuracy/tables.md: what each folder of counts holds."""
+    yield TITLE
+    for folder in sorted({file.parent for file in COUNTS.rglob(COUNTS_FILE)}):
+        yield f"\n## {'accuracy' if folder == COUNTS else folder.name}"
+        yield from table(kept(folder))
+
+
+def tables_of(folder: Path) -> Iterator[str]:
+    """The tables of one folder.
+
+    Raises:
+        InputError: it holds no counts.
+    """
+    found = kept(folder)
+    if not found:
+        raise InputError(f"no counts in {folder}: give one that holds {COUNTS_FILE}, or none")
+    return table(found)
+
+
 def table(found: Kept) -> Iterator[str]:
     """Markdown: of each set-up and score a row for each row of accuracy.yaml that was run."""
     plan = read_plan()
     order = [*plan["rows"], *plan["variants"], *plan["teachers"]]
     last_row = list(plan["rows"])[-1]
     for setup, rows in found.items():
+        classes = next(iter(next(iter(rows.values())).values()))["classes"].tolist()
         for score in SCORES:
             before: str | None = None
-            classes = next(iter(next(iter(rows.values())).values()))["classes"].tolist()
             yield f"\n**{setup}**, {SCORES[score]}\n"
-            yield (
-                "| "
-                + " | ".join(
-                    [
-                        "row",
-                        "seeds",
-                        "commits",
-                        *MODELS,
-                        "final - teacher",
-                        "final - row before",
-                        *classes,
-                    ]
-                )
-                + " |"
-            )
-            yield "|" + "---|" * (7 + len(classes) + 1)
+            yield f"| {' | '.join([*COLUMNS, *classes])} |"
+            yield "|" + "---|" * (len(COLUMNS) + len(classes))
             for row in sorted(rows, key=order.index):
                 if row not in plan["rows"]:
                     before = last_row if last_row in rows else None
-                yield "| " + " | ".join(cells(rows, row, before, score)) + " |"
+                yield f"| {' | '.join(cells(rows, row, before, score))} |"
                 before = row
 
 
 def cells(
     rows: dict[str, dict[int, dict[str, Any]]], row: str, before: str | None, score: str
 ) -> list[str]:
-    """One row of the table: seeds pooled, intervals over parts."""
-    seeds = sorted(rows[row])
-    found = by_model(rows[row], score)
+    """One row of the table: scores of all seeds together, what each model gains."""
+    of_seed, seeds = rows[row], sorted(rows[row])
+    found = by_model(of_seed, score)
     mious = [percent(pooled_miou(found[m])) if m in found else "-" for m in MODELS]
-    best, parts = found.get("final", found["teacher"]), names_of(rows[row], seeds)
-    gain = compared(best, found["teacher"], parts) if "final" in found else "-"
-    above = "-"
-    if before is not None:
-        shared = [seed for seed in seeds if seed in rows[before]]
-        if shared:
-            above = compared(
-                pooled(rows[row], shared, f"{'final' if 'final' in found else 'teacher'}_{score}"),
-                pooled(rows[before], shared, f"final_{score}"),
-                names_of(rows[row], shared),
-            )
-            teacher = f"teacher_{score}"
-            moved = [
-                seed
-                for seed in shared
-                if not np.array_equal(rows[row][seed][teacher], rows[before][seed][teacher])
-            ]
-            if moved and same_teacher(row, before):
-                above += f"; teacher of other code: seed {', '.join(map(str, moved))}"
-    commits = dict.fromkeys(str(rows[row][seed]["commit"]) for seed in seeds)
-    by_class = [percent(iou) for iou in shown_iou(best.sum(dim=0)).tolist()]
-    return [row, ", ".join(map(str, seeds)), ", ".join(commits), *mious, gain, above, *by_class]
+    best = "final" if "final" in found else "teacher"
+    gain = by_itself = "-"
+    if best == "final":
+        gain, by_itself = gained(
+            side_of(of_seed, seeds, f"final_{score}"), side_of(of_seed, seeds, f"teacher_{score}")
+        )
+    above = ["-", "-", "-"]
+    shared = [seed for seed in seeds if before is not None and seed in rows[before]]
+    if before is not None and shared:
+        more, by_seed = gained(
+            side_of(of_seed, shared, f"{best}_{score}"),
+            side_of(rows[before], shared, f"final_{score}"),
+        )
+        more += other_code(rows, row, before, shared, f"teacher_{score}")
+        above = [before, more, by_seed]
+    each = (pooled_miou(pooled(of_seed, [seed], f"{best}_{score}")) for seed in seeds)
+    return [
+        *(row, ", ".join(map(str, seeds)), commits_of(of_seed), *mious),
+        *(", ".join(map(percent, each)), gain, by_itself, *above),
+        *(percent(iou) for iou in shown_iou(found[best].sum(dim=0)).tolist()),
+    ]
+
+
+def gained(model: Side, other: Side) -> tuple[str, str]:
+    """Points of mIoU between two models, and those of each seed.
+
+    Of several seeds with an interval over seeds and parts, bold where it leaves zero out. One seed
+    is a lead: without an interval, since it cannot know what another seed would give.
+
+    Raises:
+        InputError: the two were not counted on the same test images.
+    """
+    for seed in model.counts.keys() & other.counts.keys():
+        if not torch.equal(model.counts[seed].sum(dim=2), other.counts[seed].sum(dim=2)):
+            raise InputError("two runs to be compared were counted on other test images")
+    points, low, high = over_seeds_and_parts(model, other)
+    if len(model.counts) == 1:
+        return f"{points:+.1f}, one seed", "-"
+    each = (
+        100 * (pooled_miou(model.counts[seed]) - pooled_miou(other.counts[seed]))
+        for seed in sorted(model.counts)
+    )
+    sure = "**" if low > 0 or high < 0 else ""
+    interval = f"{sure}{points:+.1f} ({low:+.1f} to {high:+.1f}){sure}"
+    return interval, ", ".join(f"{of:+.1f}" for of in each)
+
+
+def other_code(
+    rows: dict[str, dict[int, dict[str, Any]]],
+    row: str,
+    before: str,
+    seeds: Sequence[int],
+    key: str,
+) -> str:
+    """What to say where two rows were counted at commits between which code may have changed.
+
+    Teachers with equal settings tell it: equal counts (`key`) are of equal code. Where settings of
+    teachers differ nothing tells it.
+    """
+    one, two = rows[row], rows[before]
+    if not same_teacher(row, before):
+        apart = any(one[seed]["commit"] != two[seed]["commit"] for seed in seeds)
+        return "; other commits" if apart else ""
+    moved = [seed for seed in seeds if not np.array_equal(one[seed][key], two[seed][key])]
+    return f"; teacher of other code: seed {', '.join(map(str, moved))}" if moved else ""
+
+
+def commits_of(of_seed: dict[int, dict[str, Any]]) -> str:
+    """At which commits a row's seeds were counted."""
+    return ", ".join(dict.fromkeys(str(of_seed[seed]["commit"]) for seed in sorted(of_seed)))
 
 
 def by_model(of_seed: dict[int, dict[str, Any]], score: str) -> dict[str, Tensor]:
@@ -346,21 +410,12 @@ def pooled(of_seed: dict[int, dict[str, Any]], seeds: Sequence[int], key: str) -
     return torch.cat([torch.from_numpy(of_seed[seed][key]) for seed in seeds])
 
 
-def names_of(of_seed: dict[int, dict[str, Any]], seeds: Sequence[int]) -> list[str]:
-    """The parts; one that several seeds test is one, drawn or not drawn with all it counted."""
-    return [name for seed in seeds for name in of_seed[seed]["parts"].tolist()]
-
-
-def compared(model: Tensor, other: Tensor, parts: Sequence[str]) -> str:
-    """The difference of mIoU in points, with its paired interval over the parts.
-
-    Raises:
-        InputError: the two were not counted on the same test parts.
-    """
-    if not torch.equal(model.sum(dim=2), other.sum(dim=2)):
-        raise InputError("two runs to be compared were counted on other test images")
-    classes = [str(k) for k in range(model.shape[1])]
-    return gain_cell(pixel_metrics(model, parts, classes, INTERVALS, teacher=other))
+def side_of(of_seed: dict[int, dict[str, Any]], seeds: Sequence[int], key: str) -> Side:
+    """What one model of a row counted with these seeds."""
+    return Side(
+        {seed: torch.from_numpy(of_seed[seed][key]) for seed in seeds},
+        {seed: of_seed[seed]["parts"].tolist() for seed in seeds},
+    )
 
 
 def over_seeds_and_parts(model: Side, other: Side) -> tuple[float, float, float]:
@@ -377,31 +432,29 @@ def over_seeds_and_parts(model: Side, other: Side) -> tuple[float, float, float]
 def claims() -> Iterator[str]:
     """Markdown: each claim of accuracy.yaml with its interval, single seeds beside it."""
     folders = functools.cache(kept)
-    yield "| claim | set-up | points | by seed |"
-    yield "|---|---|---|---|"
+    yield "| claim | set-up | points | by seed | commits |"
+    yield "|---|---|---|---|---|"
     for name, said in read_plan()["claims"].items():
         split, labeled, budget, score = said["setup"]
         setup = Setup(split, Fraction(str(labeled)), Fraction(str(budget)))
-        before = Setup(split, setup.labeled, Fraction(str(said.get("from", budget))))
-        model = side(folders, setup, said["of"], score)
-        other = side(folders, before, said["over"], score)
-        gain, low, high = over_seeds_and_parts(model, other)
-        each = [
-            100 * (pooled_miou(model.counts[seed]) - pooled_miou(other.counts[seed]))
-            for seed in sorted(model.counts)
-        ]
-        sure = "**" if low > 0 or high < 0 else ""
+        before = Setup(
+            split,
+            Fraction(str(said.get("labels", labeled))),
+            Fraction(str(said.get("from", budget))),
+        )
+        model, commits = side(folders, setup, said["of"], score)
+        other, of_other = side(folders, before, said["over"], score)
         cells = [
             name,
             f"{split}, {labeled}, x{budget}, {score}",
-            f"{sure}{gain:+.1f} ({low:+.1f} to {high:+.1f}){sure}",
-            ", ".join(f"{points:+.1f}" for points in each),
+            *gained(model, other),
+            commits if commits == of_other else f"{commits} against {of_other}",
         ]
         yield f"| {' | '.join(cells)} |"
 
 
-def side(folders: Callable[[Path], Kept], setup: Setup, words: str, score: str) -> Side:
-    """One side of a claim: FOLDER/ROW MODEL.
+def side(folders: Callable[[Path], Kept], setup: Setup, words: str, score: str) -> tuple[Side, str]:
+    """One side of a claim, FOLDER/ROW MODEL, and its commits.
 
     Args:
         folders: what was kept in a folder.
@@ -414,10 +467,7 @@ def side(folders: Callable[[Path], Kept], setup: Setup, words: str, score: str) 
     of_seed = folders(COUNTS / folder).get(setup, {}).get(row)
     if not of_seed:
         raise InputError(f"no run of {where} was kept for {setup}")
-    return Side(
-        {seed: torch.from_numpy(found[f"{model}_{score}"]) for seed, found in of_seed.items()},
-        {seed: found["parts"].tolist() for seed, found in of_seed.items()},
-    )
+    return side_of(of_seed, sorted(of_seed), f"{model}_{score}"), commits_of(of_seed)
 
 
 def budget_points(found: Kept, row: str) -> list[Point]:
@@ -428,14 +478,20 @@ def budget_points(found: Kept, row: str) -> list[Point]:
             if row not in rows:
                 continue
             of_seed = rows[row]
-            seeds = sorted(of_seed)
-            parts, classes = names_of(of_seed, seeds), of_seed[seeds[0]]["classes"].tolist()
             panel = f"{setup.split}, {setup.labeled} of the labels, {SCORES[score]}"
-            for model, counts in by_model(of_seed, score).items():
-                said: dict[str, Any] = pixel_metrics(counts, parts, classes, INTERVALS)
-                bounds = said["miou_low"], said["miou_high"]
-                points.append(Point(panel, setup.budget, model, said["miou"], *bounds))
+            for model in by_model(of_seed, score):
+                side = side_of(of_seed, sorted(of_seed), f"{model}_{score}")
+                points.append(Point(panel, setup.budget, model, *bounds_of(side)))
     return points
+
+
+def bounds_of(side: Side) -> tuple[float, float | None, float | None]:
+    """mIoU of all seeds together (0-1), and its interval over seeds and parts; none of one seed."""
+    found = resampled(side, INTERVALS.resamples)
+    if len(side.counts) == 1:
+        return found.miou, None, None
+    bounds = percentile_interval(found.drawn_miou, INTERVALS.confidence)
+    return found.miou, bounds.low, bounds.high
 
 
 def plot(given: argparse.Namespace) -> None:
@@ -457,7 +513,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     shown = commands.add_parser("table")
-    shown.add_argument("counts", type=Path, nargs="?", default=COUNTS, help="folder of kept counts")
+    shown.add_argument("counts", type=Path, nargs="?", help="a folder of kept counts, else all")
     commands.add_parser("claims")
     drawn = commands.add_parser("plot")
     drawn.add_argument("png", type=Path)
@@ -487,7 +543,7 @@ def main() -> None:
         elif given.command == "claims":
             print("\n".join(claims()))
         else:
-            print("\n".join(table(kept(given.counts))))
+            print("\n".join(tables_of(given.counts) if given.counts else tables()))
     except InputError as error:
         sys.exit(str(error))
 

@@ -291,7 +291,7 @@ def recipe_of(given: Given, weak: WeakAugmentSettings) -> Recipe:
         paste=NOTHING_PASTED.model_copy(update={"probability": 0.5}),
         loss=LOSS,
         optimizer=OPTIMIZER,
-        selection=SelectionSettings(by="last", every=10**9),
+        selection=SelectionSettings(by="last", every=10**7),
         compute=ComputeSettings.model_validate(compute),
     )
 

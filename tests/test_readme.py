@@ -12,7 +12,7 @@ from ppl.all_settings import check_all
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = sorted([README, *ROOT.glob("docs/*.md"), *ROOT.glob("data/*/README.md")])
+PAGES = sorted([README, *ROOT.glob("docs/**/*.md"), *ROOT.glob("data/*/README.md")])
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))

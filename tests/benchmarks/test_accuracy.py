@@ -1,6 +1,7 @@
 """The accuracy benchmark: equal steps in every row, and what it counted read back, seeds pooled."""
 
 import argparse
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import yaml
 
 from benchmarks import accuracy
 from benchmarks.accuracy import (
+    TITLE,
     Setup,
     budget_points,
     changed_params,
@@ -23,6 +25,8 @@ from benchmarks.accuracy import (
     run,
     same_teacher,
     table,
+    tables,
+    tables_of,
 )
 from ppl.all_settings import check_all
 from ppl.core.errors import InputError
@@ -201,6 +205,123 @@ def test_sides_of_other_seeds_or_parts_are_no_claim() -> None:
         over_seeds_and_parts(side([[1]], [["a"]]), side([[1]], [["b"]]))
 
 
-def test_the_documents_say_what_the_counts_do() -> None:
-    text = (accuracy.ROOT / "docs/accuracy.md").read_text(encoding="utf-8")
-    assert "\n".join(claims()) in text
+def cells_of(folder: Path, row: str) -> dict[str, str]:
+    """A row of the first table of a folder's counts by column; the first of each name."""
+    lines = [line.strip("| ").split(" | ") for line in table(kept(folder)) if line[:2] == "| "]
+    [found] = [line for line in lines[: lines.index(lines[0], 1)] if line[0] == row]
+    return dict(reversed(list(zip(lines[0], found, strict=True))))
+
+
+def test_a_row_of_one_seed_is_a_lead(tmp_path: Path) -> None:
+    write_counts(tmp_path, "group-1_8-x1-pasted-3", 9, 1)
+    write_counts(tmp_path, "group-1_8-x1-per_class-3", 9, 1)
+    found = cells_of(tmp_path, "per_class")
+    # 9 of 10 pixels against all, for both classes
+    assert found["final - teacher"] == "+10.0, one seed"
+    assert found["final - its final"] == "+0.0, one seed"
+    assert found["by seed"] == "-"
+    assert all(point.low is None for point in budget_points(kept(tmp_path), "pasted"))
+
+
+def test_a_row_of_several_seeds_resamples_them(tmp_path: Path) -> None:
+    for seed, missed in enumerate((0, 1, 4)):
+        write_counts(tmp_path, f"group-1_8-x1-pasted-{seed}", 6, missed)
+    found = cells_of(tmp_path, "pasted")
+    # one part and three seeds: what is drawn are the seeds; three times seed 0, three times seed 2
+    assert found["final - teacher"] == "+21.7 (+0.0 to +40.0)"
+    assert found["by seed"] == "+0.0, +14.3, +40.0"
+    assert (found["against"], found["final - its final"]) == ("-", "-")
+    bounds = {(p.low, p.high) for p in budget_points(kept(tmp_path), "pasted") if p.miou < 1}
+    assert bounds == {(0.6, 1.0)}
+
+
+def test_a_gain_is_bold_where_no_draw_gives_none(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_counts(tmp_path, f"group-1_8-x1-pasted-{seed}", 9, 1)
+    assert cells_of(tmp_path, "pasted")["final - teacher"] == "**+10.0 (+10.0 to +10.0)**"
+
+
+def test_the_table_says_where_rows_are_of_other_commits_and_no_teacher_tells(
+    tmp_path: Path,
+) -> None:
+    write_counts(tmp_path, "group-1_8-x1-flipped-0", 9, 1)
+    write_counts(tmp_path, "group-1_8-x1-pasted-0", 9, 1, teacher=2)
+    assert cells_of(tmp_path, "pasted")["final - its final"].endswith("; other commits")
+    write_counts(tmp_path, "group-1_8-x1-pasted-0", 9, 1)
+    assert "commits" not in cells_of(tmp_path, "pasted")["final - its final"]
+
+
+def test_rows_are_compared_over_the_seeds_that_both_have(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_counts(tmp_path, f"group-1_8-x1-pasted-{seed}", 9, 1)
+    write_counts(tmp_path, "group-1_8-x1-flipped-1", 9, 1)
+    assert cells_of(tmp_path, "pasted")["final - its final"] == "+0.0, one seed"
+    (tmp_path / "group-1_8-x1-flipped-1.npz").unlink()
+    write_counts(tmp_path, "group-1_8-x1-flipped-2", 9, 1)
+    assert cells_of(tmp_path, "pasted")["final - its final"] == "-"
+
+
+def test_every_folder_of_counts_has_a_section(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accuracy, "COUNTS", tmp_path)
+    for folder in (tmp_path, tmp_path / "other", tmp_path / "review"):
+        folder.mkdir(exist_ok=True)
+    write_counts(tmp_path, "group-1_8-x1-paper-0", 9, 1)
+    write_counts(tmp_path / "other", "group-1_8-x1-paper-0", 9, 1)
+    (tmp_path / "review" / "before-0.npz").touch()  # of another benchmark
+    assert next(tables()) == TITLE
+    said = [line for line in tables() if line.startswith("\n## ")]
+    assert said == ["\n## accuracy", "\n## other"]
+
+
+def test_a_folder_without_counts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no counts in .*: give one that holds"):
+        tables_of(tmp_path / "none")
+
+
+DOCS = accuracy.ROOT / "docs"
+TABLES, GENERATED = DOCS / "accuracy" / "tables.md", DOCS / "accuracy" / "generated.md"
+INTERVAL = r"[+-]\d+\.\d \([+-]\d+\.\d to [+-]\d+\.\d\)"
+STUDENT = {3: 4.303, 5: 2.776, 6: 2.571}
+"""97.5 % quantiles of Student's t for so many seeds."""
+
+
+@pytest.fixture(scope="module")
+def claimed() -> str:
+    return "\n".join(claims())
+
+
+def test_the_documents_say_what_the_counts_do(claimed: str) -> None:
+    assert claimed in (DOCS / "accuracy.md").read_text(encoding="utf-8")
+
+
+def test_the_tables_are_those_of_the_counts() -> None:
+    """Mended by `python -m benchmarks.accuracy table > docs/accuracy/tables.md`."""
+    assert TABLES.read_text(encoding="utf-8").splitlines() == "\n".join(tables()).splitlines()
+
+
+@pytest.mark.parametrize("page", ["../README.md", "accuracy.md", "scores.md"])
+def test_every_interval_of_a_difference_is_known(page: str, claimed: str) -> None:
+    """By the counts; of the generated pictures' seeds, by the file that has these."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    known = claimed + TABLES.read_text(encoding="utf-8") + GENERATED.read_text(encoding="utf-8")
+    # the default run's own, of one seed, stand in its table alone
+    found = re.findall(INTERVAL, re.sub(r"^\| (student 1|final.*?) \|.*", "", text, flags=re.M))
+    assert found, "nothing was looked at"
+    assert [interval for interval in found if interval not in known] == []
+
+
+def test_intervals_over_seeds_are_of_the_seeds_beside_them() -> None:
+    rows = re.findall(
+        rf"^\| .* \| \**({INTERVAL})\** \| ([-+., \d]+) \|$",
+        GENERATED.read_text(encoding="utf-8"),
+        flags=re.M,
+    )
+    assert len(rows) >= 5
+    for interval, by_seed in rows:
+        each = np.array([float(points) for points in by_seed.split(", ")])
+        half = STUDENT[len(each)] * each.std(ddof=1) / len(each) ** 0.5
+        said = [float(number) for number in re.findall(r"[+-]\d+\.\d", interval)]
+        expected = [each.mean(), each.mean() - half, each.mean() + half]
+        assert said == pytest.approx(expected, abs=0.051)
