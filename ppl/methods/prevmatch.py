@@ -10,7 +10,7 @@ import copy
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ppl.methods.consistency import Labels, ThresholdSettings
@@ -29,6 +29,15 @@ class PrevMatchSettings(UniMatchSettings):
     snapshots: Annotated[int, Field(ge=1, le=100)]
     every: Annotated[int, Field(ge=1, le=10_000_000)]
     previous_threshold: Annotated[float, Field(ge=0, le=1)]
+
+    @model_validator(mode="after")
+    def _keeps_a_state(self) -> "PrevMatchSettings":
+        if self.every >= self.iterations:
+            raise ValueError(
+                f"every {self.every} is not below iterations {self.iterations}, so no earlier "
+                "state would label anything; lower every"
+            )
+        return self
 
 
 class PrevMatch(UniMatch):

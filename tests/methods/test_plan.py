@@ -92,6 +92,8 @@ def test_a_setting_of_another_method_changes_no_phase(
         ({"fixmatch": {"unlabeled_batch": 1}}, "fixmatch.unlabeled_batch: got 1"),
         ({"unimatch_v2": {"unlabeled_batch": 1}}, "unimatch_v2.unlabeled_batch: got 1"),
         ({"unimatch": {"snapshots": 3}}, "unimatch.snapshots: unknown key"),
+        ({"prevmatch": {"every": 580}}, "no earlier state would label anything; lower every"),
+        ({"prevmatch": {"iterations": 25}}, "prevmatch: got every 25, iterations 25"),
         ({"fixmatch": {"threshold": 1.5}}, "fixmatch.threshold: got 1.5"),
         ({"fixmatch": {"box_area_min": 0.5}}, "box_area_min 0.5 is above box_area_max 0.4"),
         (

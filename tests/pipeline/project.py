@@ -37,8 +37,9 @@ TINY = {
     "supervised": {"iterations": 2, "labeled_batch": 2},
     **{
         name: {"iterations": 2, "labeled_batch": 2, "unlabeled_batch": 2}
-        for name in ("cps", "cps_cutmix", "fixmatch", "unimatch", "unimatch_v2", "prevmatch")
+        for name in ("cps", "cps_cutmix", "fixmatch", "unimatch", "unimatch_v2")
     },
+    "prevmatch": {"iterations": 2, "labeled_batch": 2, "unlabeled_batch": 2, "every": 1},
     "evaluate": {"overlays": 3},
     "intervals": {"resamples": 100},
 }

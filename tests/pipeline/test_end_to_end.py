@@ -230,7 +230,7 @@ EDITS: dict[str, object] = {
     "fixmatch": {"threshold": 0.9},
     "unimatch": {"threshold": 0.9},
     "unimatch_v2": {"momentum": 0.9},
-    "prevmatch": {"every": 9},
+    "prevmatch": {"snapshots": 2},
     "predict": {"flip": True},
     "thresholds": {"false_alarms": 0.1},
     "evaluate": {"overlays": 2},
