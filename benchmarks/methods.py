@@ -4,11 +4,13 @@
     python -m benchmarks.methods run tiles --data MTD --weights FILE --methods ppl cps_cutmix
     python -m benchmarks.methods run strips --data STRIPS --weights FILE --seeds 0 1 2
     python -m benchmarks.methods table
+    python -m benchmarks.methods cost
 
 `python -m ppl methods` asks the same of your images. This keeps what each final model counted in
 docs/methods/, with commit and settings, so that runs of many hours go on where they were
 interrupted, on any machine. All runs have the settings of params.yaml, but for network, size, rates
 and steps, which are those of benchmarks/accuracy.yaml, vertical flips, and no validation images.
+`cost` measures a step of each, a process a method, so that its memory is its own: run it alone.
 `strips` writes the 900 steel strips of SD-saliency-900 as the data set `folder` reads them.
 """
 
@@ -16,8 +18,10 @@ import argparse
 import itertools
 import json
 import os
+import resource
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,10 +42,13 @@ from benchmarks.accuracy import (
     iterations,
 )
 from ppl.core.errors import InputError
-from ppl.methods.choose import NAMES
+from ppl.core.settings import check, section
+from ppl.methods.at_once import SETTINGS
+from ppl.methods.choose import NAMES, PHASED
 from ppl.scores.over_seeds import Side
+from ppl.students.def_up import RetrainSettings
 from ppl.tools.commands import DVC, ask_git
-from ppl.tools.cost import Budget, EqualCosts
+from ppl.tools.cost import FINAL, Budget, Costs, EqualCosts
 from ppl.tools.methods import Result, methods_report
 
 COUNTS = ROOT / "docs" / "methods"
@@ -154,6 +161,41 @@ def result(of_seed: dict[int, Any], seeds: set[int]) -> Result:
     )
 
 
+def cost() -> Iterator[str]:
+    """Markdown: what a step of each method costs here, at 128 px, with the benchmark's network."""
+    yield "| method | images a step | passes a step | s a step | passes/s, of the bare step's | MiB |"
+    yield "|---|---|---|---|---|---|"
+    changes = changes_of(ROW) | SETS["tiles"]
+    bare = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "params.yaml").write_text(changed_params(changes), encoding="utf-8")
+        for name in ("supervised", *(name for name in NAMES if name != "supervised")):
+            command = [sys.executable, "-m", "benchmarks.methods", "cost_of", name]
+            environment = os.environ | {"PYTHONPATH": str(ROOT)}
+            done = subprocess.run(
+                command, cwd=folder, env=environment, check=True, capture_output=True, text=True
+            )
+            images, passes, seconds, mib = json.loads(done.stdout)
+            bare = bare or passes / seconds
+            share = f"{100 * passes / seconds / bare:.0f} %"
+            yield f"| {name} | {images} | {passes:.1f} | {seconds:.2f} | {share} | {mib:,.0f} |"
+
+
+def cost_of(name: str) -> list[float]:
+    """Images, passes and seconds of a step of the last training, and the most memory, MiB."""
+    costs = Costs()
+    if name in PHASED:
+        budget = section(FINAL, RetrainSettings)
+        found = costs.student(FINAL, def_up=PHASED[name].final == "def_up")
+        images = budget.batch
+    else:
+        settings = check(name, section(name, dict), SETTINGS[name])
+        found = costs.once(name, settings)
+        images = settings.labeled_batch + settings.unlabeled_images
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return [images, found.passes, found.seconds, peak]
+
+
 def write_strips(source: Path, target: Path) -> int:
     """Images as they are, and masks whose values are classes; returns how many."""
     files = sorted((source / "Source Images").glob("*.bmp"))
@@ -175,6 +217,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("table")
+    commands.add_parser("cost")
+    commands.add_parser("cost_of").add_argument("name", choices=NAMES)
     converted = commands.add_parser("strips")
     converted.add_argument("source", type=Path)
     converted.add_argument("target", type=Path)
@@ -198,8 +242,11 @@ def main() -> None:
             run(given)
         elif given.command == "strips":
             print(f"{write_strips(given.source, given.target)} strips in {given.target}")
+        elif given.command == "cost_of":
+            print(json.dumps(cost_of(given.name)))
         else:
-            print("\n".join(table()))
+            for line in cost() if given.command == "cost" else table():
+                print(line, flush=True)
     except InputError as error:
         sys.exit(str(error))
 
