@@ -163,7 +163,7 @@ def result(of_seed: dict[int, Any], seeds: set[int]) -> Result:
 
 def cost() -> Iterator[str]:
     """Markdown: what a step of each method costs here, at 128 px, with the benchmark's network."""
-    yield "| method | images a step | passes a step | s a step | passes/s, of the bare step's | MiB |"
+    yield "| method | images a step | passes | s | of the bare step's rate of passes | MiB |"
     yield "|---|---|---|---|---|---|"
     changes = changes_of(ROW) | SETS["tiles"]
     bare = 0.0
