@@ -27,6 +27,9 @@ def main(
 ) -> None:
     """Train the final student on the labeled images and both halves."""
     perturbed: Perturbed | None = read_plan(plan, Perturbed | None)
+    why = absent(at_once)
+    if perturbed is None and why is not None:
+        raise InputError(f"{at_once} holds no model ({why}), but there is no final student either")
     if perturbed is None:
         if processes.is_first():
             _take(at_once, files)
@@ -45,9 +48,6 @@ def main(
 
 def _take(at_once: Path, files: StudentFiles) -> None:
     """The model of a method that trains once is the product, as it is."""
-    why = absent(at_once)
-    if why is not None:
-        raise InputError(f"{at_once} holds no model ({why}), but there is no final student either")
     ignored = shutil.ignore_patterns(CURVE)
     shutil.copytree(at_once, files.student, dirs_exist_ok=True, ignore=ignored)
     files.curve.parent.mkdir(parents=True, exist_ok=True)
