@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ppl.core.errors import InputError
 from ppl.core.seeds import Draws
-from ppl.core.settings import check, section, sections
+from ppl.core.settings import PARAMS_FILE, checked, section, sections
 from ppl.images.sets import Entry, ImageSet, read_dataset_info, read_image_set
 from ppl.methods.consistency import OnceSettings
 from ppl.methods.cps import Cps, CpsCutMix, CpsCutMixSettings, CpsSettings
@@ -106,7 +106,8 @@ def train_at_once(name: str, given: Any, files: OnceFiles, checkpoint: Checkpoin
     """
     if name not in SETTINGS:
         raise InputError(f"{name} is no method that trains once: they are {', '.join(SETTINGS)}")
-    settings = check(name, given, SETTINGS[name])
+    # handed on by choose_method, which read it
+    settings = checked(name, given, SETTINGS[name], file=PARAMS_FILE)
     model, draws = section("model", NetworkSettings), Draws(section("seed", int), FINAL)
     classes, device = read_dataset_info(files.dataset).classes, pick_device()
     second = None

@@ -65,7 +65,19 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, recorded: Path) -> Path:
     folder = copy_project(tmp_path_factory.mktemp("project"))
     with watched(recorded):
         assert repro(folder) == ALL
+    record_training_at_once(folder, recorded)
     return folder
+
+
+def record_training_at_once(folder: Path, recorded: Path) -> None:
+    """By a method that trains once: under PPL the stage has nothing to do but to say so."""
+    params = (folder / "params.yaml").read_text(encoding="utf-8")
+    edit_params(folder, {"method": {"name": "prevmatch"}})
+    with watched(recorded):
+        assert dvc(folder, "repro", "train_at_once").returncode == 0
+    (folder / "params.yaml").write_text(params, encoding="utf-8")
+    # what ran before is restored
+    assert repro(folder) == []
 
 
 @contextmanager
