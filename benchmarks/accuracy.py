@@ -137,9 +137,12 @@ def changes_of(row: str, network: str | None = None) -> dict[str, Any]:
     raise InputError(f"no row {row}; there are {', '.join([*plan['rows'], *apart])}")
 
 
-def changed_params(changes: dict[str, Any]) -> str:
-    """The project's params.yaml, changed."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+def changed_params(changes: dict[str, Any], work: Path = ROOT) -> str:
+    """The params.yaml that is committed in the project at `work`, changed.
+
+    A run of hours goes on with the settings that its clone knows, whatever is edited meanwhile.
+    """
+    params = yaml.safe_load(ask_git("-C", work, "show", "HEAD:params.yaml"))
     for key, value in changes.items():
         name, _, setting = key.partition(".")
         if setting:
@@ -215,11 +218,11 @@ def run(given: argparse.Namespace) -> None:
                 changes["split.lists"] = str(given.lists)
             changes.setdefault("model.encoder_weights", str(given.weights))
             changes |= iterations(changes, given.budget)
-            (work / "params.yaml").write_text(changed_params(changes), encoding="utf-8")
+            (work / "params.yaml").write_text(changed_params(changes, work), encoding="utf-8")
             teacher_alone = row in read_plan()["teachers"]
             stage = "train_supervised" if teacher_alone else "retrain_final"
             subprocess.run([*DVC, "repro", stage], cwd=work, check=True)
-            settings = changed_params(changes | dict.fromkeys(PATHS))
+            settings = changed_params(changes | dict.fromkeys(PATHS), work)
             said = {"commit": commit, "settings": settings}
             count(work, MODELS[:1] if teacher_alone else MODELS, file, said)
 

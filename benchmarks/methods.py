@@ -90,10 +90,10 @@ def run(given: argparse.Namespace) -> None:
         changes |= {"seed": seed, "split.labeled_fraction": given.fraction}
         budget = equal_cost(work, changes | paths, name)
         changes |= budget.changes
-        (work / "params.yaml").write_text(changed_params(changes | paths), encoding="utf-8")
+        (work / "params.yaml").write_text(changed_params(changes | paths, work), encoding="utf-8")
         subprocess.run([*DVC, "repro", "retrain_final"], cwd=work, check=True)
         commit = ask_git("-C", work, "rev-parse", "--short", "HEAD").strip()
-        settings = changed_params(changes | dict.fromkeys(paths))
+        settings = changed_params(changes | dict.fromkeys(paths), work)
         said = {"commit": commit, "settings": settings, "budget": written(budget)}
         count(work, ["final"], file, said)
 
@@ -106,7 +106,7 @@ def counts_file(given: argparse.Namespace, name: str, seed: int) -> Path:
 
 def equal_cost(work: Path, changes: dict[str, Any], name: str) -> Budget:
     """What a method takes at the cost of PPL with these settings, in the project at `work`."""
-    (work / "params.yaml").write_text(changed_params(changes), encoding="utf-8")
+    (work / "params.yaml").write_text(changed_params(changes, work), encoding="utf-8")
     subprocess.run([*DVC, "repro", "prepare"], cwd=work, check=True)
     with inside(work):
         return EqualCosts().of(name)

@@ -195,7 +195,7 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _repro(work: Path, changes: dict[str, Any], stage: str) -> None:
-    (work / "params.yaml").write_text(accuracy.changed_params(changes), encoding="utf-8")
+    (work / "params.yaml").write_text(accuracy.changed_params(changes, work), encoding="utf-8")
     subprocess.run([*DVC, "repro", stage], cwd=work, check=True, stdout=sys.stderr)
 
 
