@@ -27,6 +27,7 @@ from ppl.methods.at_once import SETTINGS, STEPS
 from ppl.methods.choose import PHASED, Phases
 from ppl.methods.consistency import OnceSettings
 from ppl.methods.cps import CpsSettings
+from ppl.methods.prevmatch import MOST, PrevMatchSettings
 from ppl.methods.together import Given
 from ppl.network.network import NetworkSettings, SegmentationNetwork, new_network, pick_device
 from ppl.network.resize import ImageSettings
@@ -44,6 +45,9 @@ UNLABELED = Path("data/prepared/unlabeled")
 
 TIMED = 3
 """Steps whose median time is taken, after one to warm up."""
+
+NEVER = 10_000_000
+"""Steps within which no state is kept."""
 
 FINAL, RELIABLE = "retrain_final", "retrain_reliable"
 
@@ -109,7 +113,12 @@ class Costs:
 
     def once(self, name: str, settings: OnceSettings) -> Cost:
         """Of a step of a method that trains once."""
-        return self._of(name, self._once, settings)
+        if not isinstance(settings, PrevMatchSettings):
+            return self._of(name, self._once, settings)
+        # how many earlier states label a batch is drawn anew each step: counted by their mean
+        alone = self._of(name, self._once, settings.model_copy(update={"every": NEVER}))
+        passes = alone.passes + settings.unlabeled_images * (1 + MOST) / 2
+        return Cost(passes, alone.seconds * passes / alone.passes)
 
     def _of(self, key: str, make: Any, *about: Any) -> Cost:
         if key not in self._known:

@@ -52,10 +52,8 @@ def test_a_step_costs_the_passes_that_it_makes(
     # beside two strong views, the decoder sees the weak ones a second time
     plain = 2 + 8 * trained
     assert plain < once["unimatch"] < plain + 4 * trained
-    # one to three earlier states predict both batches
-    more = once["prevmatch"] - once["unimatch"]
-    assert more == pytest.approx(4 * round(more / 4), abs=0.05)
-    assert 4 <= round(more) <= 12
+    # two of one to three earlier states, on average, predict both batches
+    assert once["prevmatch"] == pytest.approx(once["unimatch"] + 2 * 4, rel=0.005)
 
 
 def test_students_cost_their_confidence_and_their_mean(
