@@ -269,7 +269,7 @@ class ListsOfValues(click.Command):
 @click.option("--only", multiple=True, metavar="NAME ...", help="Which methods; all unless given.")
 @jobs
 def methods(seeds: tuple[int, ...], only: tuple[str, ...], jobs: int) -> None:
-    """Train every method at equal cost: is PPL the best on your images?
+    """Hold other methods against PPL, at equal cost.
 
     Each method of method.name takes the iterations that cost as many passes of the network as PPL
     does by params.yaml, with each seed: an experiment each. The table, in compare/methods.md too,

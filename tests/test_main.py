@@ -49,6 +49,7 @@ def test_help_lists_every_command_with_a_whole_sentence() -> None:
         "queue",
         "seeds",
         "folds",
+        "methods",
         "predict",
         "report",
         "annotate-next",

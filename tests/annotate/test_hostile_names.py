@@ -49,8 +49,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         mask = torch.full((entry.height, entry.width), number % 3)
         mask[0, :] = torch.arange(entry.width) == number
         write_mask(mask_file(HANDED_OUT / "masks", entry.id), mask, info.colours)
-    doubts = [Doubt(entry, f"={entry.id}", 0.5, 0.5, 0.5) for entry in listed]
-    write_table(HANDED_OUT / "list.csv", doubts, doubts, HANDED_OUT / "masks", info)
+    signs = {"reliability": 0.5, "disagreement": 0.5}
+    doubts = [Doubt(entry, f"={entry.id}", signs, 0.5) for entry in listed]
+    write_table(HANDED_OUT / "list.csv", doubts, doubts, list(signs), HANDED_OUT / "masks", info)
     return tmp_path
 
 

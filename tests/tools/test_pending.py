@@ -51,6 +51,7 @@ def test_changed_data_run_prepare_and_perhaps_all_behind(pipeline: Pipeline) -> 
         "check_settings",
         "synthesize",
         "import_encoder",
+        "choose_method",
         "prepare",
     }
     assert found.why == {("prepare", "data")}

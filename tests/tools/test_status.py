@@ -90,7 +90,7 @@ def test_before_the_first_run(project: Path) -> None:
         "my_parts (folder): 9 images, 6 masks (6 drawn, 0 corrected), 3 without\n"
         "sound 2, scratch 2, dent 2"
     )
-    assert found["to run"] == "all 14 stages: nothing was run here yet"
+    assert found["to run"] == "all 16 stages: nothing was run here yet"
     assert found["next"] == "make repro"
 
 
@@ -106,7 +106,7 @@ def test_where_all_is_computed(ran: Path) -> None:
     assert len(said.splitlines()) <= 10
     found = lines(said)
     assert found["changed"].startswith("nothing since the last run, 2027-01-1")
-    assert found["to run"] == "nothing: all 14 stages are up to date"
+    assert found["to run"] == "nothing: all 16 stages are up to date"
     assert found["test"] == "2 images, as they were"
     assert found["annotate"] == "2 of 2 listed have no mask yet: u2, u1"
     assert found["model"] == "data/model is of the present data, settings and code"
@@ -140,8 +140,8 @@ def test_the_second_week(ran: Path, tell: Tell) -> None:
         "settings: ranking.reliable_fraction 0.5 -> 0.3; code: judge",
     ]
     assert found["to run"] == (
-        "prepare, rank_stability, evaluate, and up to 9 behind; up to 3 min as last time here, "
-        "and 9 that were never timed"
+        "prepare, rank_stability, evaluate, and up to 10 behind; up to 3 min as last time here, "
+        "and 10 that were never timed"
     )
     assert found["annotate"] == "1 of 2 listed have no mask yet: u1"
     # the code is of the evaluation, on which the model does not rest
@@ -323,7 +323,7 @@ def test_an_early_end_is_no_result(ran: Path, tell: Tell) -> None:
     Path("dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
     found = lines(status(check_all))
     assert found["changed"].endswith("which ended early")
-    assert found["to run"].startswith("train_supervised, rank_stability, pseudo_label_reliable, 7")
+    assert found["to run"].startswith("train_supervised, rank_stability, pseudo_label_reliable, 8")
     assert "model" not in found
     assert found["next"] == "make repro"
 
