@@ -191,18 +191,12 @@ def run(given: argparse.Namespace) -> None:
             raise InputError("this network starts pretrained: give --weights")
     if given.split == "lists" and given.lists is None:
         raise InputError("--split lists: give --lists")
-    changed = ask_git("-C", ROOT, "status", "--porcelain", *SETTINGS_FROM)
-    if changed:
-        raise InputError(f"commit what the runs' settings are made of first:\n{changed.rstrip()}")
+    stop_unless_committed()
     for name in ("data", "lists", "weights", "work"):
         path = getattr(given, name)
         setattr(given, name, path and path.resolve())
     work: Path = given.work
-    if not work.exists():
-        ask_git("clone", "-q", ROOT, work)
-    ask_git("-C", work, "checkout", "-q", "--", ".")
-    ask_git("-C", work, "pull", "-q")
-    commit = ask_git("-C", work, "rev-parse", "--short", "HEAD").strip()
+    commit = renewed_clone(work)
     for seed in given.seeds:
         for row in given.rows:
             file = counts_file(given, row, seed)
@@ -225,6 +219,26 @@ def run(given: argparse.Namespace) -> None:
             settings = changed_params(changes | dict.fromkeys(PATHS), work)
             said = {"commit": commit, "settings": settings}
             count(work, MODELS[:1] if teacher_alone else MODELS, file, said)
+
+
+def stop_unless_committed() -> None:
+    """A clone has what is committed alone.
+
+    Raises:
+        InputError: names the files that settings come from and that were edited since.
+    """
+    changed = ask_git("-C", ROOT, "status", "--porcelain", *SETTINGS_FROM)
+    if changed:
+        raise InputError(f"commit what the runs' settings are made of first:\n{changed.rstrip()}")
+
+
+def renewed_clone(work: Path) -> str:
+    """A clone of this project at `work`, as it is committed now; returns the short revision."""
+    if not work.exists():
+        ask_git("clone", "-q", ROOT, work)
+    ask_git("-C", work, "checkout", "-q", "--", ".")
+    ask_git("-C", work, "pull", "-q")
+    return ask_git("-C", work, "rev-parse", "--short", "HEAD").strip()
 
 
 def counts_file(given: argparse.Namespace, row: str, seed: int) -> Path:

@@ -35,11 +35,12 @@ from PIL import Image
 from benchmarks.accuracy import (
     INTERVALS,
     ROOT,
-    SETTINGS_FROM,
     changed_params,
     changes_of,
     count,
     iterations,
+    renewed_clone,
+    stop_unless_committed,
 )
 from ppl.core.errors import InputError
 from ppl.core.settings import check, section
@@ -47,7 +48,7 @@ from ppl.methods.at_once import SETTINGS
 from ppl.methods.choose import NAMES, PHASED
 from ppl.scores.over_seeds import Side
 from ppl.students.def_up import RetrainSettings
-from ppl.tools.commands import DVC, ask_git
+from ppl.tools.commands import DVC
 from ppl.tools.cost import FINAL, Budget, Costs, EqualCosts
 from ppl.tools.methods import Result, methods_report
 
@@ -72,14 +73,9 @@ TITLES = {"tiles": "Magnetic tiles by part", "strips": "Steel strips (SD-salienc
 
 def run(given: argparse.Namespace) -> None:
     """Run what is not kept yet, seed by seed: what methods share is computed once."""
-    changed = ask_git("-C", ROOT, "status", "--porcelain", *SETTINGS_FROM)
-    if changed:
-        raise InputError(f"commit what the runs' settings are made of first:\n{changed.rstrip()}")
+    stop_unless_committed()
     data, weights, work = (path.resolve() for path in (given.data, given.weights, given.work))
-    if not work.exists():
-        ask_git("clone", "-q", ROOT, work)
-    ask_git("-C", work, "checkout", "-q", "--", ".")
-    ask_git("-C", work, "pull", "-q")
+    commit = renewed_clone(work)
     for seed, name in itertools.product(given.seeds, given.methods):
         file = counts_file(given, name, seed)
         if file.exists():
@@ -92,7 +88,6 @@ def run(given: argparse.Namespace) -> None:
         changes |= budget.changes
         (work / "params.yaml").write_text(changed_params(changes | paths, work), encoding="utf-8")
         subprocess.run([*DVC, "repro", "retrain_final"], cwd=work, check=True)
-        commit = ask_git("-C", work, "rev-parse", "--short", "HEAD").strip()
         settings = changed_params(changes | dict.fromkeys(paths), work)
         said = {"commit": commit, "settings": settings, "budget": written(budget)}
         count(work, ["final"], file, said)

@@ -45,7 +45,7 @@ from ppl.review.items import to_annotate
 from ppl.review.pictures import read_indices
 from ppl.review.review import Home, Review
 from ppl.scores.over_seeds import Side
-from ppl.tools.commands import DVC, ask_git
+from ppl.tools.commands import DVC
 from ppl.tools.common_part import MODELS
 
 KEPT = accuracy.COUNTS / "review"
@@ -149,11 +149,7 @@ def run(given: argparse.Namespace) -> None:
     for name in ("data", "weights", "work"):
         setattr(given, name, getattr(given, name).resolve())
     work: Path = given.work
-    if not work.exists():
-        ask_git("clone", "-q", accuracy.ROOT, work)
-    ask_git("-C", work, "checkout", "-q", "--", ".")
-    ask_git("-C", work, "pull", "-q")
-    commit = ask_git("-C", work, "rev-parse", "--short", "HEAD").strip()
+    commit = accuracy.renewed_clone(work)
     for seed in given.seeds:
         if all(counts_file(name, seed).exists() for name in given.runs):
             continue
