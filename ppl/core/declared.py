@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from ppl.core.settings import read_params
+from ppl.core.errors import InputError
+from ppl.core.settings import PARAMS_FILE, read_params, section
 
 PIPELINE = Path("dvc.yaml")
 
@@ -71,6 +72,22 @@ def dependencies(described: dict[str, Any], params: dict[str, Any]) -> Declared:
 
 def _is_code(dep: Path) -> bool:
     return dep.parts[0] in CODE_FOLDERS
+
+
+def named_setting(path: str) -> Path:
+    """The path that stands in a command of dvc.yaml; `@section.key` is what that setting holds.
+
+    Raises:
+        InputError: params.yaml lacks the setting, or it holds no path.
+    """
+    found = re.fullmatch(r"@(\w+)\.(\w+)", path)
+    if not found:
+        return Path(path)
+    name, key = found.groups()
+    value = section(name, dict[str, Any]).get(key)
+    if not isinstance(value, str):
+        raise InputError(f"{PARAMS_FILE}: {name}.{key}: got {value!r}; expected a path")
+    return Path(value)
 
 
 def _filled_in(path: str, params: dict[str, Any]) -> str:
