@@ -23,6 +23,7 @@ from ppl.network.absent import absent, leave_absent
 from ppl.network.confidence import likeliest
 from ppl.network.network import SegmentationNetwork, load_network, pick_device
 from ppl.network.resize import ImageSettings
+from ppl.network.runtime import InferenceSettings, predicting
 
 STEPS = 1200
 """Steps of sureness in which pixels are counted: 50 each time that the doubt halves."""
@@ -192,7 +193,7 @@ def pseudo_label(
     if settings.alike < NOBODY and not parts:
         print(NO_PARTS)
     shown = write_pseudo_masks(
-        load_network(model, pick_device()),
+        predicting(load_network(model, pick_device()), section("inference", InferenceSettings)),
         Photos(read_image_set(unlabeled), chosen, parts),
         section("image", ImageSettings),
         settings,

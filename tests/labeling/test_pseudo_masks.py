@@ -50,7 +50,8 @@ def label_from_files(
     write_split_record(folder / "split.json", SplitRecord("group" if parts else "image", {}, parts))
     with (folder / "ids.txt").open("w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(f"{id}\n" for id in chosen)
-    params = {"image": SIZE.model_dump(), "pseudo_label": settings.model_dump()}
+    sections = {"image": SIZE.model_dump(), "pseudo_label": settings.model_dump()}
+    params = {**sections, "inference": {"runtime": "pytorch"}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     pseudo_label(
         model=Path("model"),
