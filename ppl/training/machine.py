@@ -2,16 +2,19 @@
 
 PPL_CACHE_GIB      memory for decoded training images; default: half of what is free
 PPL_GPU_CACHE_GIB  the same on the GPU; default: a quarter of what is free there
+PPL_DISK_CACHE_GIB disk for those that memory does not hold; default: half of what is free there
 PPL_WORKERS        processes that read images where the memory does not hold them all
 """
 
 import os
 import platform
+import shutil
 from pathlib import Path
 
 import psutil
 import torch
 
+from ppl.core.declared import SCRATCH
 from ppl.core.errors import InputError
 
 GIB = 2**30
@@ -46,6 +49,25 @@ def gpu_cache_bytes(device: torch.device) -> int:
         return 0
     free, _ = torch.cuda.mem_get_info(device)
     return round(environment_number("PPL_GPU_CACHE_GIB", free / 4 / GIB) * GIB)
+
+
+def disk_cache_bytes(folder: Path) -> int:
+    """Bytes of the disk of `folder`, which exists, that decoded images of this process may take.
+
+    Raises:
+        InputError: PPL_DISK_CACHE_GIB is no number.
+    """
+    own = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    half = shutil.disk_usage(folder).free / 2
+    return round(environment_number("PPL_DISK_CACHE_GIB", half / GIB) * GIB) // own
+
+
+def scratch_folder() -> Path:
+    """Where a stage leaves what is no artifact; it need not exist.
+
+    Queued runs work in copies of the project that are deleted; DVC_ROOT is where they came from.
+    """
+    return Path(os.environ.get("DVC_ROOT", ".")) / SCRATCH
 
 
 def read_workers(pixels: int = 0) -> int:
