@@ -202,6 +202,10 @@ class DefUp:
 
     def __call__(self, network: nn.Module) -> Tensor:
         """The loss of the next batch."""
+        return self.loss_of(network, *self.drawn(network))
+
+    def drawn(self, network: nn.Module) -> tuple[Tensor, Tensor]:
+        """The next images (B, C, H, W) in [0, 1], labeled ones first, and masks (B, H, W)."""
         labeled = self._labeled.next()
         sureness = None
         if self._mean_teacher is None:
@@ -214,13 +218,17 @@ class DefUp:
         images, masks = self._perturb(network, labeled, unlabeled, sureness)
         # what is mixed into unlabeled images is the labeled one as it is
         given, given_masks = (of[: self._share.own_labeled] for of in labeled)
-        mine = processes.own(self.batch)
         if self._strong.of_labeled:
             drawn = draw_strong(self._labeled.batch, self._strong, self._labeled_draws)
+            mine = processes.own(self.batch)
             given = strong_augment(given, [drawn[i] for i in mine if i < self._labeled.batch])
-        with part_of_batch(mine, self.batch):
-            logits = network(join(given, images))
-        return segmentation_loss(logits, torch.cat([given_masks, masks]), self._loss)
+        return join(given, images), torch.cat([given_masks, masks])
+
+    def loss_of(self, network: nn.Module, images: Tensor, masks: Tensor) -> Tensor:
+        """The loss of such a batch."""
+        with part_of_batch(processes.own(self.batch), self.batch):
+            logits = network(images)
+        return segmentation_loss(logits, masks, self._loss)
 
     def product(self, network: SegmentationNetwork) -> SegmentationNetwork:
         """What is kept: the network itself, or the running mean of its weights before this step."""
