@@ -14,12 +14,13 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from ppl.core import processes
 from ppl.core.settings import Settings
 from ppl.images.pictures import IGNORE
 from ppl.network.network import SegmentationNetwork
+from ppl.training.running_mean import averaged, move, rounded_down
 
 
 class MeanTeacherSettings(Settings):
@@ -55,11 +56,8 @@ class MeanTeacher:
         self._sureness = sureness
         self.sureness: Tensor | None = None
         """(B,) how sure it was of the images that it labeled last, 0-1, if that is asked for."""
-        self._mean = AveragedModel(
-            student,
-            multi_avg_fn=get_ema_multi_avg_fn(settings.momentum),  # type: ignore[no-untyped-call]
-            use_buffers=True,
-        )
+        self._momentum = settings.momentum
+        self._mean = AveragedModel(student, use_buffers=True)
         self._mean.eval().requires_grad_(False)
 
     @property
@@ -72,7 +70,8 @@ class MeanTeacher:
         """Take the student's weights into the mean; at first the mean is these."""
         network = processes.bare(student)
         self._mean.module.precision = network.precision
-        self._mean.update_parameters(network)
+        kept = self._momentum
+        move(self._mean, network, averaged(kept), rounded_down(kept))
 
     @torch.no_grad()
     def labels(self, images_BCHW: Tensor, masks_BHW: Tensor) -> Tensor:
