@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ppl.training.graphs import Passes, Work
+from ppl.training.graphs import Results, Work
 
 ASKS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "item")
 """Operators for whose result the processor waits."""
@@ -50,11 +50,11 @@ class CpuGraph:
         self.recorded = Recorded()
         self.warmed = self.replayed = 0
 
-    def warm(self, work: Work) -> Passes:
+    def warm(self, work: Work) -> Results:
         self.warmed += 1
         return work()
 
-    def capture(self, work: Work) -> Passes:
+    def capture(self, work: Work) -> Results:
         with self.recorded:
             return work()
 

@@ -19,7 +19,7 @@ from ppl.network.network import NetworkSettings, SegmentationNetwork, new_networ
 from ppl.training import graphs
 from ppl.training.checkpoint import Checkpoint
 from ppl.training.compute import ComputeSettings
-from ppl.training.graphs import WARM_STEPS, Graphed, InTwoParts, Passes, Work, new_graphed
+from ppl.training.graphs import WARM_STEPS, Graphed, InTwoParts, Results, Tell, Work, new_graphed
 from ppl.training.loop import Training, train_step
 from ppl.training.loss import PAPER, cross_entropy
 from ppl.training.optimizer import new_sgd
@@ -48,6 +48,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 Train = Callable[[], Training]
+
+
+@pytest.fixture
+def graphs_of(request: pytest.FixtureRequest) -> int:
+    """Of a step, of the confidence of CutMix, of the mean teacher's labels."""
+    return {"teacher": 1, "teacher with dropout": 1, "student": 2, "student that relabels": 3}[
+        request.node.callspec.params["train"]
+    ]
 
 
 @pytest.fixture(params=["teacher", "teacher with dropout", "student", "student that relabels"])
@@ -80,6 +88,7 @@ def train(
 
 def test_replayed_steps_train_what_plain_ones_do(
     train: Train,
+    graphs_of: int,
     made: list[CpuGraph],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -90,7 +99,8 @@ def test_replayed_steps_train_what_plain_ones_do(
     found = train()
     assert loop.same(plain.kept, found.kept)
     assert plain.curve == found.curve
-    assert [(graph.warmed, graph.replayed) for graph in made] == [(WARM_STEPS, 3)]
+    assert {(graph.warmed, graph.replayed) for graph in made} == {(WARM_STEPS, 3)}
+    assert len(made) == graphs_of
     assert "compute.graphs" not in capsys.readouterr().out
 
 
@@ -177,7 +187,7 @@ def trained(
     network = copy.deepcopy(network)
     step, sgd = Batches(batches), new_sgd([network], loop.OPTIMIZER)
     parameters = [of for group in sgd.param_groups for of in group["params"]]
-    graphed = Graphed(step, parameters, graph, "x") if graph else None
+    graphed = Graphed(step, parameters, graph, Tell("x")) if graph else None
     # the losses are looked at in the end, as a GPU's are some steps later
     losses = [train_step(network, step, sgd, 1.0, graphed) for _ in batches]
     return network, losses, step
@@ -251,7 +261,7 @@ class Fails(CpuGraph):
         self.error = error
         self.asked = 0
 
-    def capture(self, work: Work) -> Passes:
+    def capture(self, work: Work) -> Results:
         self.asked += 1
         raise self.error
 
@@ -260,9 +270,9 @@ class Fails(CpuGraph):
     ("error", "said"),
     [
         (torch.OutOfMemoryError("of 2 GiB\nmore"), "the GPU's memory does not suffice for it"),
-        (RuntimeError("CUDA driver error\nmore"), "a step cannot be captured (CUDA driver error)"),
-        (RuntimeError(""), "a step cannot be captured (RuntimeError)"),
-        (RuntimeError("y" * 900), f"a step cannot be captured ({'y' * 160})"),
+        (RuntimeError("CUDA driver error\nmore"), "they cannot be captured (CUDA driver error)"),
+        (RuntimeError(""), "they cannot be captured (RuntimeError)"),
+        (RuntimeError("y" * 900), f"they cannot be captured ({'y' * 160})"),
     ],
 )
 def test_where_a_step_cannot_be_captured_plain_ones_go_on(
@@ -276,7 +286,36 @@ def test_where_a_step_cannot_be_captured_plain_ones_go_on(
     assert agree(trained(network, batches, graph), trained(network, batches))
     # it is not tried again
     assert graph.asked == 1
-    assert capsys.readouterr().out == f"x: compute.graphs has no effect: {said}\n"
+    assert capsys.readouterr().out == f"x: compute.graphs has no effect on steps: {said}\n"
+
+
+@pytest.mark.parametrize("train", ["student that relabels"], indirect=True)
+def test_each_thing_that_cannot_be_captured_is_told_and_the_rest_of_a_step_goes_on(
+    train: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = train()
+    capsys.readouterr()
+    monkeypatch.setattr(loop, "RECIPE", replace(loop.RECIPE, compute=GRAPHS))
+
+    def told(fails: set[int]) -> list[str]:
+        """What is said where the graphs of these numbers cannot be captured."""
+        numbers = iter(range(3))
+
+        def graph() -> CpuGraph:
+            no_memory = torch.OutOfMemoryError("of 2 GiB")
+            return Fails(no_memory) if next(numbers) in fails else CpuGraph()
+
+        monkeypatch.setitem(graphs.KINDS, "cpu", graph)
+        found = train()
+        assert loop.same(plain.kept, found.kept)
+        said = [x for x in capsys.readouterr().out.splitlines() if "graphs" in x]
+        assert all(line.endswith(": the GPU's memory does not suffice for it") for line in said)
+        return [line.partition(" no effect on ")[2].partition(":")[0] for line in said]
+
+    # in the order in which a step computes them
+    assert told({0, 1, 2}) == ["labels of the mean teacher", "confidence passes", "steps"]
+    assert told({0}) == ["steps"]
+    assert told({1}) == ["confidence passes"]
 
 
 def test_what_asks_the_device_for_a_number_is_not_captured(
@@ -289,11 +328,11 @@ def test_what_asks_the_device_for_a_number_is_not_captured(
     sgd = new_sgd([network], loop.OPTIMIZER)
     step = Asks([batch(number) for number in range(STEPS)])
     parameters = [of for group in sgd.param_groups for of in group["params"]]
-    graphed = Graphed(step, parameters, CpuGraph(), "x")
+    graphed = Graphed(step, parameters, CpuGraph(), Tell("x"))
     for _ in range(STEPS):
         train_step(network, step, sgd, 1.0, graphed)
     said = capsys.readouterr().out
-    assert "a step cannot be captured (operation not permitted when stream is capturing" in said
+    assert "they cannot be captured (operation not permitted when stream is capturing" in said
     assert said.count("\n") == 1
 
 
@@ -313,7 +352,7 @@ def test_a_network_that_draws_beside_its_device_is_not_captured(
     torch.manual_seed(0)
     assert agree(found, trained(network, batches))
     assert (graph.warmed, graph.replayed) == (1, 0)
-    expected = "x: compute.graphs has no effect: the network draws on the processor\n"
+    expected = "x: compute.graphs has no effect on steps: the network draws on the processor\n"
     assert capsys.readouterr().out == expected
 
 
