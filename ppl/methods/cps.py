@@ -68,8 +68,15 @@ class Cps(Together):
 
     def __call__(self, network: nn.Module) -> Tensor:
         """The loss of the next batch."""
-        images, masks = self.labeled()
-        unlabeled, shown = self.unlabeled()
+        return self.loss_of(network, *self.drawn(network))
+
+    def drawn(self, network: nn.Module) -> tuple[Tensor, ...]:
+        """The next labeled images and masks, unlabeled images, and where these are shown."""
+        return *self.labeled(), *self.unlabeled()
+
+    def loss_of(self, network: nn.Module, *drawn: Tensor) -> Tensor:
+        """The loss of such a batch."""
+        images, masks, unlabeled, shown = drawn
         second = self._second()
         both = torch.cat([masks != IGNORE, shown])
         own_1, own_2 = network(images), second(images)
@@ -104,13 +111,16 @@ class CpsCutMix(Cps):
         self._cutmix = settings
         self._box_draws = given.draws("boxes")
 
-    def __call__(self, network: nn.Module) -> Tensor:
-        """The loss of the next batch."""
-        images, masks = self.labeled()
-        unlabeled, shown = self.unlabeled()
+    def drawn(self, network: nn.Module) -> tuple[Tensor, ...]:
+        """Those, and (B, H, W) bool where the first half of the unlabeled shows the other one."""
+        batch = super().drawn(network)
+        return *batch, self._drawn(batch[2].chunk(2)[0])
+
+    def loss_of(self, network: nn.Module, *drawn: Tensor) -> Tensor:
+        """The loss of such a batch."""
+        images, masks, unlabeled, shown, where = drawn
         second = self._second()
         first_half, other_half = unlabeled.chunk(2)
-        where = self._drawn(first_half)
 
         def mixed(below: Tensor, above: Tensor) -> Tensor:
             return torch.where(

@@ -232,8 +232,10 @@ def _paste(
     (from_y, y, height), (from_x, x, width) = ranges
     cut = (slice(from_y, from_y + height), slice(from_x, from_x + width))
     target = (slice(y, y + height), slice(x, x + width))
+    # on a GPU every operator is a launch, whatever it computes: of each image there are few
     pasted, shape, opacity = (
-        tensor[(..., *cut)].flip(axes) for tensor in (defect.image, defect.mask, defect.opacity)
+        tensor[(..., *cut)].flip(axes) if axes else tensor[(..., *cut)]
+        for tensor in (defect.image, defect.mask, defect.opacity)
     )
     pasted = pasted.float() / 255
     if len(pasted) > 1:
@@ -243,10 +245,11 @@ def _paste(
         pasted = torch.where(grey, mean, pasted) if len(image) > 1 else mean
     there = image[(slice(None), *target)]
     # what surrounds the defect gets the mean grey level of its new place
-    around = ((opacity > 0) & ~shape).float()
+    around = (opacity > shape).float()
     shift = ((there - pasted) * around).sum(dim=(1, 2)) / around.sum().clamp(min=1)
     pasted = (pasted + shift[:, None, None]).clamp(0, 1)
     there.lerp_(pasted, opacity.expand_as(there))
     # of another defect that the margin half hides nobody can tell what is left
-    mask[target].masked_fill_((opacity >= 0.5) & (mask[target] != 0), IGNORE)
-    mask[target].masked_fill_(shape, defect.value)
+    labels = mask[target]
+    labels.masked_fill_(torch.logical_and(opacity >= 0.5, labels), IGNORE)
+    labels.masked_fill_(shape, defect.value)
