@@ -1,8 +1,8 @@
 """The running mean of a network's weights and buffers, moved by few operators.
 
 PyTorch's `AveragedModel.update_parameters` asks the device how often it was called, and takes four
-operators for the counter of each batch normalisation. These give the same bits with one or two for
-all tensors of a kind; on a GPU each is a launch.
+operators for the counter of each batch normalisation. These give the same bits with a few for all
+tensors of a kind; on a GPU each is a launch. But whole numbers that are equal stay what they are.
 """
 
 from collections.abc import Callable
@@ -58,6 +58,8 @@ def rounded_down(kept: float) -> Move:
     def moved(mean: list[Tensor], current: list[Tensor]) -> None:
         of_mean, of_current = (torch.cat([of.flatten() for of in each]) for each in (mean, current))
         whole = (of_mean * kept + of_current * (1 - kept)).to(of_mean.dtype)
+        # what never changes, as the indices of a Swin encoder, must not lose one to rounding
+        whole = of_mean.where(of_mean == of_current, whole)
         parts = torch.split(whole, [of.numel() for of in mean])
         torch._foreach_copy_(mean, [p.view_as(of) for p, of in zip(parts, mean, strict=True)])
 

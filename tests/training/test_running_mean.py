@@ -33,10 +33,11 @@ class Odd(nn.Module):
         self.register_buffer("none", torch.zeros(0, 4))
 
 
-def drawn_anew(network: nn.Module, draws: torch.Generator) -> None:
+def drawn_anew(network: nn.Module, draws: torch.Generator, step: int) -> None:
+    """Other values than before; whole numbers above those of all steps before."""
     for of in chain(network.parameters(), network.buffers()):
         numbers = torch.rand(of.shape, generator=draws)
-        of.data.copy_(4 * numbers - 2 if of.is_floating_point() else 400 * numbers)
+        of.data.copy_(4 * numbers - 2 if of.is_floating_point() else 400 * (numbers + step))
 
 
 def slow_by_step(
@@ -71,7 +72,7 @@ def test_a_mean_is_to_the_bit_that_of_pytorch(
     mean = AveragedModel(student, use_buffers=True)
     assert not [of for of in mean.parameters() if of.grad is not None]
     for step in range(6):
-        drawn_anew(student, draws)
+        drawn_anew(student, draws, step)
         before = copy.deepcopy(student.state_dict())
         slow.update_parameters(student)
         move(mean, student, averaged(momentum), rounded_down(momentum))
@@ -91,7 +92,7 @@ def test_that_of_unimatch_v2_is_what_it_was_tensor_by_tensor(
     slow = AveragedModel(network, multi_avg_fn=moved, use_buffers=True)
     mean = running_mean(network)
     for step in range(6):
-        drawn_anew(network, draws)
+        drawn_anew(network, draws, step)
         slow.update_parameters(network)
         follow_by_step(mean, network, momentum)
         assert same(mean, slow), step
@@ -125,6 +126,21 @@ def test_layers_more_take_no_operators_more() -> None:
     # how often it was called is a number of the CPU
     assert [name for name in calls(2) if name in ASKS] == ["_local_scalar_dense"]
     assert AveragedModel(nn.Linear(2, 2), use_buffers=True).n_averaged.device.type == "cpu"
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.95, 0.99, 0.9995])
+def test_whole_numbers_that_never_change_are_in_the_mean_as_they_are(momentum: float) -> None:
+    network = Odd()
+    network.index.copy_(torch.arange(49).view(7, 7))
+    averages = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
+    pytorch = AveragedModel(network, multi_avg_fn=averages, use_buffers=True)
+    mean = AveragedModel(network, use_buffers=True)
+    for _ in range(3):
+        pytorch.update_parameters(network)
+        move(mean, network, averaged(momentum), rounded_down(momentum))
+    assert torch.equal(mean.module.index, network.index)
+    # PyTorch's loses some of them to rounding at most momenta
+    assert momentum == 0.99 or not torch.equal(pytorch.module.index, network.index)
 
 
 def test_whole_numbers_that_are_copied_are_the_others() -> None:
