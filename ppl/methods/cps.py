@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ppl.images.pictures import IGNORE
-from ppl.methods.consistency import Images, OnceSettings
+from ppl.methods.consistency import Images, TaughtSettings
 from ppl.methods.together import Given, Together
 from ppl.network.network import SegmentationNetwork
 from ppl.students.cutmix import box_masks, elongated_boxes
@@ -22,7 +22,7 @@ Weight = Annotated[float, Field(ge=0, le=100)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class CpsSettings(OnceSettings):
+class CpsSettings(TaughtSettings):
     """Section `cps`."""
 
     unlabeled_batch: Annotated[Images, Field(ge=2)]
@@ -62,7 +62,7 @@ class Cps(Together):
 
     def __init__(self, given: Given, settings: CpsSettings) -> None:
         assert given.second is not None
-        super().__init__(given)
+        super().__init__(given, settings)
         self.companions = (given.second,)
         self._settings = settings
 
@@ -92,7 +92,9 @@ class Cps(Together):
 
     def _taught(self, logits: Tensor, by: Tensor, shown: Tensor) -> Tensor:
         """Cross-entropy with what the other network says, where an image is shown."""
-        return cross_entropy(logits, by.detach().argmax(dim=1).where(shown, IGNORE), self.loss)
+        return cross_entropy(
+            logits, by.detach().argmax(dim=1).where(shown, IGNORE), self.taught_loss
+        )
 
     def parts(self) -> dict[str, Any]:
         """The second network, too."""

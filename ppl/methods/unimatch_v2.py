@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from ppl.methods.consistency import (
     Images,
     Labels,
-    OnceSettings,
+    TaughtSettings,
     ThresholdSettings,
     consistency_loss,
 )
@@ -27,7 +27,7 @@ from ppl.network.network import SegmentationNetwork
 from ppl.training.running_mean import averaged, copied, move
 
 
-class UniMatchV2Settings(OnceSettings, ThresholdSettings, BoxSettings):
+class UniMatchV2Settings(TaughtSettings, ThresholdSettings, BoxSettings):
     """Section `unimatch_v2`."""
 
     unlabeled_batch: Annotated[Images, Field(ge=2)]
@@ -44,7 +44,7 @@ class UniMatchV2(Together):
     """(supervised + (s1 + s2) / 2) / 2 with labels of the running mean."""
 
     def __init__(self, given: Given, settings: UniMatchV2Settings) -> None:
-        super().__init__(given)
+        super().__init__(given, settings)
         self._settings = settings
         self._box_draws = given.draws("boxes")
         self._feature_draws = given.draws("features")
@@ -70,7 +70,7 @@ class UniMatchV2(Together):
         with changed_features(network, dropout):
             strong_logits = network(torch.cat(views)).chunk(2)
         unknown = [
-            consistency_loss(logits, of, self._settings, self.loss)
+            consistency_loss(logits, of, self._settings, self.taught_loss)
             for logits, of in zip(strong_logits, taught, strict=True)
         ]
         return (known + (unknown[0] + unknown[1]) / 2) / 2

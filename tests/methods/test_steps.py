@@ -30,7 +30,12 @@ from tests.methods.given import (
     taken_for,
 )
 
-TOGETHER: dict[str, Any] = {"iterations": 10, "labeled_batch": 2, "unlabeled_batch": 2}
+TOGETHER: dict[str, Any] = {
+    "iterations": 10,
+    "labeled_batch": 2,
+    "unlabeled_batch": 2,
+    "defect_weight": 2.0,
+}
 # of random weights none is surer: what teaches and what does not both come up
 SURE: dict[str, Any] = {"threshold": 0.4, "class_share": 0.0, **BOXES}
 
