@@ -36,6 +36,7 @@ from benchmarks.accuracy import (
     renewed_clone,
     side_of,
     stop_unless_committed,
+    write_counts,
 )
 from benchmarks.methods import ROW, SETS, TITLES
 from ppl.core.errors import InputError
@@ -98,8 +99,7 @@ def run(given: argparse.Namespace) -> None:
         subprocess.run([*DVC, "repro", stage], cwd=work, check=True)
         settings = changed_params(changes | dict.fromkeys(paths), work)
         found = {"commit": commit, "settings": settings, **counted(work, models)}
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(file, **found)
+        write_counts(file, found)
         scores = (pooled_miou(torch.from_numpy(found[f"{models[-1]}_{x}"])) for x in looks())
         print(file.stem, ", ".join(map(percent, scores)), flush=True)
 
@@ -166,7 +166,7 @@ def table() -> Iterator[str]:
     """Markdown: a table for each data set, share of labels, budget and kind that was run."""
     for title, leads in kept().items():
         yield f"\n**{title}**\n"
-        classes = next(iter(leads[BASE].values()))["classes"] if BASE in leads else []
+        classes = next(iter(next(iter(leads.values())).values()))["classes"]
         columns = ["lead", "look", "seeds", "commits", *MODELS, "by seed", "against", "difference"]
         yield f"| {' | '.join([*columns, 'its seeds', *classes])} |"
         yield "|" + "---|" * (len(columns) + 1 + len(classes))

@@ -117,33 +117,34 @@ def pseudo_masks(
     if not settings.ignore_fraction:
         photos = replace(photos, chosen=[id for id in photos.chosen if id in wanted])
         for entry, prob in predict_by_part(network, photos, image, settings, what=what):
-            mask, step = _classes(prob, settings)
-            yield entry, mask.masked_fill(step < 0, IGNORE).to("cpu", torch.uint8)
+            mask, _, untaught = _classes(prob, settings)
+            yield entry, mask.masked_fill(untaught, IGNORE).to("cpu", torch.uint8)
         return
     counts = torch.zeros(
         network.classes, STEPS, dtype=torch.int64, device=next(network.parameters()).device
     )
     with Waiting() as waiting:
         for entry, prob in predict_by_part(network, photos, image, settings, what=what):
-            mask, step = _classes(prob, settings)
-            cell = mask * STEPS + sureness_step(prob.amax(dim=0))
+            mask, highest, untaught = _classes(prob, settings)
+            step = sureness_step(highest)
+            cell = mask * STEPS + step
             counts += torch.bincount(cell.flatten(), minlength=counts.numel()).view_as(counts)
             if entry.id in wanted:
-                waiting.add(entry, mask.to("cpu", torch.uint8), step.to("cpu", torch.int16))
+                # below every bound
+                step = step.masked_fill(untaught, -1).to("cpu", torch.int16)
+                waiting.add(entry, mask.to("cpu", torch.uint8), step)
         bounds = doubt_bounds(processes.total(counts), settings.ignore_fraction).cpu()
         for entry, mask, step in waiting:
             yield entry, mask.masked_fill(step < bounds[mask.long()], IGNORE)
 
 
-def _classes(prob_CHW: Tensor, settings: PseudoLabelSettings) -> tuple[Tensor, Tensor]:
-    """(H, W) the likeliest class of each pixel, and how sure of it.
+def _classes(prob_CHW: Tensor, settings: PseudoLabelSettings) -> tuple[Tensor, Tensor, Tensor]:
+    """(H, W) the likeliest class of each pixel, its probability, and where it is not taught.
 
-    That is its `sureness_step`, or -1 where nothing may be taught, whatever the bounds.
+    That is background below `background_from`; how sure the others have to be is not known yet.
     """
-    mask = likeliest(prob_CHW)
-    highest = prob_CHW.amax(dim=0)
-    step = sureness_step(highest) if settings.ignore_fraction else torch.zeros_like(mask)
-    return mask, step.masked_fill((mask == BACKGROUND) & (highest < settings.background_from), -1)
+    mask, highest = likeliest(prob_CHW), prob_CHW.amax(dim=0)
+    return mask, highest, (mask == BACKGROUND) & (highest < settings.background_from)
 
 
 def doubt_bounds(counts: Tensor, ignore_fraction: float) -> Tensor:

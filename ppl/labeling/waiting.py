@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppl.core.declared import scratch_folder
 from ppl.images.sets import Entry
 
 
@@ -23,8 +24,10 @@ class Waiting:
     """
 
     def __init__(self) -> None:
-        # where a run's files lie anyway: a folder of temporary files may be in memory
-        self._file = tempfile.TemporaryFile(dir=".")  # noqa: SIM115
+        # a folder of temporary files may be in memory
+        scratch = scratch_folder()
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115
         self._entries: list[tuple[Entry, int, int]] = []
 
     def __enter__(self) -> "Waiting":

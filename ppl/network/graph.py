@@ -64,6 +64,9 @@ def onnx_bytes(network: SegmentationNetwork, size: tuple[int, int], *, any_size:
 class _Within(nn.Module):
     """So that each weight has a name that no other value of the graph can have."""
 
+    NAME = "network."
+    """Before the weight's own name."""
+
     def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
         self.network = network
@@ -98,6 +101,8 @@ def logits_graph(network: SegmentationNetwork, size: tuple[int, int]) -> bytes:
 def with_weights(graph: bytes, network: SegmentationNetwork) -> bytes:
     """`graph`, of `logits_graph`, with the weights of this network.
 
+    Layers that the network has and never uses are not in its graph.
+
     Raises:
         InputError: it is no such graph of this network.
     """
@@ -107,15 +112,17 @@ def with_weights(graph: bytes, network: SegmentationNetwork) -> bytes:
         model = onnx.load_from_string(graph)
     except Exception as error:  # a damaged file leads its reader to whatever there is
         raise InputError(f"no ONNX graph: {_first_line(error)}") from None
-    places = {tensor.name: tensor for tensor in model.graph.initializer}
-    for name, weight in network.state_dict().items():
-        if not weight.is_floating_point():
-            # how many batches a normalisation has seen
-            continue
-        place = places.get(f"network.{name}")
-        if place is None or tuple(place.dims) != tuple(weight.shape):
-            raise InputError(f"the graph has no place for {name}")
-        place.CopyFrom(onnx.numpy_helper.from_array(weight.contiguous().numpy(), place.name))
+    weights = {f"{_Within.NAME}{name}": of for name, of in network.state_dict().items()}
+    found = 0
+    for place in model.graph.initializer:
+        if place.name in weights:
+            weight = weights[place.name]
+            if tuple(place.dims) != tuple(weight.shape):
+                raise InputError(f"the graph has another {place.name}")
+            place.CopyFrom(onnx.numpy_helper.from_array(weight.contiguous().numpy(), place.name))
+            found += 1
+    if not found:
+        raise InputError("the graph has no weight of the network")
     return _written(model)
 
 

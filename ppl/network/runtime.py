@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ppl.core import processes
-from ppl.core.declared import SCRATCH
+from ppl.core.declared import scratch_folder
 from ppl.core.errors import InputError
 from ppl.core.onnx_runtimes import Network, open_network
 from ppl.core.settings import Settings
@@ -41,7 +42,8 @@ def predicting(network: SegmentationNetwork, settings: InferenceSettings) -> Seg
     """`network` itself, which predicts by the runtime of `settings` where it is on the CPU.
 
     Probabilities then differ by rounding. Where the runtime cannot do it or does not agree with
-    PyTorch, a line says why, and PyTorch goes on.
+    PyTorch, a line says why, and PyTorch goes on. The weights are those of the first prediction:
+    none may change after it.
     """
     if settings.runtime != PYTORCH and next(network.parameters()).device.type == "cpu":
         network.runtime = _Runtime(network, settings.runtime)
@@ -62,28 +64,38 @@ class _Runtime:
         if size not in self._graphs:
             self._graphs[size] = self._opened(size, image_BCHW)
         run = self._graphs[size]
-        return self._network.by_layers(image_BCHW) if run is None else _logits(run, image_BCHW)
+        if run is not None:
+            try:
+                return _logits(run, image_BCHW)
+            except Exception as error:  # each runtime has exceptions of its own
+                self._say(f"by PyTorch from here: {self._name} failed: {str(error)[:200]}")
+                self._graphs[size] = None
+        return self._network.by_layers(image_BCHW)
 
     def _opened(self, size: tuple[int, int], image_BCHW: Tensor) -> Network | None:
         """What runs images of that size; None where PyTorch does."""
+        file = _file_of(self._network, size)
         try:
-            graph = with_weights(_graph(self._network, size), self._network)
-            threads = torch.get_num_threads()
-            run = open_network(graph, self._name, "the network's graph", threads=threads)
-            found = _logits(run, image_BCHW)
+            for graph in _graphs(self._network, size, file):
+                run = self._running(graph)
+                apart = self._apart(_logits(run, image_BCHW), image_BCHW)
+                if apart <= AGREE:
+                    return run
+            self._say(f"by PyTorch: probabilities by {self._name} differ by up to {apart:.2g}")
         except InputError as error:
             self._say(f"by PyTorch: {error}")
-            return None
         except Exception as error:  # each runtime has exceptions of its own
             self._say(f"by PyTorch: {self._name} cannot run the network: {str(error)[:200]}")
-            return None
+        return None
+
+    def _running(self, graph: bytes) -> Network:
+        threads = torch.get_num_threads()
+        return open_network(graph, self._name, "the network's graph", threads=threads)
+
+    def _apart(self, logits_BCHW: Tensor, image_BCHW: Tensor) -> float:
+        """The largest difference of a probability from PyTorch's; NaN where one is no number."""
         expected = self._network.by_layers(image_BCHW)
-        apart = (found.softmax(dim=1) - expected.softmax(dim=1)).abs().max().item()
-        # not (apart <= AGREE) where it is no number
-        if not apart <= AGREE:
-            self._say(f"by PyTorch: probabilities by {self._name} differ by up to {apart:.2g}")
-            return None
-        return run
+        return (logits_BCHW.softmax(dim=1) - expected.softmax(dim=1)).abs().max().item()
 
     def _say(self, what: str) -> None:
         if processes.is_first():
@@ -94,22 +106,23 @@ def _logits(run: Network, image_BCHW: Tensor) -> Tensor:
     return torch.from_numpy(run(image_BCHW.expand(-1, 3, -1, -1).contiguous().numpy()))
 
 
-def _graph(network: SegmentationNetwork, size: tuple[int, int]) -> bytes:
-    """The graph of such networks at that size, read from `.scratch` or made and left there."""
+def _file_of(network: SegmentationNetwork, size: tuple[int, int]) -> Path:
+    """Where the graph of such networks at that size is kept."""
     facts = [network.description(), size, {name: version(name) for name in (*LIBRARIES, "onnx")}]
     name = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
-    # queued runs work in copies of the project that are deleted; DVC_ROOT is where they came from
-    file = Path(os.environ.get("DVC_ROOT", ".")) / SCRATCH / f"graph-{name}.onnx"
-    try:
-        graph = file.read_bytes()
-        with_weights(graph, network)
-    except (OSError, InputError):
-        began = time.monotonic()
-        graph = logits_graph(network, size)
-        if processes.is_first():
-            print(f"graph for {size[1]} x {size[0]}: {time.monotonic() - began:.0f} s", flush=True)
-            _keep(file, graph)
-    return graph
+    return scratch_folder() / f"graph-{name}.onnx"
+
+
+def _graphs(network: SegmentationNetwork, size: tuple[int, int], file: Path) -> Iterator[bytes]:
+    """The graph of the network: as it was kept, and, if that is not right, as it is made now."""
+    with suppress(OSError, InputError):
+        yield with_weights(file.read_bytes(), network)
+    began = time.monotonic()
+    graph = logits_graph(network, size)
+    if processes.is_first():
+        print(f"graph for {size[1]} x {size[0]}: {time.monotonic() - began:.0f} s", flush=True)
+        _keep(file, graph)
+    yield with_weights(graph, network)
 
 
 def _keep(file: Path, content: bytes) -> None:

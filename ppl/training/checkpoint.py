@@ -20,8 +20,8 @@ import filelock
 import torch
 
 from ppl.core import processes
-from ppl.core.declared import declared, digest
-from ppl.training.machine import cpu_model, environment_number, scratch_folder
+from ppl.core.declared import declared, digest, scratch_folder
+from ppl.training.machine import cpu_model, environment_number
 
 SHARE = 0.02
 """Checkpoints take about this share of a training's time, at most."""

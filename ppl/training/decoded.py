@@ -4,9 +4,11 @@ All images of a training's half are kept in one of these ways. What lies on the 
 holds in the memory that is free, and gives that up where something else needs it.
 """
 
+import hashlib
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Lock
 
 from torch.utils.data import get_worker_info
@@ -41,12 +43,6 @@ class Kept:
         """Memory that they take."""
         return sum(tensor.nbytes for pair in self.pairs or () for tensor in pair)
 
-    def shared_by(self, workers: int) -> "Kept":
-        """The same for processes that read in turn: each may write its share to the disk."""
-        if self.slots is None:
-            return self
-        return replace(self, slots=self.slots.with_room(self.slots.room // workers))
-
     def read(self, index: int) -> Pair:
         """An image and its mask, from memory, or the disk; else decoded, and left on the disk.
 
@@ -67,11 +63,17 @@ class Kept:
 
     def put(self, index: int, pair: Pair) -> None:
         """Leave it on the disk, if that has room."""
+        slots = self.slots
+        if slots is None:
+            return
         try:
-            if self.slots is not None:
-                self.slots.put(index, pair)
+            slots.put(index, pair)
         except OSError as error:
-            self._without_disk(error)
+            # what is there can be read to the end; the other readers learn of it by the room
+            told = slots.room == 0 or isinstance(error, FileNotFoundError)
+            slots.room = 0
+            if not told:
+                _say(self.data, f"the disk takes no more of them ({_reason(error)}): {THESE}")
 
     def _without_disk(self, error: OSError) -> None:
         self.slots = None
@@ -83,6 +85,7 @@ class Kept:
 
 
 ANEW = "images are decoded anew for every crop"
+THESE = "those that are not there are decoded anew for every crop"
 """What that means."""
 
 
@@ -188,16 +191,21 @@ class _Keeping:
 
 def _slots(data: TrainingImages, disk: Disk | None) -> Slots | None:
     """On the disk, if it takes them; the user is told."""
-    sizes = [kept for kept, _ in data.sizes()]
     try:
-        slots = disk.slots(sizes) if disk else None
+        slots = disk.slots(name_of(data), [kept for kept, _ in data.sizes()]) if disk else None
     except OSError as error:
         _say(data, f"{disk and disk.folder.parent} cannot keep them ({_reason(error)}): {ANEW}")
         return None
     if disk is not None and slots is not None:
-        room = f"up to {slots.room / GIB:.3g} GiB"
-        _say(data, f"they are kept on the disk, {room} in {disk.folder}")
+        _say(data, f"they are kept on the disk, up to {slots.room / GIB:.3g} GiB in {disk.folder}")
     return slots
+
+
+def name_of(data: TrainingImages) -> str:
+    """Another name for other images, or the same at other sizes."""
+    ids = [(part.what, [entry.id for entry in part.images.entries]) for part in data.parts]
+    facts = json.dumps([ids, data.sizes()])
+    return hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()
 
 
 def _say(data: TrainingImages, what: str) -> None:

@@ -3,7 +3,7 @@
 .scratch/decoded.lock                held while folders below come and go
 .scratch/decoded-MACHINE-RUN/        of one training; deleted when it ends
 .scratch/decoded-MACHINE-RUN/N.lock  held by a process of it as long as it lives
-.scratch/decoded-MACHINE-RUN/N.bytes `Slots`, shared by all processes of this machine
+.scratch/decoded-MACHINE-RUN/NAME.bytes `Slots`, shared by all processes of this machine
 
 A folder without a living process is what a killed run has left. The next training on that machine
 deletes it, and takes nothing from it.
@@ -21,9 +21,13 @@ from pathlib import Path
 import filelock
 
 from ppl.core import processes
-from ppl.training.machine import disk_cache_bytes, scratch_folder
+from ppl.core.declared import scratch_folder
+from ppl.training.machine import disk_cache_bytes
 from ppl.training.slots import Slots, bytes_in_colour
 from ppl.training.weak_augment import Size
+
+PATIENCE = 60.0
+"""Seconds for which one waits while others' folders come and go; then it goes without the disk."""
 
 
 class Disk:
@@ -36,20 +40,19 @@ class Disk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._held: filelock.FileLock | None = None
-        self._files = 0
         self._left: int | None = None
         """Bytes that this process may write, beside what `slots` has handed out."""
 
-    def slots(self, sizes: Sequence[Size]) -> Slots | None:
+    def slots(self, name: str, sizes: Sequence[Size]) -> Slots | None:
         """For images kept at these sizes; None where PPL_DISK_CACHE_GIB is 0.
 
-        All processes ask for the same ones in the same order.
+        Args:
+            name: of the images: not every process needs to ask for all that others ask for.
 
         Raises:
             InputError: PPL_DISK_CACHE_GIB is no number.
             OSError: the disk does not take them, or may not be written.
         """
-        number, self._files = self._files, self._files + 1
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         if self._left is None:
             self._left = disk_cache_bytes(self.folder.parent)
@@ -59,10 +62,14 @@ class Disk:
         with _folders_locked(self.folder.parent):
             self.folder.mkdir(exist_ok=True)
             if self._held is None:
-                held = filelock.FileLock(self.folder / f"{processes.rank()}.lock")
+                held = filelock.FileLock(
+                    # a thread that decodes may take it, and the main one ends it
+                    self.folder / f"{processes.rank()}.lock",
+                    thread_local=False,
+                )
                 held.acquire()
                 self._held = held
-            slots = Slots(self.folder / f"{number}.bytes", sizes, room)
+            slots = Slots(self.folder / f"{name}.bytes", sizes, room)
         self._left -= room
         return slots
 
@@ -99,7 +106,8 @@ def _of_this_machine() -> str:
 
 
 def _folders_locked(scratch: Path) -> filelock.BaseFileLock:
-    return filelock.FileLock(scratch / "decoded.lock")
+    # where the system keeps no locks, one that a killed run has left must not stop all others
+    return filelock.FileLock(scratch / "decoded.lock", timeout=PATIENCE)
 
 
 def _delete_without_owner(scratch: Path) -> None:

@@ -17,9 +17,6 @@ from ppl.images.sets import Entry, ImageSet
 from ppl.network.resize import ImageSettings, resize_image, resize_mask
 from ppl.training.weak_augment import Size, WeakAugmentSettings
 
-DECODERS = 8
-"""Threads that decode images; they change the time, never the order."""
-
 Pair = tuple[Tensor, Tensor]
 """An image (C, H, W) and its mask (H, W), both uint8."""
 

@@ -6,15 +6,16 @@ PPL_DISK_CACHE_GIB disk for those that memory does not hold; default: half of wh
 PPL_WORKERS        processes that read images where the memory does not hold them all
 """
 
+import contextlib
 import os
 import platform
+import re
 import shutil
 from pathlib import Path
 
 import psutil
 import torch
 
-from ppl.core.declared import SCRATCH
 from ppl.core.errors import InputError
 
 GIB = 2**30
@@ -62,14 +63,6 @@ def disk_cache_bytes(folder: Path) -> int:
     return round(environment_number("PPL_DISK_CACHE_GIB", half / GIB) * GIB) // own
 
 
-def scratch_folder() -> Path:
-    """Where a stage leaves what is no artifact; it need not exist.
-
-    Queued runs work in copies of the project that are deleted; DVC_ROOT is where they came from.
-    """
-    return Path(os.environ.get("DVC_ROOT", ".")) / SCRATCH
-
-
 def read_workers(pixels: int = 0) -> int:
     """Processes that read images beside the training, at least one.
 
@@ -88,17 +81,31 @@ def read_workers(pixels: int = 0) -> int:
 def free_memory() -> int:
     """Bytes of memory that are free, also by the limit of a container."""
     free = psutil.virtual_memory().available
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    for limit, current, of_files in (
+        ("memory.max", "memory.current", "memory.stat"),
+        (
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "memory/memory.stat",
+        ),
     ):
         try:
-            words = [(CGROUP / name).read_text(encoding="ascii").strip() for name in (limit, used)]
+            files = CGROUP / limit, CGROUP / current
+            words = [file.read_text(encoding="ascii").strip() for file in files]
         except OSError:
             continue
         if all(word.isdecimal() for word in words):
-            free = min(free, max(0, int(words[0]) - int(words[1])))
+            used = int(words[1]) - _given_up_if_needed(CGROUP / of_files)
+            free = min(free, max(0, int(words[0]) - used))
     return free
+
+
+def _given_up_if_needed(stat: Path) -> int:
+    """Bytes of files that a container holds in its memory and nobody has used of late."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^inactive_file (\d+)$", stat.read_text(encoding="ascii"), re.MULTILINE)
+        return int(found[1]) if found else 0
+    return 0
 
 
 def environment_number(name: str, default: float) -> float:

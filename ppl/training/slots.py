@@ -11,7 +11,6 @@ SLOT   (C, H, W) of the image, (H, W) of the mask
 
 import mmap
 from collections.abc import Sequence
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,8 @@ class Slots:
 
     Args:
         sizes: height and width at which each image is kept.
-        room: bytes that this process may write.
+        room: bytes that may be written by this process and those it hands the slots to, together;
+            who writes at the same moment may take an image more.
 
     Raises:
         OSError: the file cannot be made, written or mapped, or shows something else in the map.
@@ -52,15 +52,18 @@ class Slots:
 
     def __init__(self, file: Path, sizes: Sequence[Size], room: int) -> None:
         self.file = file
-        self.room = room
+        # seen by processes to which it is handed
+        self._room = torch.tensor([room])
+        self._room.share_memory_()  # type: ignore[no-untyped-call]
         self._sizes = np.array(sizes, dtype=np.int64).reshape(-1, 2)
         pages = -(-(self._sizes.prod(axis=1) * (COLOUR + 1)) // PAGE)
         ends = (pages.cumsum() + len(sizes) // PAGE + 1) * PAGE
         self._starts = ends - pages * PAGE
         self._bytes: Tensor | None = None
         if not file.exists():
-            with file.open("xb") as stream:
-                stream.truncate(int(ends[-1]))
+            self._make(int(ends[-1]))
+        if file.stat().st_size != ends[-1]:
+            raise OSError("it has not the size of these images")
         self._write(len(sizes), bytes([WHOLE]))
         if self._mapped()[len(sizes)] != WHOLE:
             raise OSError("what is written to it does not show when it is mapped")
@@ -68,11 +71,23 @@ class Slots:
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_bytes": None}
 
-    def with_room(self, room: int) -> "Slots":
-        """The same for one who may write `room` bytes."""
-        other = copy(self)
-        other.room = room
-        return other
+    @property
+    def room(self) -> int:
+        """Bytes that may still be written."""
+        return int(self._room)
+
+    @room.setter
+    def room(self, room: int) -> None:
+        self._room.fill_(room)
+
+    def _make(self, size: int) -> None:
+        try:
+            with self.file.open("xb") as stream:
+                stream.truncate(size)
+        except OSError:
+            # a disk that takes no file so large leaves an empty one
+            self.file.unlink(missing_ok=True)
+            raise
 
     def filled(self, index: int) -> bool:
         """Whether somebody has put the image there.

@@ -144,7 +144,7 @@ class BatchStream:
             drawn_ahead = BatchStream._drawn_ahead(weakref.proxy(self))
             self._loading = iter(
                 DataLoader(
-                    _Views(self._kept.shared_by(workers)),
+                    _Views(self._kept),
                     batch_sampler=drawn_ahead,
                     num_workers=workers,
                     collate_fn=_Collate(self._data.image.size),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from ppl.core import onnx_runtimes
 from ppl.core.errors import InputError
 from ppl.core.onnx_runtimes import RUNTIMES
-from ppl.core.settings import check
+from ppl.core.settings import check, section
 from ppl.images.sets import ImageSet
 from ppl.network import runtime
 from ppl.network.graph import logits_graph, with_weights
@@ -20,6 +21,7 @@ from ppl.network.network import NetworkSettings, SegmentationNetwork, new_networ
 from ppl.network.predict import TestTimeSettings, predict
 from ppl.network.runtime import InferenceSettings, predicting
 from tests.conftest import MakeSet, whole
+from tests.pipeline.project import ROOT
 
 SIZE = (32, 48)
 
@@ -209,8 +211,67 @@ def test_a_set_is_predicted_as_by_pytorch(
     assert made == [SIZE]
 
 
+def test_the_network_of_params_yaml_has_layers_that_it_never_uses(project: Path) -> None:
+    """They are in no graph, and what is kept serves the next network all the same."""
+    settings = section("model", NetworkSettings, file=ROOT / "params.yaml")
+    made: list[int] = []
+    for seed in (1, 2):
+        network = predicting(new_network(settings, 5, seed=seed).eval(), by("onnxruntime"))
+        images = torch.rand(2, 3, 64, 64)
+        with torch.no_grad():
+            found, expected = network(images), network.by_layers(images)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+        assert not torch.equal(found, expected)
+        [kept] = (project / ".scratch").iterdir()
+        made.append(kept.stat().st_mtime_ns)
+    assert made[0] == made[1]
+
+
+def test_a_kept_graph_that_disagrees_is_made_anew(
+    fresh: SegmentationNetwork, made: list[tuple[int, int]], graph: bytes
+) -> None:
+    """It may be of another version of the network's code."""
+    wrong = onnx.load_from_string(graph)
+    [scale] = [one for one in wrong.graph.initializer if one.name == "network.std"]
+    scale.name = "other"
+    for node in wrong.graph.node:
+        node.input[:] = ["other" if name == "network.std" else name for name in node.input]
+    scale.CopyFrom(onnx.numpy_helper.from_array(np.full((1, 3, 1, 1), 9, np.float32), "other"))
+    file = runtime._file_of(fresh, SIZE)
+    file.parent.mkdir()
+    file.write_bytes(wrong.SerializeToString())
+    predicting(fresh, by("onnxruntime"))
+    with torch.no_grad():
+        found, expected = fresh(some_images()), fresh.by_layers(some_images())
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert made == [SIZE]
+    assert file.read_bytes() == graph
+
+
+def test_a_runtime_that_fails_later_is_named_and_pytorch_goes_on(
+    fresh: SegmentationNetwork,
+    made: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    real = runtime._logits
+    predicting(fresh, by("onnxruntime"))
+    with torch.no_grad():
+        fresh(some_images())
+
+        def fail(*_: Any) -> Tensor:
+            raise RuntimeError("no memory")
+
+        monkeypatch.setattr(runtime, "_logits", fail)
+        assert torch.equal(fresh(some_images()), fresh.by_layers(some_images()))
+        monkeypatch.setattr(runtime, "_logits", real)
+        assert torch.equal(fresh(some_images()), fresh.by_layers(some_images()))
+    said = capsys.readouterr().out
+    assert "by PyTorch from here: onnxruntime failed: no memory" in said
+
+
 def test_weights_that_do_not_fit_a_graph_are_named(graph: bytes, network_settings: Any) -> None:
-    with pytest.raises(InputError, match="the graph has no place for body"):
+    with pytest.raises(InputError, match=r"the graph has another network\.body"):
         with_weights(graph, new_network(network_settings, 4, seed=0))
     with pytest.raises(InputError, match="no ONNX graph"):
         with_weights(b"nothing", new_network(network_settings, 3, seed=0))

@@ -1,6 +1,7 @@
 """Decoded images: each is decoded once, whether memory, the disk or nothing holds it."""
 
 import errno
+import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -12,12 +13,12 @@ import torch
 
 from ppl.core.errors import InputError
 from ppl.images.sets import ImageSet
-from ppl.training.decoded import Kept, keep
+from ppl.training.decoded import Kept, keep, name_of
 from ppl.training.disk import Disk
 from ppl.training.images import Opened, Pair, TrainingImages
 from ppl.training.machine import GIB
 from ppl.training.slots import Slots, bytes_in_colour
-from tests.conftest import MakeSet, windows
+from tests.conftest import MakeSet, whole, windows
 from tests.training.test_stream import LIVELY, SIZE, WHOLE, of
 
 NAMES = [f"{k}" for k in range(7)]
@@ -144,17 +145,57 @@ def test_a_disk_too_small_for_all_keeps_some(
     assert written <= grey_bytes(data)
 
 
-def test_workers_write_no_more_together_than_there_is_room_for(
+def test_readers_share_the_room_and_each_may_take_all_of_it(
     data: TrainingImages, disk: Disk
 ) -> None:
     kept = keep(data, memory=0, disk=disk)
     assert kept.slots is not None
-    shares = [kept.shared_by(3) for _ in range(3)]
-    rooms = [share.slots.room for share in shares if share.slots is not None]
-    assert sum(rooms) <= kept.slots.room
-    assert len({*rooms}) == 1
-    assert same(shares[0], data)
-    assert keep(data, memory=0).shared_by(3).slots is None
+    room = kept.slots.room
+    context = multiprocessing.get_context("spawn")
+    for index in (0, 1):
+        reader = context.Process(target=read_one, args=(kept, index))
+        reader.start()
+        reader.join()
+        assert reader.exitcode == 0
+        room -= sum(tensor.nbytes for tensor in data.read(index))
+        assert kept.slots.room == room
+        assert kept.slots.filled(index)
+
+
+def read_one(kept: Kept, index: int) -> None:
+    kept.read(index)
+
+
+def test_what_the_disk_holds_is_read_on_when_it_takes_no_more(
+    data: TrainingImages,
+    disk: Disk,
+    decoded: Counter[int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kept = keep(data, memory=0, disk=disk)
+    for index in (0, 1):
+        kept.read(index)
+    monkeypatch.setattr(Slots, "_write", full)
+    capsys.readouterr()
+    for _ in range(3):
+        assert same(kept, data)
+    assert capsys.readouterr().out.count("the disk takes no more of them (No space left") == 1
+    assert kept.slots is not None
+    decoded.clear()
+    kept.read(0)
+    kept.read(1)
+    assert not decoded
+
+
+def test_files_are_named_by_what_they_hold(make_set: MakeSet) -> None:
+    """A process whose memory holds one half asks for the other alone."""
+    images = make_set(NAMES, sizes=[(10 + 30 * k, 100) for k in range(7)])
+    some = images.subset(NAMES[:3])
+    sizes = whole(32, 32), whole(64, 64)
+    names = {name_of(of(each, size)) for each in (images, some) for size in sizes}
+    assert len(names) == 4
+    assert name_of(of(images, whole(32, 32))) in names
 
 
 def test_a_disk_that_cannot_be_written_is_told_and_images_are_decoded_anew(
@@ -187,7 +228,7 @@ def test_a_disk_that_is_full_is_told_once(
     assert same(kept, data)
     told = [line for line in capsys.readouterr().out.splitlines() if "No space left" in line]
     assert len(told) == 1
-    assert "the disk cannot keep them (No space left on device): images are decoded anew" in told[0]
+    assert "the disk takes no more of them (No space left on device): those that are" in told[0]
 
 
 def test_a_full_disk_is_no_matter_where_memory_suffices(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,8 +35,8 @@ def folders(project: Path = Path()) -> list[Path]:
     return sorted((project / ".scratch").glob("decoded-*"))
 
 
-def asked(disk: Disk) -> Slots:
-    found = disk.slots(SIZES)
+def asked(disk: Disk, name: str = "labeled") -> Slots:
+    found = disk.slots(name, SIZES)
     assert found is not None
     return found
 
@@ -43,7 +44,7 @@ def asked(disk: Disk) -> Slots:
 def test_nothing_is_made_until_it_is_needed_and_nothing_stays(project: Path) -> None:
     with decoded_on_disk() as disk:
         assert list(project.iterdir()) == []
-        first, second = asked(disk), asked(disk)
+        first, second = asked(disk), asked(disk, "other")
         assert [first.file.parent] == [second.file.parent] == folders()
         assert first.file != second.file
     assert folders() == []
@@ -78,7 +79,7 @@ def another_run(project: Path) -> Iterator[subprocess.Popen[str]]:
 import time
 from ppl.training.disk import decoded_on_disk
 with decoded_on_disk() as disk:
-    disk.slots([(32, 40)])
+    disk.slots("labeled", [(32, 40)])
     print("made", flush=True)
     time.sleep(600)
 """
@@ -194,12 +195,12 @@ def test_files_share_what_is_given_and_what_one_leaves_the_next_has(
     whole = bytes_in_colour(SIZES)
     monkeypatch.setenv("PPL_DISK_CACHE_GIB", str(1.5 * whole / GIB))
     with decoded_on_disk() as disk:
-        first, second = asked(disk), asked(disk)
+        first, second = asked(disk), asked(disk, "other")
         assert (first.room, second.room) == (whole, whole // 2)
-        assert disk.slots(SIZES) is None
+        assert disk.slots("labeled", SIZES) is None
         first.room -= 100
         disk.take_back(first)
-        assert (first.room, asked(disk).room) == (0, whole - 100)
+        assert (first.room, asked(disk, "third").room) == (0, whole - 100)
 
 
 def test_half_of_what_is_free_is_given_unless_told_otherwise(
@@ -211,7 +212,7 @@ def test_half_of_what_is_free_is_given_unless_told_otherwise(
     assert disk_cache_bytes(tmp_path) == pytest.approx(free / 6, rel=0.2)
     monkeypatch.setenv("PPL_DISK_CACHE_GIB", "0")
     with decoded_on_disk() as disk:
-        assert disk.slots(SIZES) is None
+        assert disk.slots("labeled", SIZES) is None
     assert folders() == []
 
 
@@ -222,12 +223,21 @@ def test_a_disk_cache_that_is_no_number_is_refused(
     monkeypatch.setenv("PPL_DISK_CACHE_GIB", wrong)
     message = r"PPL_DISK_CACHE_GIB is .*; expected a number, 0 or more"
     with pytest.raises(InputError, match=message), decoded_on_disk() as disk:
-        disk.slots(SIZES)
+        disk.slots("labeled", SIZES)
     assert folders() == []
 
 
 def test_where_nothing_can_be_made_the_disk_says_so(project: Path) -> None:
     (project / ".scratch").write_text("no folder", encoding="utf-8")
     with decoded_on_disk() as disk, pytest.raises(OSError, match="scratch"):
-        disk.slots(SIZES)
+        disk.slots("labeled", SIZES)
     assert (project / ".scratch").read_text(encoding="utf-8") == "no folder"
+
+
+def test_a_folder_that_a_thread_asked_for_is_gone_when_the_training_ends() -> None:
+    """Memory may turn out too small while threads decode."""
+    with decoded_on_disk() as disk:
+        with ThreadPoolExecutor(1) as pool:
+            slots = pool.submit(asked, disk).result()
+        assert slots.file.exists()
+    assert folders() == []

@@ -117,8 +117,9 @@ def test_no_more_is_written_than_there_is_room_for(tmp_path: Path) -> None:
     assert slots.put(1, (image, mask))
     assert not slots.put(0, drawn(0))
     assert slots.put(1, (image, mask)), "it is there"
-    assert slots.with_room(GIB).put(0, drawn(0))
     assert slots.room == 0
+    slots.room = GIB
+    assert slots.put(0, drawn(0))
 
 
 def test_a_full_disk_is_said_and_what_it_cut_short_is_not_taken(
@@ -142,9 +143,12 @@ def test_a_full_disk_is_said_and_what_it_cut_short_is_not_taken(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
 def test_a_device_that_is_full_is_an_error_and_no_signal(tmp_path: Path) -> None:
+    slots = Slots(tmp_path / "0.bytes", SIZES, GIB)
+    assert not slots.filled(1)
+    (tmp_path / "0.bytes").unlink()
     (tmp_path / "0.bytes").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
-        Slots(tmp_path / "0.bytes", SIZES, GIB)
+        slots.put(1, drawn(1))
 
 
 def test_a_file_that_maps_to_something_else_is_refused(
@@ -169,3 +173,17 @@ def test_a_file_that_has_gone_is_an_error_and_is_not_made_anew(tmp_path: Path) -
         slots.put(4, drawn(4))
     assert same(slots.pair(1), drawn(1)), "who has mapped it keeps it"
     assert not (tmp_path / "0.bytes").exists()
+
+
+def test_a_disk_that_takes_no_file_so_large_keeps_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "0.bytes"
+    with monkeypatch.context() as patched:
+        patched.setattr("ppl.training.slots.PAGE", 2**56)
+        with pytest.raises(OSError, match=r"too large|Invalid argument"):
+            Slots(file, SIZES, GIB)
+    assert not file.exists()
+    file.write_bytes(b"")
+    with pytest.raises(OSError, match="not the size of these images"):
+        Slots(file, SIZES, GIB)
