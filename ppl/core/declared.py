@@ -1,6 +1,7 @@
 """What dvc.yaml declares for a stage: its code, its inputs and its settings, as they are now."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,14 @@ CODE_FOLDERS = ("ppl", "stages")
 
 SCRATCH = Path(".scratch")
 """Folder of locks and checkpoints, which neither Git nor DVC sees."""
+
+
+def scratch_folder() -> Path:
+    """Where a stage leaves what is no artifact; it need not exist.
+
+    Queued runs work in copies of the project that are deleted; DVC_ROOT is where they came from.
+    """
+    return Path(os.environ.get("DVC_ROOT", ".")) / SCRATCH
 
 
 @dataclass(frozen=True)

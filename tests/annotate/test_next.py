@@ -330,6 +330,7 @@ def run_stage(
     sections = {
         "annotate_next": settings(count),
         "pseudo_label": labeling,
+        "inference": {"runtime": "pytorch"},
         "image": whole(64, 64),
     }
     monkeypatch.setattr(stages.annotate_next, "section", lambda name, _: sections[name])

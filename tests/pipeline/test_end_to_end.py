@@ -228,6 +228,7 @@ EDITS: dict[str, object] = {
     "selection": {"every": 3},
     "fall_back": {"confidence": 0.5},
     "compute": {"precision": "bfloat16"},
+    "inference": {"runtime": "onnxruntime"},
     "method": {"name": "st++"},
     "train_supervised": {"snapshots": 2},
     "ranking": {"reliable_fraction": 0.4},
