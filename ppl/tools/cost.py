@@ -90,7 +90,8 @@ def backward_flops(
         given: the other arguments of `aten::convolution_backward`, in its order.
     """
     transposed, asked = bool(given[4]), given[7]
-    return sum(asked[:2]) * conv_flop_count(list(image), list(weight), list(out), transposed)
+    once: int = conv_flop_count(list(image), list(weight), list(out), transposed)
+    return sum(asked[:2]) * once
 
 
 def counted() -> FlopCounterMode:
