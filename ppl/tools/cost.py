@@ -91,7 +91,7 @@ def backward_flops(
     """
     transposed, asked = bool(given[4]), given[7]
     once: int = conv_flop_count(list(image), list(weight), list(out), transposed)
-    return sum(asked[:2]) * once
+    return int(sum(asked[:2])) * once
 
 
 def counted() -> FlopCounterMode:
