@@ -75,7 +75,7 @@ COLUMNS = (
     *("against", "final - its final", "by seed"),
 )
 ITERATIONS = ("train_supervised", "retrain_reliable", "retrain_final")
-SETTINGS_FROM = ("params.yaml", "presets", "benchmarks/accuracy.yaml")
+SETTINGS_FROM = ("params.yaml", "presets", "benchmarks/accuracy.yaml", "benchmarks/leads.yaml")
 PATHS = ("data.root", "model.encoder_weights", "split.lists")
 STUDENTS_ONLY = (
     "ranking",
@@ -270,9 +270,8 @@ def count(work: Path, models: Sequence[str], file: Path, said: dict[str, Any]) -
     parts = read_split_record(work / "data/prepared/split.json").part_of(test.ids)
     names = np.array(sorted(set(parts)))
     sums = {key: sum_by_group(torch.stack(one), parts).numpy() for key, one in found.items()}
-    file.parent.mkdir(parents=True, exist_ok=True)
     said = {"parts": names, "classes": info.classes, **said}
-    np.savez_compressed(file, **(said | sums))
+    write_counts(file, said | sums)
     for model in models:
         mious = [pooled_miou(torch.from_numpy(sums[f"{model}_{score}"])) for score in SCORES]
         print(
@@ -282,6 +281,15 @@ def count(work: Path, models: Sequence[str], file: Path, said: dict[str, Any]) -
             ),
             flush=True,
         )
+
+
+def write_counts(file: Path, found: dict[str, Any]) -> None:
+    """All of it or nothing: a file that is there is of a whole run."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    half = file.with_suffix(".half")
+    with half.open("wb") as stream:
+        np.savez_compressed(stream, **found)
+    half.replace(file)
 
 
 def kept(folder: Path) -> Kept:

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.network_step import CLASSES, hardware, network_of, write_result
+from ppl.core.onnx_runtimes import RUNTIMES, Network, open_network
 from ppl.export.card import Known, card_content
 from ppl.export.int8 import quantized
 from ppl.export.package import network_of as exported_network
@@ -29,7 +30,7 @@ from ppl.inspection.model import Model
 from ppl.network.predict import PLAIN
 from ppl.network.resize import ImageSettings
 from ppl.station.card import card_of
-from ppl.station.onnx_predictor import RUNTIMES, Network, OnnxPredictor, open_network
+from ppl.station.onnx_predictor import OnnxPredictor
 from ppl.station.predictor import Predictor
 
 NOTHING = Known({}, {}, {})

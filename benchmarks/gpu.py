@@ -7,12 +7,13 @@ Parts run in the order of their value and FILE is written after each, so that a 
 has lost little; started again, it goes on with the parts that FILE lacks (on one H200, 43 of 70
 took 13 minutes). A part that fails is kept as its error.
 
+compute.graphs     a student's and a teacher's rate with that setting and without
 retrain, teacher   a training's rate by the stage's code, in turn with the bare network's steps:
                    encoder, batch, precision, deterministic algorithms on or off
 profile            launches, the GPU's busy share, operators and kernels by their time
 resizes            the up-sampling by itself
 bytes              two trainings from one seed: the same weights or not
-graph              the bare step as a CUDA graph
+graph              the bare step as a CUDA graph, optimizer included: a bound
 operators          of each architecture, what has no deterministic way
 compile            the student with torch.compile and its mean teacher
 predict            stages that predict, against the bare networks
@@ -85,6 +86,8 @@ def parts(given: Given) -> Iterator[Part]:
     """All of them, what matters most first."""
     first, *others = given.encoders
     small, large = given.batches[0], given.batches[-1]
+    for batch, student in itertools.product(given.batches, (True, False)):
+        yield graphs_part(given, student, batch)
     yield from trainings(given, "a", "retrain", first, given.batches, ("on", "off"))
     for batch, way in itertools.product((small, large), ("on", "off")):
         yield part(given, "a", "profile", gpu_parts.profiled, first, batch, way)
@@ -146,6 +149,14 @@ def trainings(
         yield part(given, process, kind, gpu_parts.rates, encoder, batch, way)
 
 
+def graphs_part(given: Given, student: bool, batch: int) -> Part:
+    """A training's rate with `compute.graphs` and without, as the stages have it."""
+    what = "student" if student else "teacher"
+    one = part(given, "graphs", what, gpu_parts.with_graphs, given.encoders[0], batch, "on")
+    work = partial(gpu_parts.with_graphs, student=student)
+    return one._replace(name=f"compute.graphs, {one.name}", work=work)
+
+
 def bytes_part(given: Given, process: str, student: bool, way: str, runs: int = 2) -> Part:
     deterministic = WAYS[way]
     work = partial(gpu_parts.equal_bytes, student=student, runs=runs)
@@ -178,6 +189,7 @@ def settings_of(given: Given, settings: dict[str, Any]) -> stages.Given:
         "colour": False,
         "precision": "bfloat16",
         "compile": False,
+        "graphs": False,
         "deterministic": True,
         "mean_teacher": True,
         "block": None,

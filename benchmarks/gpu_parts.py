@@ -3,11 +3,13 @@
 Units: ms of wall-clock time a step, images a second; a step is forward, backward and optimizer.
 """
 
+import contextlib
 import hashlib
+import io
+import statistics
 import time
 import warnings
 from collections import Counter
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import ppl.training.loop
 from benchmarks import stages, upsampling
 from benchmarks.network_step import CLASSES, hardware, network_of, peak_memory
 from benchmarks.stages import Given, device_of, in_place_of_train_step, synchronize
+from ppl.training.graphs import WARM_STEPS
 from ppl.training.loss import segmentation_loss
 
 FIRST_STEPS = 6
@@ -54,6 +57,64 @@ def rates(given: Given, folder: Path, *, student: bool) -> Any:
         "ms_per_step": {k: round(1000 * s, 2) for k, s in seconds.items() if s},
         "peak_memory_mib": round(peak_memory(device) / 2**20),
     }
+
+
+class Blocks:
+    """Takes the place of `train_step`: times blocks of steps."""
+
+    def __init__(self, device: torch.device, steps: int) -> None:
+        self._device = device
+        self._steps = steps
+        self._real = ppl.training.loop.train_step
+        self._done = 0
+        self._began = 0.0
+        self.seconds: list[float] = []
+        """Of a step, by blocks."""
+
+    def __call__(self, *arguments: Any) -> Tensor:
+        loss = self._real(*arguments)
+        self._done += 1
+        if self._done % self._steps == 0:
+            synchronize(self._device)
+            now = time.perf_counter()
+            self.seconds.append((now - self._began) / self._steps)
+            self._began = now
+        return loss
+
+
+def with_graphs(given: Given, folder: Path, *, student: bool) -> Any:
+    """Steps a second of a training without `compute.graphs` and with it, from one seed.
+
+    What a training says of graphs is kept: without a word, they are replayed. Of BLOCKS blocks the
+    first two are not counted; a step is captured in the first of them.
+    """
+    device = device_of(given)
+    found: dict[str, Any] = {}
+    said, sums = io.StringIO(), []
+    for name, graphs in (("without", False), ("with", True)):
+        torch.manual_seed(0)
+        network = network_of(given.architecture, given.encoder).to(device)
+        # a step is captured after a few: a block is longer
+        block = max(given.steps, WARM_STEPS + 1)
+        timed = Blocks(device, block)
+        whole = Given(**vars(given) | {"steps": BLOCKS * block, "graphs": graphs})
+        with in_place_of_train_step(timed), contextlib.redirect_stdout(said):
+            training = stages.trained(
+                whole, folder, network, device, student=student, weak=stages.WEAK
+            )
+        seconds = statistics.median(timed.seconds[2:])
+        found[name] = {
+            "steps_per_second": round(1 / seconds, 2),
+            "images_per_second": round(given.batch / seconds, 1),
+            "ms_per_step": round(1000 * seconds, 2),
+            "peak_memory_mib": round(peak_memory(device) / 2**20),
+        }
+        sums.append(weights_of(training.kept))
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+    lines = [line for line in said.getvalue().splitlines() if "compute.graphs" in line]
+    return found | {"same_weights": len(set(sums)) == 1, "said": lines}
 
 
 class Profiled:
@@ -226,7 +287,7 @@ def graphed(given: Given, folder: Path) -> Any:
     aside: Any = None
     if device.type == "cuda":
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    with torch.cuda.stream(aside) if aside else nullcontext():
+    with torch.cuda.stream(aside) if aside else contextlib.nullcontext():
         for _ in range(4):
             step()
     synchronize(device)

@@ -115,6 +115,7 @@ class Given(argparse.Namespace):
     colour: bool
     precision: str
     compile: bool
+    graphs: bool
     deterministic: bool
     mean_teacher: bool
     block: int | None
@@ -282,7 +283,11 @@ def trained(
 
 
 def recipe_of(given: Given, weak: WeakAugmentSettings) -> Recipe:
-    compute = {"precision": given.precision, "compile": given.compile}
+    compute = {
+        "precision": given.precision,
+        "compile": given.compile,
+        "graphs": given.graphs,
+    }
     return Recipe(
         image=image_settings(given),
         weak_augment=weak,
@@ -492,6 +497,7 @@ def main() -> None:
     parser.add_argument("--colour", action="store_true", help="instead of grey images")
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--graphs", action="store_true", help="of the trainings' steps, on a GPU")
     parser.add_argument(
         "--deterministic",
         action=argparse.BooleanOptionalAction,

@@ -27,6 +27,7 @@ from ppl.methods.choose import MethodSettings
 from ppl.network.network import NetworkSettings
 from ppl.network.predict import TestTimeSettings
 from ppl.network.resize import ImageSettings
+from ppl.network.runtime import InferenceSettings
 from ppl.scores.bootstrap import IntervalSettings
 from ppl.students.cutmix import HARDLY, CutMixSettings, share_that_fits
 from ppl.students.def_up import RetrainSettings
@@ -58,6 +59,7 @@ SECTIONS: dict[str, type] = {
     "selection": SelectionSettings,
     "fall_back": FallBackSettings,
     "compute": ComputeSettings,
+    "inference": InferenceSettings,
     "method": MethodSettings,
     "train_supervised": SupervisedSettings,
     "ranking": RankingSettings,

@@ -23,6 +23,7 @@ from ppl.labeling.pseudo_masks import PseudoLabelSettings, write_pseudo_masks
 from ppl.labeling.ranking import read_reliability
 from ppl.network.network import load_network, pick_device
 from ppl.network.resize import ImageSettings
+from ppl.network.runtime import InferenceSettings, predicting
 from ppl.run.stage import run
 
 
@@ -46,7 +47,9 @@ def main(
     info = read_dataset_info(dataset)
     images = read_image_set(unlabeled)
     known = read_split_record(record)
-    network = load_network(final, pick_device())
+    network = predicting(
+        load_network(final, pick_device()), section("inference", InferenceSettings)
+    )
     every_image = Photos(images, images.ids, known.parts)
     signs = signs_of(
         network,

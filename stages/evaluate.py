@@ -25,6 +25,7 @@ from ppl.labeling.pseudo_masks import PseudoLabelSettings
 from ppl.labeling.ranking import read_reliability
 from ppl.network.absent import absent
 from ppl.network.network import load_network, pick_device, read_made_with, read_origin
+from ppl.network.runtime import InferenceSettings, predicting
 from ppl.run.stage import run
 from ppl.scores.bootstrap import IntervalSettings
 
@@ -62,6 +63,8 @@ def main(
     trained = {name: folder for name, folder in before.items() if name not in missing}
     models = {name: load_network(folder, device) for name, folder in trained.items()}
     models |= {FINAL: finished.network}
+    for network in models.values():
+        predicting(network, section("inference", InferenceSettings))
     folders = trained | {FINAL: model}
     origins = {name: read_origin(folder) for name, folder in folders.items()}
     info, test_set = read_dataset_info(dataset), read_image_set(test)

@@ -17,6 +17,7 @@ from ppl.labeling.ranking import (
 )
 from ppl.network.network import SegmentationNetwork, load_network, pick_device
 from ppl.network.resize import ImageSettings
+from ppl.network.runtime import InferenceSettings, predicting
 from ppl.run.stage import run
 
 
@@ -55,9 +56,9 @@ def main(
 
 def _networks(snapshots: Path) -> list[SegmentationNetwork]:
     """The snapshots in their order, the last is the reference: they are numbered 1, 2, ..."""
-    device = pick_device()
+    device, by = pick_device(), section("inference", InferenceSettings)
     folders = sorted(snapshots.iterdir(), key=lambda folder: int(folder.name))
-    return [load_network(folder, device) for folder in folders]
+    return [predicting(load_network(folder, device), by) for folder in folders]
 
 
 if __name__ == "__main__":

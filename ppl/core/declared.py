@@ -1,6 +1,7 @@
 """What dvc.yaml declares for a stage: its code, its inputs and its settings, as they are now."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from ppl.core.settings import read_params
+from ppl.core.errors import InputError
+from ppl.core.settings import PARAMS_FILE, read_params, section
 
 PIPELINE = Path("dvc.yaml")
 
@@ -18,6 +20,14 @@ CODE_FOLDERS = ("ppl", "stages")
 
 SCRATCH = Path(".scratch")
 """Folder of locks and checkpoints, which neither Git nor DVC sees."""
+
+
+def scratch_folder() -> Path:
+    """Where a stage leaves what is no artifact; it need not exist.
+
+    Queued runs work in copies of the project that are deleted; DVC_ROOT is where they came from.
+    """
+    return Path(os.environ.get("DVC_ROOT", ".")) / SCRATCH
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,22 @@ def dependencies(described: dict[str, Any], params: dict[str, Any]) -> Declared:
 
 def _is_code(dep: Path) -> bool:
     return dep.parts[0] in CODE_FOLDERS
+
+
+def named_setting(path: str) -> Path:
+    """The path that stands in a command of dvc.yaml; `@section.key` is what that setting holds.
+
+    Raises:
+        InputError: params.yaml lacks the setting, or it holds no path.
+    """
+    found = re.fullmatch(r"@(\w+)\.(\w+)", path)
+    if not found:
+        return Path(path)
+    name, key = found.groups()
+    value = section(name, dict[str, Any]).get(key)
+    if not isinstance(value, str):
+        raise InputError(f"{PARAMS_FILE}: {name}.{key}: got {value!r}; expected a path")
+    return Path(value)
 
 
 def _filled_in(path: str, params: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ knows how to read and check one. A stage asks for its own sections and sees no o
 import contextlib
 import difflib
 import math
-import os
 import re
 import sys
 import unicodedata
@@ -41,24 +40,20 @@ class Settings(BaseModel):
     An error shows it; no result comes from it before it stands in params.yaml."""
 
 
-def _is_plain_in_a_command(path: str) -> str:
+def _can_be_shown(path: str) -> str:
     if path.startswith("~"):
         raise ValueError("only a shell knows what ~ means: write the whole path")
-    if path.startswith("-"):
-        raise ValueError(f"it would be taken for an option: write ./{path}")
-    # a backslash separates folders on Windows; elsewhere it hides what follows from the shell
-    forbidden = '$`"' + ("%" if os.name == "nt" else "\\")
     for letter in path:
-        if letter in forbidden or unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp"):
+        if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp"):
             raise ValueError(
-                f"DVC hands it to a shell, to which {letter!r} would be a command and no part of a "
-                "name: rename the folder, or link to it by a name without"
+                f"{letter!r} cannot be shown in a line: rename the folder, or link to it by a name "
+                "without"
             )
     return path
 
 
-CommandPath = Annotated[str, Field(min_length=1), AfterValidator(_is_plain_in_a_command)]
-"""A path that stands in a command of dvc.yaml, between double quotes."""
+PathSetting = Annotated[str, Field(min_length=1), AfterValidator(_can_be_shown)]
+"""A path on which a stage depends. No shell sees it: dvc.yaml names the setting, not its value."""
 
 
 def read_params(file: Path = PARAMS_FILE) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ppl.core.settings import CommandPath, Settings
+from ppl.core.settings import PathSetting, Settings
 from ppl.data.split_lists import DEFAULT_LISTS
 
 
@@ -30,7 +30,7 @@ class SplitSettings(Settings):
     """Which of them is tested on, from 1."""
     use_published_test: bool
     """Test on the published test part where the data set has one."""
-    lists: CommandPath
+    lists: PathSetting
     """Folder with labeled.txt, unlabeled.txt and val.txt; data/lists may hold none."""
 
     @property

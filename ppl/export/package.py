@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 
 import ppl
 from ppl.core.errors import InputError
+from ppl.core.onnx_runtimes import ONNXRUNTIME, Network, open_network
 from ppl.core.settings import Settings
 from ppl.export.card import Known, card_content, card_text, requirements
 from ppl.export.compare import (
@@ -26,13 +27,13 @@ from ppl.export.compare import (
     stop_unless_equal,
     stop_unless_resized_alike,
 )
-from ppl.export.graph import onnx_bytes
 from ppl.export.int8 import Int8, batches_of, measured, quantized
 from ppl.images.pictures import read_pixels, write_indices
 from ppl.images.sets import ImageSet, write_json
 from ppl.inspection.model import Model
+from ppl.network.graph import onnx_bytes
 from ppl.station.card import CARD, INT8_NETWORK, NETWORK, Card, card_of
-from ppl.station.onnx_predictor import ONNXRUNTIME, Network, OnnxPredictor, open_network
+from ppl.station.onnx_predictor import OnnxPredictor
 from ppl.station.samples import IN_FLOATS, SAMPLES, Expected, in_int8
 from ppl.station.verdict import verdict_of
 
@@ -41,6 +42,7 @@ CODE = (
     "core/__init__.py",
     "core/cells.py",
     "core/errors.py",
+    "core/onnx_runtimes.py",
     "images/__init__.py",
     "images/pictures.py",
 )

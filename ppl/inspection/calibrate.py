@@ -21,7 +21,7 @@ from pydantic import Field
 
 from ppl.core.errors import InputError
 from ppl.core.progress import bar
-from ppl.core.settings import CommandPath, Settings
+from ppl.core.settings import PathSetting, Settings
 from ppl.images.pictures import IGNORE, IMAGE_SUFFIXES, files_below, read_pixels
 from ppl.images.sets import ImageSet
 from ppl.inspection.model import Model
@@ -51,7 +51,7 @@ class ThresholdSettings(Settings):
     """How often, of many calibrations, that holds."""
     few_parts: Annotated[int, Field(ge=1, le=1_000_000)]
     """A class on fewer calibrating parts than these keeps all pixels that its mask shows."""
-    sound_images: CommandPath
+    sound_images: PathSetting
     """Folder of more images that are known to be sound, each of a part of its own; may be empty."""
 
 

@@ -28,7 +28,7 @@ from ppl.judge.overlays import (
     write_picture,
 )
 from ppl.labeling.part_agreement import Photos
-from ppl.labeling.pseudo_masks import PseudoLabelSettings, doubt_bounds, pseudo_masks
+from ppl.labeling.pseudo_masks import PseudoLabelSettings, pseudo_masks
 from ppl.network.confidence import likeliest
 from ppl.network.network import SegmentationNetwork
 from ppl.network.predict import PLAIN, TestTimeSettings, predict
@@ -179,11 +179,9 @@ def teacher_on_hard_half(
 
     They are made as student 1's were: with the same votes, and as many pixels left out.
     """
-    known = set(masked_ids(hidden))
-    both = replace(hard, chosen=[id for id in hard.chosen if id in known])
+    known = set(masked_ids(hidden)).intersection(hard.chosen)
     what = "hard half by the teacher"
-    bounds = doubt_bounds(teacher, hard, image, settings) if both.chosen else None
-    masks = pseudo_masks(teacher, both, image, settings, bounds, what=what)
+    masks = pseudo_masks(teacher, hard, image, settings, what=what, wanted=known)
     return compare_with_hidden(((entry.id, mask) for entry, mask in masks), hidden, classes)
 
 

@@ -1,8 +1,9 @@
 """Pseudo-masks: what a model predicts for unlabeled images, as palette PNGs at their own size."""
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,10 +20,12 @@ from ppl.images.record import read_split_record
 from ppl.images.sets import DatasetInfo, Entry, mask_file, read_dataset_info, read_image_set
 from ppl.labeling.part_agreement import NOBODY, Photos, VotingSettings, predict_by_part
 from ppl.labeling.ranking import read_ids
+from ppl.labeling.waiting import Waiting
 from ppl.network.absent import absent, leave_absent
 from ppl.network.confidence import likeliest
 from ppl.network.network import SegmentationNetwork, load_network, pick_device
 from ppl.network.resize import ImageSettings
+from ppl.network.runtime import InferenceSettings, predicting
 
 STEPS = 1200
 """Steps of sureness in which pixels are counted: 50 each time that the doubt halves."""
@@ -76,10 +79,9 @@ def write_pseudo_masks(
     """
     out.mkdir(parents=True, exist_ok=True)
     shown: Counter[int] = Counter()
-    bounds = doubt_bounds(network, photos, image, settings)
     with ThreadPoolExecutor(WRITERS) as pool:
         writing: deque[Future[None]] = deque()
-        masks = pseudo_masks(network, photos, image, settings, bounds, what="pseudo-label")
+        masks = pseudo_masks(network, photos, image, settings, what="pseudo-label")
         for entry, mask in masks:
             shown.update(defect_classes(mask))
             writing.append(pool.submit(write_mask, mask_file(out, entry.id), mask, info.colours))
@@ -95,26 +97,81 @@ def pseudo_masks(
     photos: Photos,
     image: ImageSettings,
     settings: PseudoLabelSettings,
-    bounds: Tensor | None,
     *,
     what: str,
+    wanted: Collection[str] | None = None,
 ) -> Iterator[tuple[Entry, Tensor]]:
     """The chosen images, each with the likeliest class of every pixel: (H, W) uint8 on the CPU.
 
-    Of several processes each yields its share.
+    Pixels that are too doubtful are 255. Each image is predicted once: with `ignore_fraction` it
+    waits in a temporary file until all are known. Of several processes each yields its share.
 
     Args:
-        bounds: `doubt_bounds`; pixels at steps below that of their class are 255.
         what: names the work on the progress bar.
+        wanted: ids of the chosen images to yield, where the others only count in which pixels are
+            the least sure; None: all.
     """
-    for entry, prob in predict_by_part(network, photos, image, settings, what=what):
-        mask = likeliest(prob)
-        if bounds is not None:
-            mask[sureness_step(prob.amax(dim=0)) < bounds[mask]] = IGNORE
-        if settings.background_from:
-            doubtful = prob.amax(dim=0) < settings.background_from
-            mask[(mask == BACKGROUND) & doubtful] = IGNORE
-        yield entry, mask.to("cpu", torch.uint8)
+    wanted = set(photos.chosen if wanted is None else wanted)
+    if not wanted:
+        return
+    if not settings.ignore_fraction:
+        photos = replace(photos, chosen=[id for id in photos.chosen if id in wanted])
+        for entry, prob in predict_by_part(network, photos, image, settings, what=what):
+            mask, _, untaught = _classes(prob, settings)
+            yield entry, mask.masked_fill(untaught, IGNORE).to("cpu", torch.uint8)
+        return
+    counts = torch.zeros(
+        network.classes, STEPS, dtype=torch.int64, device=next(network.parameters()).device
+    )
+    with Waiting() as waiting:
+        for entry, prob in predict_by_part(network, photos, image, settings, what=what):
+            mask, highest, untaught = _classes(prob, settings)
+            step = sureness_step(highest)
+            cell = mask * STEPS + step
+            counts += torch.bincount(cell.flatten(), minlength=counts.numel()).view_as(counts)
+            if entry.id in wanted:
+                # below every bound
+                step = step.masked_fill(untaught, -1).to("cpu", torch.int16)
+                waiting.add(entry, mask.to("cpu", torch.uint8), step)
+        bounds = doubt_bounds(processes.total(counts), settings.ignore_fraction).cpu()
+        for entry, mask, step in waiting:
+            yield entry, mask.masked_fill(step < bounds[mask.long()], IGNORE)
+
+
+def _classes(prob_CHW: Tensor, settings: PseudoLabelSettings) -> tuple[Tensor, Tensor, Tensor]:
+    """(H, W) the likeliest class of each pixel, its probability, and where it is not taught.
+
+    That is background below `background_from`; how sure the others have to be is not known yet.
+    """
+    mask, highest = likeliest(prob_CHW), prob_CHW.amax(dim=0)
+    return mask, highest, (mask == BACKGROUND) & (highest < settings.background_from)
+
+
+def doubt_bounds(counts: Tensor, ignore_fraction: float) -> Tensor:
+    """(C,) int64: below which `sureness_step` the least sure `ignore_fraction` of each class lies.
+
+    Of each class by itself: one bound for all would take the rare defects, of which a model is less
+    sure, and leave the background. Source: Zou et al., ECCV 2018 (class-balanced self-training).
+
+    The share is never more than asked, and less where pixels of one step would have to be told
+    apart.
+
+    Args:
+        counts: (C, STEPS) int64, the pixels of all images by class and step.
+    """
+    below = counts.cumsum(dim=1)
+    allowed = ignore_fraction * below[:, -1:]
+    # how many of the lowest steps may go: all pixels below the bound are in these
+    return (below <= allowed).sum(dim=1) * (below[:, -1] > 0)
+
+
+def sureness_step(probability: Tensor) -> Tensor:
+    """The step, 0 to `STEPS` - 1, of probabilities in [0, 1]: evenly in log2(1 - p).
+
+    A trained network is surer than 0.99 of most pixels; even steps of p would not tell them apart.
+    """
+    doubt = (1 - probability).clamp(min=0.5**HALVINGS)
+    return (-doubt.log2() * (STEPS / HALVINGS)).long().clamp(max=STEPS - 1)
 
 
 def summary(shown: Mapping[int, int], images: int, classes: Sequence[str]) -> str:
@@ -137,45 +194,6 @@ def summary(shown: Mapping[int, int], images: int, classes: Sequence[str]) -> st
     return text
 
 
-def doubt_bounds(
-    network: SegmentationNetwork,
-    photos: Photos,
-    image: ImageSettings,
-    settings: PseudoLabelSettings,
-) -> Tensor | None:
-    """(C,) int64: below which `sureness_step` the least sure `ignore_fraction` of each class lies.
-
-    None if that fraction is 0. Of each class by itself: one bound for all would take the rare
-    defects, of which a model is less sure, and leave the background. Source: Zou et al., ECCV 2018
-    (class-balanced self-training).
-
-    The share is counted over the images of all processes. It is never more than asked, and less
-    where pixels of one step would have to be told apart.
-    """
-    if not settings.ignore_fraction:
-        return None
-    device = next(network.parameters()).device
-    counts = torch.zeros(network.classes, STEPS, dtype=torch.int64, device=device)
-    for _, prob in predict_by_part(network, photos, image, settings, what="how sure"):
-        sureness, predicted = prob.max(dim=0)
-        cell = predicted * STEPS + sureness_step(sureness)
-        found = torch.bincount(cell.flatten(), minlength=counts.numel())
-        counts += found.view_as(counts)
-    below = processes.total(counts).cumsum(dim=1)
-    allowed = settings.ignore_fraction * below[:, -1:]
-    # how many of the lowest steps may go: all pixels below the bound are in these
-    return (below <= allowed).sum(dim=1) * (below[:, -1] > 0)
-
-
-def sureness_step(probability: Tensor) -> Tensor:
-    """The step, 0 to `STEPS` - 1, of probabilities in [0, 1]: evenly in log2(1 - p).
-
-    A trained network is surer than 0.99 of most pixels; even steps of p would not tell them apart.
-    """
-    doubt = (1 - probability).clamp(min=0.5**HALVINGS)
-    return (-doubt.log2() * (STEPS / HALVINGS)).long().clamp(max=STEPS - 1)
-
-
 def pseudo_label(
     *, model: Path, unlabeled: Path, dataset: Path, record: Path, ids: Path, out: Path
 ) -> None:
@@ -192,7 +210,7 @@ def pseudo_label(
     if settings.alike < NOBODY and not parts:
         print(NO_PARTS)
     shown = write_pseudo_masks(
-        load_network(model, pick_device()),
+        predicting(load_network(model, pick_device()), section("inference", InferenceSettings)),
         Photos(read_image_set(unlabeled), chosen, parts),
         section("image", ImageSettings),
         settings,

@@ -1,6 +1,5 @@
 """Methods that train once: from prepared folders to a model on disk."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,16 +28,17 @@ from ppl.network.network import (
 )
 from ppl.training.checkpoint import Checkpoint
 from ppl.training.curve import CURVE, write_training_curve
+from ppl.training.decoded import keep
+from ppl.training.disk import Disk, decoded_on_disk
 from ppl.training.half import Half
-from ppl.training.images import Masked, TrainingImages, labeled_images
+from ppl.training.images import Masked, TrainingImages
+from ppl.training.labeled import Warn, read_labeled
 from ppl.training.loop import Step, Training, train
 from ppl.training.machine import cache_bytes
-from ppl.training.paste import Pasting, new_pasting
+from ppl.training.paste import Pasting
 from ppl.training.recipe import Recipe
-from ppl.training.sampling import labeled_repeats
 from ppl.training.supervised import Supervised
 from ppl.training.validation import validation_score
-from ppl.training.vanishing import vanishing
 
 FINAL = "final"
 """Whatever method made it, the product has this name."""
@@ -117,10 +117,15 @@ def train_at_once(name: str, given: Any, files: OnceFiles, checkpoint: Checkpoin
     network = network_from_encoder(model, len(classes), files.encoder, draws).to(device)
     images = OnceImages(*map(read_image_set, (files.labeled, files.unlabeled, files.validation)))
     recipe = sections(Recipe)
-    for warning in vanishing(images.labeled, recipe.image, classes):
-        print(f"train_at_once: warning: {warning}", file=sys.stderr)
     training = train_together(
-        name, Networks(network, second), images, recipe, settings, draws, checkpoint
+        name,
+        Networks(network, second),
+        images,
+        recipe,
+        settings,
+        draws,
+        checkpoint,
+        warn=Warn("train_at_once", classes),
     )
     save_network(files.model, network, training.kept, Origin(FINAL, training.kept_iteration))
     write_training_curve(files.model / CURVE, training, model=FINAL)
@@ -134,18 +139,23 @@ def train_together(
     settings: OnceSettings,
     draws: Draws,
     checkpoint: Checkpoint | None = None,
+    *,
+    warn: Warn | None = None,
 ) -> Training:
     """Train the first network in place by the steps of a method, on the device where it is.
+
+    Args:
+        warn: as in `read_labeled`.
 
     Raises:
         InputError: no labeled image, no unlabeled one for a method that lives on them, or as
             `train` and `BatchStream`.
     """
     _stop_without_images(name, images, settings)
-    with draws.of_layers():
+    with draws.of_layers(), decoded_on_disk() as disk:
         return train(
             networks.first,
-            new_step(networks, images, recipe, settings, draws),
+            new_step(networks, images, recipe, settings, draws, disk, warn),
             validation_score(images.validation, recipe.image, networks.first.classes),
             recipe,
             iterations=settings.iterations,
@@ -155,34 +165,41 @@ def train_together(
 
 
 def new_step(
-    networks: Networks, images: OnceImages, recipe: Recipe, settings: OnceSettings, draws: Draws
+    networks: Networks,
+    images: OnceImages,
+    recipe: Recipe,
+    settings: OnceSettings,
+    draws: Draws,
+    disk: Disk,
+    warn: Warn | None,
 ) -> Step:
     """What a training of a method minimises."""
     network = networks.first
     classes, device = network.classes, next(network.parameters()).device
-    known = labeled_images(images.labeled, recipe.image, recipe.weak_augment, classes)
     memory = cache_bytes()
+    known = read_labeled(
+        images.labeled, recipe, classes, draws, device, memory=memory, disk=disk, warn=warn
+    )
     labeled = Half(
-        known,
+        known.kept,
         settings.labeled_batch,
-        new_pasting(known, recipe.paste, draws("paste"), device),
+        known.pasting,
         draws.below("labeled"),
         positions=range(settings.labeled_batch),
-        repeats=labeled_repeats(images.labeled, recipe.sampling),
-        memory=memory,
+        repeats=known.repeats,
         device=device,
     )
     if not settings.unlabeled_images:
         return Supervised(labeled, recipe, draws)
     bare = [Masked(images.unlabeled, _no_mask, "unlabeled")]
+    data = TrainingImages(bare, recipe.image, recipe.weak_augment, classes)
     unlabeled = Half(
-        TrainingImages(bare, recipe.image, recipe.weak_augment, classes),
+        keep(data, memory=memory - known.kept.bytes, disk=disk),
         settings.unlabeled_images,
         # nothing is pasted where nobody knows what the rest shows
         Pasting(recipe.paste, {}, draws("paste into unlabeled")),
         draws.below("unlabeled"),
         positions=range(settings.unlabeled_images),
-        memory=memory - labeled.bytes_kept,
         device=device,
     )
     given = Given(network, networks.second, labeled, unlabeled, recipe, draws)

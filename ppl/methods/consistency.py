@@ -31,6 +31,13 @@ class OnceSettings(Settings):
         return 0
 
 
+class TaughtSettings(OnceSettings):
+    """What the sections of methods that live on unlabeled images share."""
+
+    defect_weight: Annotated[float, Field(ge=1, le=1000)]
+    """Of a defect pixel in the loss of unlabeled images; published: 1."""
+
+
 class ThresholdSettings(Settings):
     """From which confidence on a pixel's label teaches."""
 
@@ -93,7 +100,7 @@ def consistency_loss(
     """Cross-entropy summed over the pixels that teach, divided by all that are shown; a scalar.
 
     So a batch of which little is sure teaches little. Defect pixels weigh as `loss` says, in the
-    sum and in the divisor: with equal weights this is the published loss.
+    sum and in the divisor: with equal weights, the default, this is the published loss.
     """
     shown = labels.classes.where(labels.shown, IGNORE)
     return cross_entropy(logits_BCHW, labels.taught(settings), loss, over_BHW=shown)

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ppl.images.pictures import IGNORE
-from ppl.methods.consistency import Images, OnceSettings
+from ppl.methods.consistency import Images, TaughtSettings
 from ppl.methods.together import Given, Together
 from ppl.network.network import SegmentationNetwork
 from ppl.students.cutmix import box_masks, elongated_boxes
@@ -22,7 +22,7 @@ Weight = Annotated[float, Field(ge=0, le=100)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class CpsSettings(OnceSettings):
+class CpsSettings(TaughtSettings):
     """Section `cps`."""
 
     unlabeled_batch: Annotated[Images, Field(ge=2)]
@@ -62,14 +62,21 @@ class Cps(Together):
 
     def __init__(self, given: Given, settings: CpsSettings) -> None:
         assert given.second is not None
-        super().__init__(given)
+        super().__init__(given, settings)
         self.companions = (given.second,)
         self._settings = settings
 
     def __call__(self, network: nn.Module) -> Tensor:
         """The loss of the next batch."""
-        images, masks = self.labeled()
-        unlabeled, shown = self.unlabeled()
+        return self.loss_of(network, *self.drawn(network))
+
+    def drawn(self, network: nn.Module) -> tuple[Tensor, ...]:
+        """The next labeled images and masks, unlabeled images, and where these are shown."""
+        return *self.labeled(), *self.unlabeled()
+
+    def loss_of(self, network: nn.Module, *drawn: Tensor) -> Tensor:
+        """The loss of such a batch."""
+        images, masks, unlabeled, shown = drawn
         second = self._second()
         both = torch.cat([masks != IGNORE, shown])
         own_1, own_2 = network(images), second(images)
@@ -85,7 +92,9 @@ class Cps(Together):
 
     def _taught(self, logits: Tensor, by: Tensor, shown: Tensor) -> Tensor:
         """Cross-entropy with what the other network says, where an image is shown."""
-        return cross_entropy(logits, by.detach().argmax(dim=1).where(shown, IGNORE), self.loss)
+        return cross_entropy(
+            logits, by.detach().argmax(dim=1).where(shown, IGNORE), self.taught_loss
+        )
 
     def parts(self) -> dict[str, Any]:
         """The second network, too."""
@@ -104,13 +113,16 @@ class CpsCutMix(Cps):
         self._cutmix = settings
         self._box_draws = given.draws("boxes")
 
-    def __call__(self, network: nn.Module) -> Tensor:
-        """The loss of the next batch."""
-        images, masks = self.labeled()
-        unlabeled, shown = self.unlabeled()
+    def drawn(self, network: nn.Module) -> tuple[Tensor, ...]:
+        """Those, and (B, H, W) bool where the first half of the unlabeled shows the other one."""
+        batch = super().drawn(network)
+        return *batch, self._drawn(batch[2].chunk(2)[0])
+
+    def loss_of(self, network: nn.Module, *drawn: Tensor) -> Tensor:
+        """The loss of such a batch."""
+        images, masks, unlabeled, shown, where = drawn
         second = self._second()
         first_half, other_half = unlabeled.chunk(2)
-        where = self._drawn(first_half)
 
         def mixed(below: Tensor, above: Tensor) -> Tensor:
             return torch.where(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ppl.methods.consistency import (
     Images,
     Labels,
-    OnceSettings,
+    TaughtSettings,
     ThresholdSettings,
     consistency_loss,
 )
@@ -24,7 +24,7 @@ from ppl.methods.views import BoxSettings, drawn_inside, mixed
 from ppl.training.stream import join
 
 
-class FixMatchSettings(OnceSettings, ThresholdSettings, BoxSettings):
+class FixMatchSettings(TaughtSettings, ThresholdSettings, BoxSettings):
     """Section `fixmatch`."""
 
     unlabeled_batch: Annotated[Images, Field(ge=2)]
@@ -40,7 +40,7 @@ class FixMatch(Together):
     """(supervised + consistency of one strong view) / 2."""
 
     def __init__(self, given: Given, settings: FixMatchSettings) -> None:
-        super().__init__(given)
+        super().__init__(given, settings)
         self._settings = settings
         self._box_draws = given.draws("boxes")
 
@@ -63,7 +63,7 @@ class FixMatch(Together):
 
     def taught(self, logits: Tensor, labels: Labels, by: ThresholdSettings) -> Tensor:
         """`consistency_loss` with the loss of every training."""
-        return consistency_loss(logits, labels, by, self.loss)
+        return consistency_loss(logits, labels, by, self.taught_loss)
 
 
 @dataclass(frozen=True)

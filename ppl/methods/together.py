@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ppl.core.seeds import Draws
 from ppl.images.pictures import IGNORE
+from ppl.methods.consistency import TaughtSettings
 from ppl.network.network import SegmentationNetwork
 from ppl.training.half import Half
+from ppl.training.loss import PAPER as PLAIN
 from ppl.training.loss import segmentation_loss
 from ppl.training.recipe import Recipe
 from ppl.training.strong_augment import draw_strong, strong_augment
@@ -39,10 +41,12 @@ class Together:
     companions: Sequence[SegmentationNetwork] = ()
     """Networks that are trained along and not kept."""
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: Given, taught: TaughtSettings) -> None:
         self.batch = given.labeled.batch + given.unlabeled.batch
         self.recipe = given.recipe
         self.loss = given.recipe.loss
+        # what makes rare defects count where a mask is true makes errors grow where none is
+        self.taught_loss = PLAIN.model_copy(update={"defect_weight": taught.defect_weight})
         self._labeled = given.labeled
         self._unlabeled = given.unlabeled
         self._draws = given.draws

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from ppl.methods.consistency import (
     Images,
     Labels,
-    OnceSettings,
+    TaughtSettings,
     ThresholdSettings,
     consistency_loss,
 )
@@ -24,9 +24,10 @@ from ppl.methods.features import changed_features, complementary_dropout
 from ppl.methods.together import Given, Together
 from ppl.methods.views import BoxSettings, drawn_inside, mixed
 from ppl.network.network import SegmentationNetwork
+from ppl.training.running_mean import averaged, copied, move
 
 
-class UniMatchV2Settings(OnceSettings, ThresholdSettings, BoxSettings):
+class UniMatchV2Settings(TaughtSettings, ThresholdSettings, BoxSettings):
     """Section `unimatch_v2`."""
 
     unlabeled_batch: Annotated[Images, Field(ge=2)]
@@ -43,16 +44,16 @@ class UniMatchV2(Together):
     """(supervised + (s1 + s2) / 2) / 2 with labels of the running mean."""
 
     def __init__(self, given: Given, settings: UniMatchV2Settings) -> None:
-        super().__init__(given)
+        super().__init__(given, settings)
         self._settings = settings
         self._box_draws = given.draws("boxes")
         self._feature_draws = given.draws("features")
-        self._mean = running_mean(given.network, settings.momentum)
+        self._mean = running_mean(given.network)
 
     def __call__(self, network: nn.Module) -> Tensor:
         """The loss of the next batch."""
         assert isinstance(network, SegmentationNetwork)
-        follow(self._mean, network)
+        follow(self._mean, network, self._settings.momentum)
         images, masks = self.labeled()
         weak, shown = self.unlabeled()
         with torch.no_grad():
@@ -69,7 +70,7 @@ class UniMatchV2(Together):
         with changed_features(network, dropout):
             strong_logits = network(torch.cat(views)).chunk(2)
         unknown = [
-            consistency_loss(logits, of, self._settings, self.loss)
+            consistency_loss(logits, of, self._settings, self.taught_loss)
             for logits, of in zip(strong_logits, taught, strict=True)
         ]
         return (known + (unknown[0] + unknown[1]) / 2) / 2
@@ -79,31 +80,19 @@ class UniMatchV2(Together):
         return super().parts() | {"mean": self._mean}
 
 
-def running_mean(network: SegmentationNetwork, momentum: float) -> AveragedModel:
-    """The running mean of a network's weights and buffers, in eval mode; at first it is them.
-
-    Of step k it keeps min(1 - 1 / k, momentum), so that it forgets the start.
-    """
-
-    def moved(
-        mean: list[Tensor] | tuple[Tensor, ...],
-        current: list[Tensor] | tuple[Tensor, ...],
-        steps: Tensor | int,
-    ) -> None:
-        kept = min(1 - 1 / int(steps), momentum)
-        for of_mean, of_current in zip(mean, current, strict=True):
-            if of_mean.is_floating_point():
-                of_mean.lerp_(of_current, 1 - kept)
-            else:
-                of_mean.copy_(of_current)
-
-    average = AveragedModel(network, multi_avg_fn=moved, use_buffers=True)
+def running_mean(network: SegmentationNetwork) -> AveragedModel:
+    """The running mean of a network's weights and buffers, in eval mode; at first it is them."""
+    average = AveragedModel(network, use_buffers=True)
     average.eval().requires_grad_(False)
     return average
 
 
-def follow(mean: AveragedModel, network: SegmentationNetwork) -> None:
-    """Take the network's weights into its running mean, which computes as it does."""
+def follow(mean: AveragedModel, network: SegmentationNetwork, momentum: float) -> None:
+    """Take the network's weights into its running mean, which computes as it does.
+
+    Of step k it keeps min(1 - 1 / k, momentum), so that it forgets the start.
+    """
     assert isinstance(mean.module, SegmentationNetwork)
     mean.module.precision = network.precision
-    mean.update_parameters(network)
+    kept = min(1 - 1 / max(1, int(mean.n_averaged)), momentum)
+    move(mean, network, averaged(kept), copied)

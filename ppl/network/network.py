@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 import os
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -137,6 +138,8 @@ class SegmentationNetwork(nn.Module):
         self.align_corners = align_corners
         self.precision = torch.float32
         """Of the layers' products; training may lower it."""
+        self.runtime: Callable[[Tensor], Tensor] | None = None
+        """What computes the logits in place of the layers where nothing learns; see runtime."""
         # convolutions run faster on this layout, on CPUs and on GPUs with tensor cores
         self.body = _smp_model(architecture, encoder, classes, options).to(
             memory_format=torch.channels_last
@@ -161,6 +164,12 @@ class SegmentationNetwork(nn.Module):
         Raises:
             InputError: the network takes images of another size alone.
         """
+        if self.runtime is None or self.training or torch.is_grad_enabled():
+            return self.by_layers(image_BCHW)
+        return self.runtime(image_BCHW)
+
+    def by_layers(self, image_BCHW: Tensor) -> Tensor:
+        """What `forward` says, by the layers themselves."""
         height, width = image_BCHW.shape[-2:]
         padding = (0, -width % self.multiple, 0, -height % self.multiple)
         normalised = (image_BCHW - self.mean) / self.std

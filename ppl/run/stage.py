@@ -15,6 +15,7 @@ import torch
 
 import ppl
 from ppl.core import processes
+from ppl.core.declared import named_setting
 from ppl.core.errors import InputError
 from ppl.run.guard import Guard
 from ppl.run.lock import only_run
@@ -26,8 +27,8 @@ def run(main: Callable[..., None]) -> None:
 
     `def main(*, labeled: Path, out: Path)` becomes `--labeled PATH --out PATH`, and so do the
     fields of a dataclass of paths: `def main(files: Files)`. dvc.yaml is the only place where those
-    paths stand. An `InputError` is printed alone and ends with status 1, as does a full disk or
-    memory; DVC then records nothing.
+    paths stand, or params.yaml, where the command has `@section.key` for a path. An `InputError` is
+    printed alone and ends with status 1, as does a full disk or memory; DVC then records nothing.
 
     Of several processes started by torchrun, each calls `main`, and the first one alone prints,
     holds the lock and watches over inputs.
@@ -37,9 +38,10 @@ def run(main: Callable[..., None]) -> None:
         prog=f"python -m stages.{name}", description=main.__doc__, allow_abbrev=False
     )
     for path in (path for name, kind in _parameters(main) for path in _paths(name, kind)):
-        parser.add_argument("--" + path.replace("_", "-"), type=Path, required=True, metavar="PATH")
-    given = arguments(main, vars(parser.parse_args()))
+        parser.add_argument("--" + path.replace("_", "-"), required=True, metavar="PATH")
+    words = vars(parser.parse_args())
     try:
+        given = arguments(main, {name: named_setting(word) for name, word in words.items()})
         _stop_unless_code_is_local()
         processes.start()
         if processes.is_first():

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ppl.images.confusion import counted_pixels
 from ppl.images.miou import BACKGROUND
-from ppl.images.pictures import IGNORE
 
 BINS = 15
 """Bins of equal width in 0-1, as many as Guo et al. use; a confidence of 1 is in the last.
@@ -67,23 +67,22 @@ def calibration_bins(prob_CHW: Tensor, target_HW: Tensor) -> CalibrationBins:
     """
     classes = prob_CHW.shape[0]
     assert prob_CHW.shape[1:] == target_HW.shape, f"{prob_CHW.shape} against {target_HW.shape}"
-    confidence_HW, predicted_HW = prob_CHW.max(dim=0)
-    counted = target_HW != IGNORE
-    predicted, target = predicted_HW.cpu()[counted], target_HW[counted]
+    confidence_HW, predicted_HW = (found.cpu() for found in prob_CHW.max(dim=0))
+    predicted, target, confidence = counted_pixels(
+        target_HW, predicted_HW, target_HW, confidence_HW
+    )
     # float32 values above 1/16 are multiples of 2**-27: up to 2**26 pixels a bin, their sum in
     # float64 is exact in any order
-    confidence = confidence_HW.cpu()[counted].double()
+    exact = confidence.double()
     assert bool((confidence > 0).all()), "a confidence is not above 0"
     # averaged softmax may end at 1.0000001
-    bin_index = (confidence * BINS).long().clamp(max=BINS - 1)
-    cell = predicted * BINS + bin_index
-
-    def by_cell(cells: Tensor, weights: Tensor | None = None) -> Tensor:
-        return torch.bincount(cells, weights, classes * BINS).view(classes, BINS)
-
-    return CalibrationBins(
-        by_cell(cell), by_cell(cell[predicted == target]), by_cell(cell, confidence)
-    )
+    bin_index = (exact * BINS).to(torch.int32).clamp_(max=BINS - 1)
+    cell = bin_index.add_(predicted, alpha=BINS)
+    summed = torch.bincount(cell, exact, classes * BINS).view(classes, BINS)
+    # wrong and right ones in turn: one count for both
+    pixels = torch.bincount(cell * 2 + (predicted == target), minlength=classes * BINS * 2)
+    wrong, right = pixels.view(classes, BINS, 2).unbind(-1)
+    return CalibrationBins(wrong + right, right.clone(), summed)
 
 
 def expected_calibration_error(bins: CalibrationBins) -> float:

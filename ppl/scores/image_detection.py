@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ppl.images.confusion import counted_pixels
 from ppl.images.miou import BACKGROUND, rounded
-from ppl.images.pictures import IGNORE
 from ppl.scores.pixels import NO_DEFECT
 
 
@@ -43,7 +43,7 @@ def evidence(defect_prob_HW: Tensor, target_HW: Tensor, *, min_defect_fraction: 
     NaN for an image without a counted pixel.
     """
     assert defect_prob_HW.shape == target_HW.shape, f"{defect_prob_HW.shape}, {target_HW.shape}"
-    prob = defect_prob_HW[target_HW != IGNORE]
+    [prob] = counted_pixels(target_HW, defect_prob_HW)
     if prob.numel() == 0:
         return math.nan
     needed = _pixels_needed(prob.numel(), min_defect_fraction)
@@ -147,12 +147,12 @@ def detection(prediction: Tensor, target: Tensor, *, min_defect_fraction: float)
     """
     assert prediction.shape == target.shape, f"{prediction.shape} against {target.shape}"
     assert 0 < min_defect_fraction <= 1, f"{min_defect_fraction}"
-    counted = target != IGNORE
-    pixels = int(counted.sum())
+    true, predicted = counted_pixels(target, target, prediction)
+    pixels = true.numel()
     if pixels == 0:
         return DetectionCounts()
-    called = int((prediction[counted] != BACKGROUND).sum()) / pixels >= min_defect_fraction
-    if bool((target[counted] != BACKGROUND).any()):
+    called = int((predicted != BACKGROUND).sum()) / pixels >= min_defect_fraction
+    if bool((true != BACKGROUND).any()):
         return DetectionCounts(defective_called=int(called), defective_missed=int(not called))
     return DetectionCounts(sound_called=int(called), sound_passed=int(not called))
 

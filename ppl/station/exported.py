@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from ppl.core.errors import InputError
+from ppl.core.onnx_runtimes import ONNXRUNTIME, RUNTIMES
 from ppl.station.command import answer, new_parser
-from ppl.station.onnx_predictor import ONNXRUNTIME, RUNTIMES, OnnxPredictor, load_onnx
+from ppl.station.onnx_predictor import OnnxPredictor, load_onnx
 from ppl.station.options import IMAGES
 from ppl.station.samples import IN_FLOATS, Expected, check_samples, in_int8
 

@@ -5,16 +5,15 @@ What ppl/network/predict.py does in PyTorch; tests hold the two together.
 Axes: B batch, H height, W width, C classes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppl.core.errors import InputError
+from ppl.core.onnx_runtimes import ONNXRUNTIME, Network, open_network
 from ppl.images.pictures import Colour
 from ppl.station.appearance import Reference
 from ppl.station.bands import bands_at_size, mean, windowed_bands
@@ -26,15 +25,12 @@ from ppl.station.windows import blended_windows
 AT_ONCE = 8
 """Images or windows in one pass; it bounds memory and changes no result beyond float rounding."""
 
-ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
-RUNTIMES = (ONNXRUNTIME, OPENVINO)
-
-Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""Images (B, H, W, 3) uint8 RGB of the network's size -> softmax (B, C, H, W)."""
-
 
 class OnnxPredictor:
-    """A `Predictor` that runs an exported network. `load_onnx` makes one."""
+    """A `Predictor` that runs an exported network. `load_onnx` makes one.
+
+    The network takes images (B, H, W, 3) uint8 RGB of its size and gives the softmax (B, C, H, W).
+    """
 
     def __init__(self, network: Network, card: Card) -> None:
         self._network = network
@@ -139,7 +135,7 @@ def load_onnx(
     """The exported model in a folder.
 
     Args:
-        runtime: one of `RUNTIMES` with which the export was compared.
+        runtime: one of ONNX Runtime and OpenVINO with which the export was compared.
         int8: take the network in 8-bit integers, which has a digest of its own.
 
     Raises:
@@ -157,50 +153,3 @@ def load_onnx(
         # each runtime rounds integers otherwise
         card = replace(card, digest=f"{card.digest}-{runtime}")
     return OnnxPredictor(open_network(network, runtime, str(folder)), card)
-
-
-def open_network(content: bytes, runtime: str, what: str) -> Network:
-    """The network in the content of an ONNX file, run on the CPU in float32.
-
-    Args:
-        runtime: one of `RUNTIMES`.
-        what: names the model in messages.
-
-    Raises:
-        InputError: the runtime is not installed, or cannot read the file.
-    """
-    try:
-        return _openvino(content) if runtime == OPENVINO else _onnxruntime(content)
-    except ImportError:
-        raise InputError(f"{runtime} is not installed: python -m pip install {runtime}") from None
-    except Exception as error:  # each runtime has exceptions of its own
-        raise InputError(f"{runtime} cannot read {what}: {str(error)[:400]}") from None
-
-
-def _onnxruntime(content: bytes) -> Network:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-
-    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        [prob] = session.run(None, {name: images})
-        found: NDArray[np.float32] = prob
-        return found
-
-    return run
-
-
-def _openvino(content: bytes) -> Network:
-    import openvino
-
-    core = openvino.Core()
-    model = core.read_model(content)
-    # else it would compute in bfloat16 where the processor can
-    options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    return partial(_run_openvino, core.compile_model(model, "CPU", options))
-
-
-def _run_openvino(compiled: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    # a copy: the next pass writes into the same memory
-    return np.array(compiled(images)[0])

@@ -4,7 +4,7 @@ Source: Wu et al., TNNLS 2024; the steps are numbered as in the paper's algorith
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -18,6 +18,7 @@ from ppl.network.confidence import confidence
 from ppl.network.network import SegmentationNetwork
 from ppl.students.cutmix import CutMixSettings, draw_cutmix, label_efficient_cutmix
 from ppl.students.mean_teacher import MeanTeacher
+from ppl.training.graphs import NewReplayed, Results
 from ppl.training.half import Half
 from ppl.training.loss import segmentation_loss
 from ppl.training.recipe import Recipe
@@ -101,6 +102,8 @@ class Perturbation:
     share: Share
     strong_draws: Generator
     cutmix_draws: Generator
+    confidence: "ReplayedConfidence | None" = None
+    """Asked in place of `network_confidence`."""
 
     def __call__(
         self,
@@ -130,7 +133,10 @@ class Perturbation:
         if not own:
             return images, masks
         if sureness is None:
-            sureness = network_confidence(network, images, cutmix.sureness)
+            if self.confidence is not None:
+                sureness = self.confidence(network, images)
+            else:
+                sureness = network_confidence(network, images, cutmix.sureness)
         if cutmix.order == "after_strong":
             images = strong_augment(images, of_strong)
         images, masks = label_efficient_cutmix(
@@ -147,9 +153,13 @@ class Perturbation:
         return images, masks
 
 
+Sureness = Callable[[Tensor], Tensor]
+"""Of softmax (B, C, H, W) how sure it is, (B,) in 0-1."""
+
+
 @torch.no_grad()
 def network_confidence(
-    network: nn.Module, images_BCHW: Tensor, sureness: Callable[[Tensor], Tensor] = confidence
+    network: nn.Module, images_BCHW: Tensor, sureness: Sureness = confidence
 ) -> Tensor:
     """(B,) `sureness` of the network being trained, in eval mode, without gradients."""
     network = processes.bare(network)
@@ -158,6 +168,25 @@ def network_confidence(
     result = sureness(network(images_BCHW).softmax(dim=1))
     network.train(was_training)
     return result
+
+
+class ReplayedConfidence:
+    """`network_confidence` by a graph; it holds until it is asked for the next one."""
+
+    def __init__(self, sureness: Sureness, replayed: NewReplayed) -> None:
+        self._sureness = sureness
+        self._network: nn.Module | None = None
+        self._replayed = replayed(self._computed, "confidence passes")
+
+    def __call__(self, network: nn.Module, images_BCHW: Tensor) -> Tensor:
+        self._network = network
+        (found,) = self._replayed(images_BCHW)
+        assert found is not None
+        return found
+
+    def _computed(self, images_BCHW: Tensor) -> Results:
+        assert self._network is not None
+        return (network_confidence(self._network, images_BCHW, self._sureness),)
 
 
 class DefUp:
@@ -202,6 +231,10 @@ class DefUp:
 
     def __call__(self, network: nn.Module) -> Tensor:
         """The loss of the next batch."""
+        return self.loss_of(network, *self.drawn(network))
+
+    def drawn(self, network: nn.Module) -> tuple[Tensor, Tensor]:
+        """The next images (B, C, H, W) in [0, 1], labeled ones first, and masks (B, H, W)."""
         labeled = self._labeled.next()
         sureness = None
         if self._mean_teacher is None:
@@ -214,13 +247,24 @@ class DefUp:
         images, masks = self._perturb(network, labeled, unlabeled, sureness)
         # what is mixed into unlabeled images is the labeled one as it is
         given, given_masks = (of[: self._share.own_labeled] for of in labeled)
-        mine = processes.own(self.batch)
         if self._strong.of_labeled:
             drawn = draw_strong(self._labeled.batch, self._strong, self._labeled_draws)
+            mine = processes.own(self.batch)
             given = strong_augment(given, [drawn[i] for i in mine if i < self._labeled.batch])
-        with part_of_batch(mine, self.batch):
-            logits = network(join(given, images))
-        return segmentation_loss(logits, torch.cat([given_masks, masks]), self._loss)
+        return join(given, images), torch.cat([given_masks, masks])
+
+    def loss_of(self, network: nn.Module, images: Tensor, masks: Tensor) -> Tensor:
+        """The loss of such a batch."""
+        with part_of_batch(processes.own(self.batch), self.batch):
+            logits = network(images)
+        return segmentation_loss(logits, masks, self._loss)
+
+    def replay_predictions(self, replayed: NewReplayed) -> None:
+        """Have the labels of the mean teacher and the confidence of CutMix computed by graphs."""
+        asked = ReplayedConfidence(self._cutmix.sureness, replayed)
+        self._perturb = replace(self._perturb, confidence=asked)
+        if self._mean_teacher is not None:
+            self._mean_teacher.replay_predictions(replayed)
 
     def product(self, network: SegmentationNetwork) -> SegmentationNetwork:
         """What is kept: the network itself, or the running mean of its weights before this step."""

@@ -14,12 +14,14 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from ppl.core import processes
 from ppl.core.settings import Settings
 from ppl.images.pictures import IGNORE
 from ppl.network.network import SegmentationNetwork
+from ppl.training.graphs import NewReplayed, Replayed, Results
+from ppl.training.running_mean import averaged, move, rounded_down
 
 
 class MeanTeacherSettings(Settings):
@@ -55,11 +57,9 @@ class MeanTeacher:
         self._sureness = sureness
         self.sureness: Tensor | None = None
         """(B,) how sure it was of the images that it labeled last, 0-1, if that is asked for."""
-        self._mean = AveragedModel(
-            student,
-            multi_avg_fn=get_ema_multi_avg_fn(settings.momentum),  # type: ignore[no-untyped-call]
-            use_buffers=True,
-        )
+        self._momentum = settings.momentum
+        self._replayed: Replayed | None = None
+        self._mean = AveragedModel(student, use_buffers=True)
         self._mean.eval().requires_grad_(False)
 
     @property
@@ -72,7 +72,8 @@ class MeanTeacher:
         """Take the student's weights into the mean; at first the mean is these."""
         network = processes.bare(student)
         self._mean.module.precision = network.precision
-        self._mean.update_parameters(network)
+        kept = self._momentum
+        move(self._mean, network, averaged(kept), rounded_down(kept))
 
     @torch.no_grad()
     def labels(self, images_BCHW: Tensor, masks_BHW: Tensor) -> Tensor:
@@ -85,10 +86,20 @@ class MeanTeacher:
         if not len(images_BCHW):
             self.sureness = images_BCHW.new_zeros(0)
             return masks_BHW
+        compute = self._computed if self._replayed is None else self._replayed
+        labels, self.sureness = compute(images_BCHW, masks_BHW)
+        assert labels is not None
+        return labels
+
+    def _computed(self, images_BCHW: Tensor, masks_BHW: Tensor) -> Results:
+        """Labels, and how sure it is if that is asked for."""
         prob_BCHW = self._mean(images_BCHW).softmax(dim=1)
-        if self._sureness is not None:
-            self.sureness = self._sureness(prob_BCHW)
-        return relabeled(prob_BCHW, masks_BHW, confident=self._confident)
+        sureness = None if self._sureness is None else self._sureness(prob_BCHW)
+        return relabeled(prob_BCHW, masks_BHW, confident=self._confident), sureness
+
+    def replay_predictions(self, replayed: NewReplayed) -> None:
+        """Have `labels` computed by a graph; they hold until it is asked for the next ones."""
+        self._replayed = replayed(self._computed, "labels of the mean teacher")
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""

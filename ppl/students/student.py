@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ppl.core import processes
@@ -32,18 +33,19 @@ from ppl.network.network import (
 )
 from ppl.network.resize import ImageSettings
 from ppl.students.cutmix import CutMixSettings
-from ppl.students.def_up import DefUp, RetrainSettings, share_of_batch
+from ppl.students.def_up import DefUp, RetrainSettings, Share, share_of_batch
 from ppl.students.fall_back import Counted, FallBackSettings, judge
 from ppl.students.mean_teacher import MeanTeacher, MeanTeacherSettings
 from ppl.training.checkpoint import Checkpoint
 from ppl.training.curve import write_training_curve
+from ppl.training.decoded import keep
+from ppl.training.disk import Disk, decoded_on_disk
 from ppl.training.half import Half
-from ppl.training.images import Masked, TrainingImages, labeled_images
+from ppl.training.images import Masked, TrainingImages
+from ppl.training.labeled import read_labeled
 from ppl.training.loop import State, Training, train
 from ppl.training.machine import cache_bytes
-from ppl.training.paste import new_pasting
 from ppl.training.recipe import Recipe
-from ppl.training.sampling import labeled_repeats
 from ppl.training.validation import validation_counts, validation_score
 
 UNCHECKED = (
@@ -192,46 +194,59 @@ def retrain(
             and `BatchStream`.
     """
     name, classes = draws.owner, network.classes
-    given = labeled_images(images.labeled, recipe.image, recipe.weak_augment, classes)
     # without unlabeled images in a batch nobody looks for masks
     folders = images.masks if budget.unlabeled_batch else []
     teaching = [_pseudo_labeled(images.unlabeled, folder) for folder in folders]
     taught = TrainingImages(teaching, recipe.image, recipe.weak_augment, classes)
-    _stop_without_images(name, len(given), len(taught), budget)
-    device = next(network.parameters()).device
-    share = share_of_batch(budget, processes.own(budget.batch))
-    pasting = new_pasting(given, recipe.paste, draws("paste"), device)
+    _stop_without_images(name, len(images.labeled), len(taught), budget)
+    with decoded_on_disk() as disk:
+        share = share_of_batch(budget, processes.own(budget.batch))
+        device = next(network.parameters()).device
+        halves = _halves(images.labeled, taught, recipe, budget, share, draws, device, disk)
+        mean = mean_teacher(network, settings) if budget.unlabeled_batch else None
+        with draws.of_layers():
+            return train(
+                network,
+                DefUp(*halves, share, recipe, settings.cutmix, draws, mean),
+                validation_score(images.validation, recipe.image, classes),
+                recipe,
+                iterations=budget.iterations,
+                name=name,
+                checkpoint=checkpoint,
+            )
+
+
+def _halves(
+    images: ImageSet,
+    taught: TrainingImages,
+    recipe: Recipe,
+    budget: RetrainSettings,
+    share: Share,
+    draws: Draws,
+    device: torch.device,
+    disk: Disk,
+) -> tuple[Half, Half]:
+    """The labeled half of a batch and the pseudo-labeled one; both have the labeled defects."""
     memory = cache_bytes()
+    given = read_labeled(images, recipe, taught.classes, draws, device, memory=memory, disk=disk)
     labeled = Half(
-        given,
+        given.kept,
         budget.labeled_batch,
-        pasting,
+        given.pasting,
         draws.below("labeled"),
         positions=share.labeled,
-        repeats=labeled_repeats(images.labeled, recipe.sampling),
-        memory=memory,
+        repeats=given.repeats,
         device=device,
     )
     unlabeled = Half(
-        taught,
+        keep(taught, memory=memory - given.kept.bytes, disk=disk),
         budget.unlabeled_batch,
-        pasting,
+        given.pasting,
         draws.below("unlabeled"),
         positions=share.unlabeled,
-        memory=memory - labeled.bytes_kept,
         device=device,
     )
-    mean = mean_teacher(network, settings) if budget.unlabeled_batch else None
-    with draws.of_layers():
-        return train(
-            network,
-            DefUp(labeled, unlabeled, share, recipe, settings.cutmix, draws, mean),
-            validation_score(images.validation, recipe.image, classes),
-            recipe,
-            iterations=budget.iterations,
-            name=name,
-            checkpoint=checkpoint,
-        )
+    return labeled, unlabeled
 
 
 def mean_teacher(network: SegmentationNetwork, settings: StudentSettings) -> MeanTeacher | None:

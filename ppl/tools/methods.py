@@ -105,13 +105,17 @@ def methods_report(
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     seeds = sorted(results[AGAINST].side.counts)
     parts = len({part for of in results[AGAINST].side.parts.values() for part in of})
+    share = f"{100 * settings.confidence:g} %"
+    if len(seeds) == 1:
+        over = f"seed {seeds[0]}, on {parts} test parts. {share} intervals resample parts alone: "
+        over += "one seed is a lead, no claim."
+    else:
+        over = f"the seeds {', '.join(map(str, seeds))} together, on {parts} test parts. {share} "
+        over += "intervals resample seeds and parts. Bold: the interval leaves out 0."
     return (
-        f"{table}\n\n"
-        f"mIoU and IoU in percent over the seeds {', '.join(map(str, seeds))} together, on {parts} "
-        f"test parts. {100 * settings.confidence:g} % intervals resample seeds and parts"
-        f"{'; a single seed has no spread' if len(seeds) == 1 else ''}. Bold: the interval leaves "
-        "out 0. Passes: forward passes of the network over images, a backward pass counted as what "
-        "it computes; minutes of training by the time of a few steps here."
+        f"{table}\n\nmIoU and IoU in percent over {over} Passes: forward passes of the network "
+        "over images, a backward pass counted as what it computes; minutes of training by the time "
+        "of a few steps here."
     )
 
 
@@ -124,7 +128,8 @@ def _cells(result: Result, other: Result, settings: IntervalSettings) -> list[st
         points, drawn = difference(side, other.side, settings.resamples)
         tail = (1 - settings.confidence) / 2
         low, high = (100 * float(drawn.nanquantile(share)) for share in (tail, 1 - tail))
-        sure = "**" if low > 0 or high < 0 else ""
+        # of one seed nobody knows what another would give
+        sure = "**" if len(side.counts) > 1 and (low > 0 or high < 0) else ""
         gain = f"{sure}{100 * points:+.1f} ({low:+.1f} to {high:+.1f}){sure}"
     each = [percent(pooled_miou(side.counts[seed])) for seed in sorted(side.counts)]
     return [

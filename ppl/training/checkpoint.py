@@ -20,7 +20,7 @@ import filelock
 import torch
 
 from ppl.core import processes
-from ppl.core.declared import SCRATCH, declared, digest
+from ppl.core.declared import declared, digest, scratch_folder
 from ppl.training.machine import cpu_model, environment_number
 
 SHARE = 0.02
@@ -115,8 +115,7 @@ def checkpoint_of(stage: str) -> Iterator[Checkpoint]:
     Raises:
         InputError: PPL_CHECKPOINT_SECONDS is no number.
     """
-    # queued runs work in copies of the project that are deleted; DVC_ROOT is where they came from
-    scratch = Path(os.environ.get("DVC_ROOT", ".")) / SCRATCH
+    scratch = scratch_folder()
     scratch.mkdir(parents=True, exist_ok=True)
     file = scratch / f"{stage}-{fingerprint(stage)}.pt"
     checkpoint = Checkpoint(file, seconds=environment_number("PPL_CHECKPOINT_SECONDS", 10))

@@ -1,4 +1,4 @@
-"""How a training's steps are computed: in which precision, compiled, by several processes."""
+"""How a training's steps are computed: in which precision, compiled, as CUDA graphs."""
 
 from typing import Literal
 
@@ -10,10 +10,15 @@ from ppl.training.shared_layers import share_layers
 
 
 class ComputeSettings(Settings):
-    """Section `compute`: how a training's steps are computed; each changes the result slightly."""
+    """Section `compute`: how a training's steps are computed.
+
+    Precision and compilation change the result slightly.
+    """
 
     precision: Literal["float32", "bfloat16"]
     compile: bool
+    graphs: bool = False
+    """Whether a GPU is given a step's passes as one graph; see `ppl/training/graphs.py`."""
 
 
 def prepare(network: SegmentationNetwork, settings: ComputeSettings) -> None:

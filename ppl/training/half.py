@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ppl.core.seeds import Draws
-from ppl.training.images import TrainingImages
+from ppl.training.decoded import Kept
 from ppl.training.paste import Pasting
 from ppl.training.stream import BatchStream
 
@@ -19,36 +19,34 @@ class Half:
     """Images and masks of one half, weakly augmented, with defects pasted into them.
 
     Args:
-        data: where they come from; may be empty where `batch` is 0.
+        kept: where they come from; may be empty where `batch` is 0.
         batch: images of this half in a step, over all processes.
         draws: of this half.
         positions: which of them this process computes.
-        repeats, memory: as in `BatchStream`.
+        repeats: as in `BatchStream`.
     """
 
     def __init__(
         self,
-        data: TrainingImages,
+        kept: Kept,
         batch: int,
         pasting: Pasting,
         draws: Draws,
         *,
         positions: Sequence[int],
         repeats: Sequence[float] | None = None,
-        memory: int | None = None,
         device: torch.device,
     ) -> None:
         self.batch = batch
         self._pasting = pasting
         self._positions = list(positions)
         self._stream = BatchStream(
-            data,
+            kept,
             batch,
             order=draws("order"),
             augment=draws("weak"),
             positions=positions,
             repeats=repeats,
-            memory=memory,
             device=device,
         )
 
@@ -56,11 +54,6 @@ class Half:
     def waited(self) -> float:
         """Seconds spent until now waiting for images."""
         return self._stream.waited
-
-    @property
-    def bytes_kept(self) -> int:
-        """Memory that decoded images take."""
-        return self._stream.bytes_kept
 
     def next(self, relabel: Relabel | None = None) -> tuple[Tensor, Tensor]:
         """The next (B, C, H, W) float32 images in [0, 1] and (B, H, W) int64 masks.

@@ -1,27 +1,21 @@
-"""Images and masks to train on: where they come from, at which size, decoded once.
+"""Images and masks to train on: where they come from, and at which size they are kept.
 
 Axes: C channels (1 of grey images, else 3), H height, W width.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 
 import torch
 from torch import Tensor
 
 from ppl.core.errors import InputError
-from ppl.core.progress import bar
 from ppl.images.files import class_values
-from ppl.images.room import in_room_for
+from ppl.images.pictures import IGNORE
 from ppl.images.sets import Entry, ImageSet
 from ppl.network.resize import ImageSettings, resize_image, resize_mask
 from ppl.training.weak_augment import Size, WeakAugmentSettings
-
-DECODERS = 8
-"""Threads that decode images; they change the time, never the order."""
 
 Pair = tuple[Tensor, Tensor]
 """An image (C, H, W) and its mask (H, W), both uint8."""
@@ -60,15 +54,18 @@ class TrainingImages:
         """Of each image, height and width in pixels: as it is kept, and at scale 1."""
         entries = chain.from_iterable(part.images.entries for part in self.parts)
         own = [(entry.height, entry.width) for entry in entries]
-        return [(self._kept_size(size), self.image.at_scale(size, 1)) for size in own]
+        return [(self.kept_size(size), self.image.at_scale(size, 1)) for size in own]
 
     def largest(self) -> int:
         """Pixels of the largest image, as its file has it; 0 without images."""
         entries = chain.from_iterable(part.images.entries for part in self.parts)
         return max((entry.height * entry.width for entry in entries), default=0)
 
-    def _kept_size(self, own: Size) -> Size:
-        """What training needs at most; an image at its own resolution has no more to give."""
+    def kept_size(self, own: Size) -> Size:
+        """What training needs at most of an image of size `own`.
+
+        One at its own resolution has no more to give.
+        """
         largest = max(1.0, self.weak.scale_max) if self.image.fit == "whole" else 1.0
         return self.image.at_scale(own, largest)
 
@@ -80,11 +77,8 @@ class TrainingImages:
             index -= len(part.images)
         raise IndexError(index)
 
-    def read(self, index: int, *, scale: float | None = None) -> Pair:
-        """An image and its mask from their files, at the size at which they are kept.
-
-        Args:
-            scale: of the size to read them at instead, see `ImageSettings.at_scale`.
+    def open(self, index: int) -> "Opened":
+        """An image and its mask, decoded from their files.
 
         Raises:
             InputError: an unreadable image or mask, a mask of another size than its image, or a
@@ -97,12 +91,53 @@ class TrainingImages:
                 f"mask of {entry.id} is {mask.shape[1]} x {mask.shape[0]} pixels, its image "
                 f"{image.shape[2]} x {image.shape[1]}: give the mask the image's own size"
             )
-        class_values(mask, self.classes, f"of {entry.id} ({part.what})")
-        own = entry.height, entry.width
-        size = self._kept_size(own) if scale is None else self.image.at_scale(own, scale)
-        image, mask = resize_image(image, size), resize_mask(mask, size)
-        grey = torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])
-        return image[:1].clone() if grey else image, mask
+        values = class_values(mask, self.classes, f"of {entry.id} ({part.what})")
+        return Opened(self, (entry.height, entry.width), image, mask, values)
+
+    def read(self, index: int) -> Pair:
+        """An image and its mask from their files, at the size at which they are kept.
+
+        Raises:
+            InputError: as `open`.
+        """
+        return self.open(index).kept()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An image and its mask, decoded."""
+
+    data: TrainingImages
+    """To which they belong."""
+    own: Size
+    """Of the image, in pixels."""
+    image: Tensor
+    """(3, H, W) uint8."""
+    mask: Tensor
+    """(H, W) uint8."""
+    values: Collection[int]
+    """That occur in the mask."""
+    _at: dict[Size, Pair] = field(default_factory=dict)
+
+    @property
+    def defects(self) -> list[int]:
+        """The classes but background (0) and 255 (ignore) that occur in the mask, ascending."""
+        return sorted(value for value in self.values if value not in (0, IGNORE))
+
+    def kept(self) -> Pair:
+        """Both at the size at which they are kept."""
+        return self._resized(self.data.kept_size(self.own))
+
+    def at_scale(self, scale: float) -> Pair:
+        """Both at `scale`, see `ImageSettings.at_scale`."""
+        return self._resized(self.data.image.at_scale(self.own, scale))
+
+    def _resized(self, size: Size) -> Pair:
+        if size not in self._at:
+            image, mask = resize_image(self.image, size), resize_mask(self.mask, size)
+            grey = torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])
+            self._at[size] = (image[:1].clone() if grey else image, mask)
+        return self._at[size]
 
 
 def labeled_images(
@@ -110,33 +145,3 @@ def labeled_images(
 ) -> TrainingImages:
     """The labeled images, with their labels."""
     return TrainingImages([Masked(labeled, labeled.mask, "labeled")], image, weak, classes)
-
-
-def _read_in_room(data: TrainingImages, index: int) -> Pair:
-    """An image that many threads may ask for at once: large ones are decoded one by one."""
-    entry = data.find(index)[1]
-    return in_room_for(entry.height * entry.width, lambda: data.read(index))
-
-
-def keep(data: TrainingImages, *, memory: int) -> list[Pair] | None:
-    """All images and masks, decoded, if they take at most `memory` bytes; else None.
-
-    Raises:
-        InputError: as `TrainingImages.read`.
-    """
-    if not len(data):
-        return []
-    # a grey image and its mask; colour shows when it is read
-    if sum(2 * height * width for (height, width), _ in data.sizes()) > memory:
-        return None
-    kept, taken = [], 0
-    what = ", ".join(dict.fromkeys(part.what for part in data.parts))
-    with ThreadPoolExecutor(DECODERS) as pool:
-        loaded = pool.map(partial(_read_in_room, data), range(len(data)))
-        for pair in bar(loaded, total=len(data), desc=f"read {what}", unit="image"):
-            taken += sum(tensor.nbytes for tensor in pair)
-            if taken > memory:
-                pool.shutdown(wait=False, cancel_futures=True)
-                return None
-            kept.append(pair)
-    return kept

@@ -18,6 +18,7 @@ from ppl.core.progress import bar
 from ppl.network.network import SegmentationNetwork
 from ppl.training import compute
 from ppl.training.checkpoint import Checkpoint
+from ppl.training.graphs import Graphed, new_graphed
 from ppl.training.optimizer import new_sgd, poly_decay, set_rates
 from ppl.training.recipe import Recipe
 from ppl.training.selection import SelectionSettings
@@ -201,6 +202,7 @@ class _Work:
         self._network = network
         self._step = step
         self._sgd = new_sgd((network, *step.companions), recipe.optimizer)
+        self._graphed = new_graphed(step, self._sgd, recipe.compute, name)
         self._power = recipe.optimizer.poly_power
         self._selection = recipe.selection
         self._beat = beat
@@ -213,7 +215,7 @@ class _Work:
         """`train_step` at the rate of its iteration."""
         decay = poly_decay(self.training.iteration, self._beat.iterations, self._power)
         self.training.iteration += 1
-        self._unread.append(train_step(parallel, self._step, self._sgd, decay))
+        self._unread.append(train_step(parallel, self._step, self._sgd, decay, self._graphed))
 
     @property
     def looks(self) -> bool:
@@ -303,17 +305,27 @@ class _Work:
 
 
 def train_step(
-    network: nn.Module, step: Callable[[nn.Module], Tensor], sgd: torch.optim.SGD, decay: float
+    network: nn.Module,
+    step: Callable[[nn.Module], Tensor],
+    sgd: torch.optim.SGD,
+    decay: float,
+    graphed: Graphed | None = None,
 ) -> Tensor:
     """One step of SGD at `decay` times each group's own rate; returns the loss before it, ().
 
     The loss stays on its device: to read it means to wait for the step.
+
+    Args:
+        graphed: computes loss and gradients of `step` by a graph.
     """
     set_rates(sgd, decay)
     network.train()
-    loss = step(network)
-    sgd.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    if graphed is not None:
+        loss = graphed(network)
+    else:
+        loss = step(network)
+        sgd.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
     sgd.step()
     return loss.detach()
 

@@ -2,11 +2,15 @@
 
 PPL_CACHE_GIB      memory for decoded training images; default: half of what is free
 PPL_GPU_CACHE_GIB  the same on the GPU; default: a quarter of what is free there
+PPL_DISK_CACHE_GIB disk for those that memory does not hold; default: half of what is free there
 PPL_WORKERS        processes that read images where the memory does not hold them all
 """
 
+import contextlib
 import os
 import platform
+import re
+import shutil
 from pathlib import Path
 
 import psutil
@@ -48,6 +52,17 @@ def gpu_cache_bytes(device: torch.device) -> int:
     return round(environment_number("PPL_GPU_CACHE_GIB", free / 4 / GIB) * GIB)
 
 
+def disk_cache_bytes(folder: Path) -> int:
+    """Bytes of the disk of `folder`, which exists, that decoded images of this process may take.
+
+    Raises:
+        InputError: PPL_DISK_CACHE_GIB is no number.
+    """
+    own = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    half = shutil.disk_usage(folder).free / 2
+    return round(environment_number("PPL_DISK_CACHE_GIB", half / GIB) * GIB) // own
+
+
 def read_workers(pixels: int = 0) -> int:
     """Processes that read images beside the training, at least one.
 
@@ -66,17 +81,31 @@ def read_workers(pixels: int = 0) -> int:
 def free_memory() -> int:
     """Bytes of memory that are free, also by the limit of a container."""
     free = psutil.virtual_memory().available
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    for limit, current, of_files in (
+        ("memory.max", "memory.current", "memory.stat"),
+        (
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "memory/memory.stat",
+        ),
     ):
         try:
-            words = [(CGROUP / name).read_text(encoding="ascii").strip() for name in (limit, used)]
+            files = CGROUP / limit, CGROUP / current
+            words = [file.read_text(encoding="ascii").strip() for file in files]
         except OSError:
             continue
         if all(word.isdecimal() for word in words):
-            free = min(free, max(0, int(words[0]) - int(words[1])))
+            used = int(words[1]) - _given_up_if_needed(CGROUP / of_files)
+            free = min(free, max(0, int(words[0]) - used))
     return free
+
+
+def _given_up_if_needed(stat: Path) -> int:
+    """Bytes of files that a container holds in its memory and nobody has used of late."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^inactive_file (\d+)$", stat.read_text(encoding="ascii"), re.MULTILINE)
+        return int(found[1]) if found else 0
+    return 0
 
 
 def environment_number(name: str, default: float) -> float:

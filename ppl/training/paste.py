@@ -7,11 +7,12 @@ along and fades out, and its grey levels are shifted to those of its new place.
 Axes: C channels, H height, W width.
 """
 
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from operator import itemgetter
+from threading import Lock
 from typing import Annotated
 
 import torch
@@ -22,15 +23,12 @@ from torch import Generator, Tensor
 from ppl.core.settings import Settings
 from ppl.images.files import defect_classes
 from ppl.images.pictures import IGNORE
-from ppl.training.images import DECODERS, TrainingImages
+from ppl.training.images import Opened, TrainingImages
 from ppl.training.stream import Batch
 from ppl.training.weak_augment import Region
 
 DRAWS = 7
 """Numbers in [0, 1) that an image takes, whatever the settings: one's luck shifts no other's."""
-
-READ_AHEAD = 64
-"""Images decoded at once."""
 
 
 class PasteSettings(Settings):
@@ -129,43 +127,55 @@ class Pasting:
         return paste_defects(images, masks, self.bank, self.settings, draws, shown=shown)
 
 
-def new_pasting(
-    data: TrainingImages, settings: PasteSettings, generator: Generator, device: torch.device
-) -> Pasting:
-    """With the defects of the labeled images `data`.
-
-    Raises:
-        InputError: as `TrainingImages.read`.
-    """
-    bank = collect_defects(data, settings, draws=generator, device=device)
-    return Pasting(settings, bank, generator)
-
-
-def collect_defects(
-    data: TrainingImages, settings: PasteSettings, *, draws: Generator, device: torch.device
-) -> Bank:
-    """The defects of labeled images by class, of images drawn at random.
+class Cutting:
+    """A `Look` that cuts out the defects of labeled images for pasting, of images drawn at random.
 
     They are as large as in the views nearest to scale 1. Of a class at most `per_class`: they stay
     on the device.
 
-    Raises:
-        InputError: as `TrainingImages.read`.
+    Args:
+        data: the labeled images.
+        generator: of the draws; what is pasted is drawn from it, too.
     """
-    if not settings.probability:
-        return {}
-    size = data.image.size
-    read = partial(data.read, scale=min(max(1.0, data.weak.scale_min), data.weak.scale_max))
-    order = torch.randperm(len(data), generator=draws).tolist()
-    found: dict[int, list[Defect]] = defaultdict(list)
-    with ThreadPoolExecutor(DECODERS) as pool:
-        # a few at a time: all of them decoded at once may be more than memory holds
-        for start in range(0, len(order), READ_AHEAD):
-            for pair in pool.map(read, order[start : start + READ_AHEAD]):
-                for defect in cut_defects(*pair, margin=settings.margin, limit=size):
-                    if len(found[defect.value]) < settings.per_class:
-                        found[defect.value].append(defect.to(device))
-    return {value: found[value] for value in sorted(found)}
+
+    def __init__(self, data: TrainingImages, settings: PasteSettings, generator: Generator) -> None:
+        self._settings = settings
+        self._generator = generator
+        self._size = data.image.size
+        self._scale = min(max(1.0, data.weak.scale_min), data.weak.scale_max)
+        self._lock = Lock()
+        self._turn: list[int] = []
+        """Of each image; the defects of those who come first are kept."""
+        if settings.probability:
+            self._turn = torch.randperm(len(data), generator=generator).argsort().tolist()
+        self._found: dict[int, list[tuple[int, Defect]]] = defaultdict(list)
+        """Of each class, by the turns of their images."""
+
+    def __call__(self, index: int, opened: Opened) -> None:
+        """Cut out what is wanted of an image; each comes once, in whatever order."""
+        if not self._turn or not any(self._wanted(value, index) for value in opened.defects):
+            return
+        pair = opened.at_scale(self._scale)
+        for defect in cut_defects(*pair, margin=self._settings.margin, limit=self._size):
+            self._add(index, defect)
+
+    def _wanted(self, value: int, index: int) -> bool:
+        found = self._found.get(value, [])
+        return len(found) < self._settings.per_class or self._turn[index] < found[-1][0]
+
+    def _add(self, index: int, defect: Defect) -> None:
+        with self._lock:
+            found = self._found[defect.value]
+            insort(found, (self._turn[index], defect), key=itemgetter(0))
+            del found[self._settings.per_class :]
+
+    def pasting(self, device: torch.device) -> Pasting:
+        """With the defects of all images that came."""
+        bank = {
+            value: [defect.to(device) for _, defect in self._found[value]]
+            for value in sorted(self._found)
+        }
+        return Pasting(self._settings, bank, self._generator)
 
 
 def paste_defects(
@@ -222,8 +232,10 @@ def _paste(
     (from_y, y, height), (from_x, x, width) = ranges
     cut = (slice(from_y, from_y + height), slice(from_x, from_x + width))
     target = (slice(y, y + height), slice(x, x + width))
+    # on a GPU every operator is a launch, whatever it computes: of each image there are few
     pasted, shape, opacity = (
-        tensor[(..., *cut)].flip(axes) for tensor in (defect.image, defect.mask, defect.opacity)
+        tensor[(..., *cut)].flip(axes) if axes else tensor[(..., *cut)]
+        for tensor in (defect.image, defect.mask, defect.opacity)
     )
     pasted = pasted.float() / 255
     if len(pasted) > 1:
@@ -233,10 +245,11 @@ def _paste(
         pasted = torch.where(grey, mean, pasted) if len(image) > 1 else mean
     there = image[(slice(None), *target)]
     # what surrounds the defect gets the mean grey level of its new place
-    around = ((opacity > 0) & ~shape).float()
+    around = (opacity > shape).float()
     shift = ((there - pasted) * around).sum(dim=(1, 2)) / around.sum().clamp(min=1)
     pasted = (pasted + shift[:, None, None]).clamp(0, 1)
     there.lerp_(pasted, opacity.expand_as(there))
     # of another defect that the margin half hides nobody can tell what is left
-    mask[target].masked_fill_((opacity >= 0.5) & (mask[target] != 0), IGNORE)
-    mask[target].masked_fill_(shape, defect.value)
+    labels = mask[target]
+    labels.masked_fill_(torch.logical_and(opacity >= 0.5, labels), IGNORE)
+    labels.masked_fill_(shape, defect.value)

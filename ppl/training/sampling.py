@@ -3,17 +3,11 @@
 import math
 from collections import Counter
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 from pydantic import Field
 
 from ppl.core.settings import Settings
-from ppl.images.files import defect_classes
-from ppl.images.sets import ImageSet
-
-DECODERS = 8
-"""Threads that decode masks."""
 
 
 class SamplingSettings(Settings):
@@ -38,14 +32,8 @@ def repeat_factors(shown: Sequence[Collection[int]], below: float) -> list[float
     return [max((of_class[c] for c in classes), default=1.0) for classes in shown]
 
 
-def labeled_repeats(labeled: ImageSet, settings: SamplingSettings) -> list[float] | None:
-    """`repeat_factors` of labeled images by their masks; None where each is shown once a pass.
-
-    Raises:
-        InputError: an unreadable mask.
-    """
-    if not settings.repeat_below:
-        return None
-    with ThreadPoolExecutor(DECODERS) as pool:
-        shown = list(pool.map(lambda entry: defect_classes(labeled.mask(entry)), labeled.entries))
-    return repeat_factors(shown, settings.repeat_below)
+def labeled_repeats(
+    shown: Sequence[Collection[int]], settings: SamplingSettings
+) -> list[float] | None:
+    """`repeat_factors` of labeled images that show these defect classes; None: each once a pass."""
+    return repeat_factors(shown, settings.repeat_below) if settings.repeat_below else None

@@ -1,12 +1,13 @@
 """Endless shuffled batches of the images to train on, weakly augmented.
 
-Images are kept decoded, on the GPU or in memory, as far as they fit; else processes beside the
-training read what the next batches show. Both give the same batches.
+Images are kept decoded, on the GPU or in memory, if they fit; else processes beside the training
+take what the next batches show from the disk, or decode it. All give the same batches.
 
 Axes: B batch, C channels (1 of grey images, else 3), H height, W width.
 """
 
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ppl.core.errors import InputError
-from ppl.training.images import TrainingImages, keep
-from ppl.training.machine import cache_bytes, gpu_cache_bytes, read_workers
+from ppl.training.decoded import Kept
+from ppl.training.machine import gpu_cache_bytes, read_workers
 from ppl.training.weak_augment import DRAWS, Region, Size, View, cut, draw_view, show, stack
 
 
@@ -41,28 +42,27 @@ class BatchStream:
     fewer images than a batch holds, it shows an image several times, each augmented for itself.
 
     Args:
+        kept: the images, and where they are decoded.
         batch: images of a batch.
         positions: which of them to compute, for where each process has its own; all unless given.
         order, augment: what is drawn from, always for the whole batch.
         repeats: how often a pass shows each image, on average: 2.3 is twice, and in three of ten
             passes once more. None: once.
-        memory: bytes that decoded images may take here.
     """
 
     def __init__(
         self,
-        data: TrainingImages,
+        kept: Kept,
         batch: int,
         *,
         order: Generator,
         augment: Generator,
         positions: Sequence[int] | None = None,
         repeats: Sequence[float] | None = None,
-        memory: int | None = None,
         device: torch.device,
     ) -> None:
-        assert len(data) > 0 or batch == 0, "no batch comes from no images"
-        self._data = data
+        assert len(kept.data) > 0 or batch == 0, "no batch comes from no images"
+        self._data = kept.data
         self._batch = batch
         self._positions = range(batch) if positions is None else positions
         self._order = order
@@ -72,34 +72,33 @@ class BatchStream:
         self._waiting: deque[int] = deque()
         self._drawn: deque[tuple[list[int], Tensor]] = deque()
         """Batches that were drawn and not taken yet: those that are being read."""
-        self._sizes = data.sizes()
+        self._sizes = kept.data.sizes()
         self.waited = 0.0
         """Seconds that `next` took to have a batch's bytes on the device."""
-        self.bytes_kept = 0
+        self.bytes_kept = kept.bytes
         """Memory that decoded images take."""
-        self._kept = keep(data, memory=cache_bytes() if memory is None else memory)
+        self._kept = kept
         self._loading: Iterator[Any] | None = None
-        if self._kept is not None:
-            self.bytes_kept = sum(tensor.nbytes for pair in self._kept for tensor in pair)
-            if self.bytes_kept <= gpu_cache_bytes(device):
-                self._kept = [(image.to(device), mask.to(device)) for image, mask in self._kept]
+        if kept.pairs is not None and self.bytes_kept <= gpu_cache_bytes(device):
+            kept.pairs = [(image.to(device), mask.to(device)) for image, mask in kept.pairs]
 
     @property
     def streams(self) -> bool:
         """Whether images are read again and again, since the memory does not hold them."""
-        return self._kept is None
+        return self._kept.pairs is None
 
     def next(self) -> Batch:
         """The next batch, on the device."""
         began = time.perf_counter()
         size = self._data.image.size
-        if self._kept is None:
+        pairs = self._kept.pairs
+        if pairs is None:
             images, masks = self._loaded()
             chosen = self._views(*self._drawn.popleft())
         else:
             # after an interruption, first what was being read then, with less memory
             chosen = self._views(*(self._drawn.popleft() if self._drawn else self._draw()))
-            images, masks = stack([cut(*self._kept[k], view, size) for k, view in chosen], size)
+            images, masks = stack([cut(*pairs[k], view, size) for k, view in chosen], size)
         images = images.to(self._device, non_blocking=True)
         masks = masks.to(self._device, non_blocking=True)
         self.waited += time.perf_counter() - began
@@ -140,11 +139,14 @@ class BatchStream:
 
     def _loaded(self) -> tuple[Tensor, Tensor]:
         if self._loading is None:
+            workers = read_workers(self._data.largest())
+            # in a ring of references the workers would outlive it, and be waited for 5 s each
+            drawn_ahead = BatchStream._drawn_ahead(weakref.proxy(self))
             self._loading = iter(
                 DataLoader(
-                    _Views(self._data),
-                    batch_sampler=self._drawn_ahead(),
-                    num_workers=read_workers(self._data.largest()),
+                    _Views(self._kept),
+                    batch_sampler=drawn_ahead,
+                    num_workers=workers,
                     collate_fn=_Collate(self._data.image.size),
                     pin_memory=self._device.type == "cuda",
                     # PyTorch would draw a seed from the generator of the dropout layers
@@ -201,12 +203,12 @@ def _lost_reader(error: Exception) -> InputError:
 class _Views(Dataset[Any]):
     """What a worker reads: the parts of images that views are computed from."""
 
-    data: TrainingImages
+    kept: Kept
 
     def __getitem__(self, item: tuple[int, View]) -> Any:
         index, view = item
         try:
-            return cut(*self.data.read(index), view, self.data.image.size)
+            return cut(*self.kept.read(index), view, self.kept.data.image.size)
         except InputError as error:
             # raised here, it would reach the user inside a traceback
             return error

@@ -117,35 +117,46 @@ def strong_augment(image_BCHW: Tensor, draws: Sequence[StrongDraws]) -> Tensor:
     Saturation, hue and grayscale leave a grey image as it is; with one channel they are skipped.
     """
     colour = image_BCHW.shape[1] == 3
-    image = image_BCHW
-    for turn in range(4):
-        for number, (name, change) in enumerate(_JITTER.items()):
-            if colour or name in ("brightness", "contrast"):
-                chosen = [k for k, d in enumerate(draws) if d.jitter and d.order[turn] == number]
-                factors = [getattr(draws[k], name) for k in chosen]
-                image = _changed(image, chosen, change, factors)
+    image = image_BCHW.clone()
+    jitter = _jitter(draws, colour=colour)
+    # moved to the device at once
+    factors = torch.tensor([getattr(draws[k], name) for name, chosen in jitter for k in chosen])
+    factors = factors.view(-1, 1, 1, 1).to(image.device, non_blocking=True)
+    first = 0
+    for name, chosen in jitter:
+        by = factors[first : first + len(chosen)]
+        _change(image, chosen, lambda x, name=name, by=by: _JITTER[name](x, by))  # type: ignore[misc]
+        first += len(chosen)
     if colour:
         gray = [k for k, d in enumerate(draws) if d.gray]
-        image = _changed(image, gray, lambda x, _: _gray(x).expand_as(x), [0.0] * len(gray))
+        _change(image, gray, lambda x: _gray(x).expand_as(x))
     blurred = [k for k, d in enumerate(draws) if d.sigma > 0]
     # on the CPU: how far the widest reaches is asked, and a GPU would stand still for the answer
     sigmas = torch.tensor([draws[k].sigma for k in blurred])
-    image = _changed(image, blurred, lambda x, _: gaussian_blur(x, sigmas), [0.0] * len(blurred))
+    _change(image, blurred, lambda x: gaussian_blur(x, sigmas))
     return image.clamp(0, 1)
 
 
-def _changed(
-    image: Tensor,
-    chosen: Sequence[int],
-    change: Callable[[Tensor, Tensor], Tensor],
-    factors: Sequence[float],
-) -> Tensor:
-    """`image` with `change` applied to those of a batch that are `chosen`, each by its factor."""
+def _jitter(draws: Sequence[StrongDraws], *, colour: bool) -> list[tuple[str, list[int]]]:
+    """What is changed in turn, and of which images."""
+    found = []
+    for turn in range(4):
+        for number, name in enumerate(_JITTER):
+            chosen = [k for k, d in enumerate(draws) if d.jitter and d.order[turn] == number]
+            if chosen and (colour or name in ("brightness", "contrast")):
+                found.append((name, chosen))
+    return found
+
+
+def _change(image: Tensor, chosen: Sequence[int], change: Callable[[Tensor], Tensor]) -> None:
+    """Apply `change` in place to those of a batch that are `chosen`, all together."""
     if not chosen:
-        return image
-    which = torch.tensor(chosen).to(image.device, non_blocking=True)
-    by = torch.tensor(factors).to(image.device, non_blocking=True)
-    return image.index_copy(0, which, change(image[which], by.view(-1, 1, 1, 1)))
+        return
+    # neither indices to move to the device, nor what PyTorch takes to put them back in fixed order
+    one = image[chosen[0] : chosen[0] + 1]
+    changed = change(one if len(chosen) == 1 else torch.stack([image[k] for k in chosen]))
+    for k, new in zip(chosen, changed.unbind(), strict=True):
+        image[k].copy_(new)
 
 
 def adjust_brightness(image_BCHW: Tensor, factor_B111: Tensor) -> Tensor:
@@ -179,7 +190,8 @@ def adjust_hue(image_BCHW: Tensor, turn_B111: Tensor) -> Tensor:
         (green - blue) / safe,
         torch.where(most == green, (blue - red) / safe + 2, (red - green) / safe + 4),
     )
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=image_BCHW.device).view(1, 3, 1, 1)
+    # 5, 3, 1; made where it is needed, since a GPU would be waited for while numbers are moved
+    offsets = torch.arange(5.0, 0.0, -2.0, device=image_BCHW.device).view(1, 3, 1, 1)
     k = (offsets + sixths + 6 * turn_B111) % 6
     return most - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
 

@@ -35,12 +35,19 @@ class Supervised:
 
     def __call__(self, network: nn.Module) -> Tensor:
         """The loss of the next batch."""
-        mine = processes.own(self.batch)
+        return self.loss_of(network, *self.drawn(network))
+
+    def drawn(self, network: nn.Module) -> tuple[Tensor, Tensor]:
+        """The next images (B, C, H, W) in [0, 1] and masks (B, H, W)."""
         images, masks = self._labeled.next()
         if self._strong.of_labeled:
             drawn = draw_strong(self.batch, self._strong, self._strong_draws)
-            images = strong_augment(images, [drawn[i] for i in mine])
-        with part_of_batch(mine, self.batch):
+            images = strong_augment(images, [drawn[i] for i in processes.own(self.batch)])
+        return images, masks
+
+    def loss_of(self, network: nn.Module, images: Tensor, masks: Tensor) -> Tensor:
+        """The loss of such a batch."""
+        with part_of_batch(processes.own(self.batch), self.batch):
             logits = network(images)
         return segmentation_loss(logits, masks, self._loss)
 

@@ -1,6 +1,5 @@
 """Phase 1: train the teacher on the labeled images alone, keeping snapshots for the ranking."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,15 +21,13 @@ from ppl.network.network import (
 )
 from ppl.training.checkpoint import Checkpoint
 from ppl.training.curve import write_training_curve
+from ppl.training.disk import decoded_on_disk
 from ppl.training.half import Half
-from ppl.training.images import labeled_images
+from ppl.training.labeled import Warn, read_labeled
 from ppl.training.loop import Training, train
-from ppl.training.paste import new_pasting
 from ppl.training.recipe import Recipe
-from ppl.training.sampling import labeled_repeats
 from ppl.training.supervised import Supervised
 from ppl.training.validation import validation_score
-from ppl.training.vanishing import vanishing
 
 TEACHER = "teacher"
 """Its name; it owns the random draws and marks the curve."""
@@ -68,9 +65,6 @@ def train_teacher(files: TeacherFiles, checkpoint: Checkpoint) -> None:
     """
     seed, recipe = section("seed", int), sections(Recipe)
     classes, labeled = read_dataset_info(files.dataset).classes, read_image_set(files.labeled)
-    if processes.is_first():
-        for warning in vanishing(labeled, recipe.image, classes):
-            print(f"train_supervised: warning: {warning}", file=sys.stderr)
     network = network_from_encoder(
         section("model", NetworkSettings), len(classes), files.encoder, Draws(seed, TEACHER)
     )
@@ -82,6 +76,7 @@ def train_teacher(files: TeacherFiles, checkpoint: Checkpoint) -> None:
         section("train_supervised", SupervisedSettings),
         Draws(seed, TEACHER),
         checkpoint,
+        warn=Warn("train_supervised", classes),
     )
     if not processes.is_first():
         return
@@ -99,8 +94,13 @@ def train_supervised(
     supervised: SupervisedSettings,
     draws: Draws,
     checkpoint: Checkpoint | None = None,
+    *,
+    warn: Warn | None = None,
 ) -> Training:
     """Train `network` in place by `Supervised` steps, on the device where it is.
+
+    Args:
+        warn: as in `read_labeled`.
 
     Raises:
         InputError: no labeled image, or as `train` and `BatchStream`.
@@ -110,26 +110,26 @@ def train_supervised(
             "no labeled image is left for training: raise split.labeled_fraction or lower "
             "split.validation_fraction"
         )
-    given = labeled_images(labeled, recipe.image, recipe.weak_augment, network.classes)
     device = next(network.parameters()).device
-    mine = processes.own(supervised.batch)
-    half = Half(
-        given,
-        supervised.batch,
-        new_pasting(given, recipe.paste, draws("paste"), device),
-        draws,
-        positions=mine,
-        repeats=labeled_repeats(labeled, recipe.sampling),
-        device=device,
-    )
-    with draws.of_layers():
-        return train(
-            network,
-            Supervised(half, recipe, draws),
-            validation_score(validation, recipe.image, network.classes),
-            recipe,
-            iterations=supervised.iterations,
-            snapshots=supervised.snapshots,
-            name=draws.owner,
-            checkpoint=checkpoint,
+    with decoded_on_disk() as disk:
+        given = read_labeled(labeled, recipe, network.classes, draws, device, disk=disk, warn=warn)
+        half = Half(
+            given.kept,
+            supervised.batch,
+            given.pasting,
+            draws,
+            positions=processes.own(supervised.batch),
+            repeats=given.repeats,
+            device=device,
         )
+        with draws.of_layers():
+            return train(
+                network,
+                Supervised(half, recipe, draws),
+                validation_score(validation, recipe.image, network.classes),
+                recipe,
+                iterations=supervised.iterations,
+                snapshots=supervised.snapshots,
+                name=draws.owner,
+                checkpoint=checkpoint,
+            )

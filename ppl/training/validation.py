@@ -28,15 +28,12 @@ def validation_counts(
     Raises:
         InputError: an unreadable image or mask.
     """
-    masks = [validation.mask(entry) for entry in validation.entries]
-    if not any(defect_classes(mask) for mask in masks):
+    entries = processes.every(validation.entries)
+    masks = [validation.mask(entry) for entry in entries]
+    if not any(processes.gathered(any(defect_classes(mask) for mask in masks))):
         return None
-    mine = processes.every(range(len(masks)))
-    masks = list(processes.every(masks))
-    views = [
-        views_of(validation.image(entry), image, PLAIN)
-        for entry in processes.every(validation.entries)
-    ]
+    mine = processes.every(range(len(validation)))
+    views = [views_of(validation.image(entry), image, PLAIN) for entry in entries]
 
     def count(network: SegmentationNetwork) -> Tensor:
         device = next(network.parameters()).device

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_parts
+from ppl.training import graphs
+from tests.training.graph import Kept
 
 TOY = [
     *("--size", "32", "--steps", "1", "--batches", "2", "--images", "4"),
@@ -53,3 +55,44 @@ def test_a_part_that_fails_is_kept_as_its_error(tmp_path: Path) -> None:
     )
     gpu.work_in_process(given)
     assert "InputError" in gpu.read(given.out)["operators, None"]["error"]
+
+
+def toy(folder: Path) -> gpu.Given:
+    return gpu.Given(
+        **{"out": folder / "gpu.json", "size": 32, "steps": 1, "images": 4, "batches": [2]},
+        **{"encoders": ["tu-test_resnet"], "architecture": "Linknet", "architectures": []},
+        **{"only": ["compute.graphs"], "process": "graphs", "until": float("inf")},
+        **{"folder": folder},
+    )
+
+
+def test_rates_with_graphs_are_measured_first_and_say_what_became_of_them(tmp_path: Path) -> None:
+    given = toy(tmp_path)
+    first, second = list(gpu.parts(given))[:2]
+    assert first.name == "compute.graphs, student, tu-test_resnet, 2, bfloat16, on"
+    assert second.name == "compute.graphs, teacher, tu-test_resnet, 2, bfloat16, on"
+    gpu.work_in_process(given)
+    for name, model in ((first.name, "student"), (second.name, "teacher")):
+        found = gpu.read(given.out)[name]
+        assert found["said"] == [f"{model}: compute.graphs has no effect: graphs are for GPUs"]
+        assert found["same_weights"]
+        assert found["with"]["steps_per_second"] > 0
+        assert found["without"].keys() == found["with"].keys()
+
+
+@pytest.mark.parametrize("student", [False, True])
+def test_where_there_are_graphs_they_are_measured_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, student: bool
+) -> None:
+    kept = Kept()
+    monkeypatch.setitem(graphs.KINDS, "cpu", kept)
+    given = toy(tmp_path)
+    # bfloat16 as the part has it: what is captured is cast there
+    settings = next(gpu.parts(given)).settings
+    found = gpu_parts.with_graphs(gpu.settings_of(given, settings), tmp_path, student=student)
+    assert found["said"] == []
+    assert found["same_weights"]
+    # of steps; of a student's also the confidence passes and the labels of the mean teacher
+    assert len(kept.made) == (3 if student else 1)
+    steps = gpu_parts.BLOCKS * (graphs.WARM_STEPS + 1)
+    assert {graph.replayed for graph in kept.made} == {steps - graphs.WARM_STEPS - 1}

@@ -32,8 +32,8 @@ def test_a_table_has_the_seeds_that_all_methods_share(
     keep(tmp_path, "cps", 1, right=9)
     printed = "\n".join(methods.table())
     assert "Steel strips (SD-saliency-900), 1/8 of the labels, x0.25 the steps" in printed
-    assert "over the seeds 1 together, on 3 test parts" in printed
-    assert "| cps | 94.5 (94.5-94.5) | **+22.1 (+22.1 to +22.1)** | 94.5 |" in printed
+    assert "over seed 1, on 3 test parts. 95 % intervals resample parts alone" in printed
+    assert "| cps | 94.5 (94.5-94.5) | +22.1 (+22.1 to +22.1) | 94.5 |" in printed
     keep(tmp_path, "st", 7, right=9)
     assert "no seed was run with all" in "\n".join(methods.table())
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from ppl.core.declared import declared, digest, files_below
+from ppl.core.declared import declared, digest, files_below, named_setting
+from ppl.core.errors import InputError
 from tests.pipeline.project import write_project
 
 PIPELINE = """
 stages:
   prepare:
-    cmd: python -m stages.prepare --raw "${data.root}"
+    cmd: python -m stages.prepare --raw @data.root
     deps:
       - ${data.root}
       - ppl/data
@@ -34,6 +35,25 @@ def test_settings_fill_in_paths_and_only_listed_sections_come(project: Path) -> 
     listed = ["ppl/data", "ppl/judge/overlays.py", "stages/prepare.py"]
     assert found.code == [Path(name) for name in listed]
     assert found.params == {"data": {"name": "folder", "root": "data/my parts"}}
+
+
+def test_a_path_of_a_command_is_itself_or_what_a_setting_holds(project: Path) -> None:
+    assert named_setting("@data.root") == Path("data/my parts")
+    for word in ("data/a b", "@data", "./@data.root", "@data.root/x", "a@data.root"):
+        assert named_setting(word) == Path(word)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("@nothing.root", "section `nothing` is missing"),
+        ("@data.lists", r"data\.lists: got None; expected a path"),
+        ("@other.root", "other: got 3"),
+    ],
+)
+def test_a_setting_that_holds_no_path_is_named(project: Path, word: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        named_setting(word)
 
 
 def test_a_folder_of_code_is_all_python_files_below_it_and_nothing_else(project: Path) -> None:

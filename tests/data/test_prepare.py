@@ -436,19 +436,3 @@ def test_magnetic_tiles_as_published(tmp_path: Path, monkeypatch: pytest.MonkeyP
         for entry in found.entries:
             assert torch.equal(found.mask(entry), adapter.read_mask(by_id[entry.id], data).values)
     assert sum(len(workspace.ids(name)) for name in SETS if name != "hidden") == 68
-
-
-@pytest.mark.parametrize("root", ["raw $(touch made)", "raw`touch made`", 'raw"; touch made; "'])
-def test_prepare_started_alone_refuses_a_path_that_a_shell_would_read_otherwise(
-    workspace: Workspace, root: str
-) -> None:
-    """Nobody checked the settings before, as with `dvc repro -s prepare`."""
-    workspace.params["data"]["root"] = root
-    with pytest.raises(InputError, match=r"data\.root: got .*a shell"):
-        workspace.run()
-    assert not workspace.out.exists()
-    workspace.params["data"]["root"] = "raw"
-    workspace.params["split"]["lists"] = root
-    with pytest.raises(InputError, match=r"split\.lists: got .*a shell"):
-        workspace.run()
-    assert not workspace.out.exists()

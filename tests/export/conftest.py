@@ -5,15 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ppl.core.onnx_runtimes import open_network
 from ppl.export.card import Known, card_content
-from ppl.export.graph import onnx_bytes
 from ppl.images.sets import DatasetInfo
 from ppl.inspection.model import Model
+from ppl.network.graph import onnx_bytes
 from ppl.network.network import NetworkSettings, SegmentationNetwork, new_network
 from ppl.network.predict import PLAIN, TestTimeSettings
 from ppl.network.resize import ImageSettings
 from ppl.station.card import card_of
-from ppl.station.onnx_predictor import OnnxPredictor, open_network
+from ppl.station.onnx_predictor import OnnxPredictor
 from ppl.station.thresholds import ClassLimits, Thresholds
 from tests.conftest import COLOURS, whole
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from ppl.core.errors import InputError
-from ppl.export.graph import onnx_bytes
+from ppl.core.onnx_runtimes import open_network
 from ppl.export.package import network_of
+from ppl.network.graph import onnx_bytes
 from ppl.network.network import NetworkSettings, SegmentationNetwork, new_network
 from ppl.network.predict import TestTimeSettings
-from ppl.station.onnx_predictor import open_network
 from tests.conftest import windows
 from tests.export.conftest import SIZE, model_of
 

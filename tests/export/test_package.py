@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ppl.core.errors import InputError
+from ppl.core.onnx_runtimes import Network
 from ppl.core.settings import check
 from ppl.export import int8, package
 from ppl.export.card import card_content
@@ -25,7 +26,7 @@ from ppl.network.network import SegmentationNetwork
 from ppl.network.predict import TestTimeSettings
 from ppl.station.appearance import Appearance, reference_of
 from ppl.station.card import card_of, described_digest, read_card
-from ppl.station.onnx_predictor import Network, load_onnx
+from ppl.station.onnx_predictor import load_onnx
 from ppl.station.verdict import verdict_of
 from tests.conftest import MakeSet, windows
 from tests.export.conftest import INFO, KNOWN, SIZE, model_of, predictor_of

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-from ppl.images.confusion import confusion_matrix
+from ppl.images.confusion import confusion_matrix, counted_pixels
 from ppl.images.miou import iou_per_class, miou
 from ppl.images.pictures import IGNORE
 
@@ -110,3 +110,26 @@ def test_an_index_beyond_the_classes_never_lands_in_another_cell(
 ) -> None:
     with pytest.raises(AssertionError, match="lies outside 0-1"):
         confusion_matrix(torch.tensor([prediction]), torch.tensor([target]), 2)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int64])
+@pytest.mark.parametrize("classes", [2, 6, 182, 254])
+def test_counts_are_those_of_the_long_way_in_every_kind(kind: torch.dtype, classes: int) -> None:
+    draws = torch.Generator().manual_seed(classes)
+    most = min(classes, 127) if kind == torch.uint8 else classes
+    prediction, target = torch.randint(0, most, (2, 40, 30), generator=draws)
+    for ignored in (0, 7, 40):
+        target[:ignored] = IGNORE
+        counted = target != IGNORE
+        cell = target[counted] * classes + prediction[counted]
+        slow = torch.bincount(cell, minlength=classes**2).view(classes, classes)
+        assert torch.equal(confusion_matrix(prediction.to(kind), target.to(kind), classes), slow)
+
+
+def test_pixels_are_not_copied_where_all_count() -> None:
+    target, other = torch.zeros(4, 5, dtype=torch.uint8), torch.rand(4, 5)
+    [flat] = counted_pixels(target, other)
+    assert flat.data_ptr() == other.data_ptr()
+    assert torch.equal(flat, other.flatten())
+    target[1, 2] = IGNORE
+    assert torch.equal(counted_pixels(target, other)[0], other[target != IGNORE])

@@ -14,7 +14,8 @@ from ppl.data import near_duplicates, prepare, shared_parts
 from ppl.data.adapters.base import DataSettings, dataset_info, load_samples
 from ppl.images import pictures, room
 from ppl.images.room import Room
-from ppl.training.images import keep, labeled_images
+from ppl.training.decoded import keep
+from ppl.training.images import labeled_images
 from ppl.training.weak_augment import WeakAugmentSettings
 from tests.conftest import MakeSet, whole
 
@@ -130,7 +131,7 @@ def test_a_training_that_keeps_its_images_decodes_large_ones_one_by_one(
     for most in (1, 2):
         monkeypatch.setattr(room, "_room", Room(most * 32 * 32))
         held.most = 0
-        kept = keep(data, memory=2**30)
+        kept = keep(data, memory=2**30).pairs
         assert kept is not None
         assert len(kept) == 8
         assert held.most == most

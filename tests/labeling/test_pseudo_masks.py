@@ -50,7 +50,8 @@ def label_from_files(
     write_split_record(folder / "split.json", SplitRecord("group" if parts else "image", {}, parts))
     with (folder / "ids.txt").open("w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(f"{id}\n" for id in chosen)
-    params = {"image": SIZE.model_dump(), "pseudo_label": settings.model_dump()}
+    sections = {"image": SIZE.model_dump(), "pseudo_label": settings.model_dump()}
+    params = {**sections, "inference": {"runtime": "pytorch"}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     pseudo_label(
         model=Path("model"),
@@ -236,9 +237,8 @@ def test_of_a_network_that_is_sure_of_nearly_all_as_much_is_ignored(
     images = make_set(IDS, sizes=[(40, 70)] * 5, masks=False)
     network: SegmentationNetwork = Surer()  # type: ignore[assignment]
     settings = doubting(fraction)
-    bounds = doubt_bounds(network, lone(images), SIZE, settings)
-    masks = pseudo_masks(network, lone(images), SIZE, settings, bounds, what="test")
-    plain = pseudo_masks(network, lone(images), SIZE, PLAIN, None, what="test")
+    masks = pseudo_masks(network, lone(images), SIZE, settings, what="test")
+    plain = pseudo_masks(network, lone(images), SIZE, PLAIN, what="test")
     kept, all_pixels = (torch.cat([mask.flatten() for _, mask in of]) for of in (masks, plain))
     for value in range(3):
         ignored = (kept[all_pixels == value] == IGNORE).float().mean().item()
@@ -255,14 +255,49 @@ def test_pixels_that_are_all_equally_sure_are_all_kept(
     assert not read_mask(mask_file(tmp_path / "out", "a")).any()
 
 
+@pytest.mark.parametrize("changes", [{}, {"background_from": 0.7}, {"flip": True}])
+def test_images_are_predicted_once_and_masked_as_by_looking_twice(
+    make_set: MakeSet, changes: dict[str, object]
+) -> None:
+    """Held to the obvious way: predict all for the bounds, then all again for the masks."""
+    images = make_set(IDS, sizes=[(40 + k, 70 - k) for k in range(5)], masks=False)
+    settings = doubting(0.4).model_copy(update=changes)
+    passes = 0
+
+    class Counting(Unsure):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            nonlocal passes
+            passes += len(image)
+            return super().forward(image)
+
+    network: SegmentationNetwork = Counting()  # type: ignore[assignment]
+    masks = list(pseudo_masks(network, lone(images), SIZE, settings, what="test"))
+    assert passes == len(IDS) * (2 if settings.flip else 1)
+    counts = torch.zeros(3, STEPS, dtype=torch.int64)
+    probs = [prob for _, [prob] in predict([network], images, SIZE, settings, what="test")]
+    for prob in probs:
+        sure, predicted = prob.max(dim=0)
+        counts.index_put_((predicted, sureness_step(sure)), torch.tensor(1), accumulate=True)
+    bounds = doubt_bounds(counts, 0.4)
+    assert (bounds > 0).all()
+    for prob, (entry, mask), expected in zip(probs, masks, images.entries, strict=True):
+        sure, predicted = prob.max(dim=0)
+        doubted = sureness_step(sure) < bounds[predicted]
+        doubted |= (predicted == 0) & (sure < settings.background_from)
+        assert entry == expected
+        assert torch.equal(mask.long(), predicted.masked_fill(doubted, IGNORE))
+    some = pseudo_masks(network, lone(images), SIZE, settings, what="test", wanted=[IDS[3], IDS[0]])
+    whole = {entry.id: mask for entry, mask in masks}
+    found = {entry.id: mask for entry, mask in some}
+    assert found.keys() == {IDS[3], IDS[0]}
+    assert all(torch.equal(mask, whole[id]) for id, mask in found.items())
+
+
 def test_no_image_has_no_bounds_to_find(
     tmp_path: Path, make_set: MakeSet, network: SegmentationNetwork
 ) -> None:
     nothing = make_set(["a"], masks=False).subset([])
-    bounds = doubt_bounds(network, lone(nothing), SIZE, doubting(0.5))
-    assert bounds is not None
-    assert bounds.tolist() == [0, 0, 0]
-    assert doubt_bounds(network, lone(nothing), SIZE, PLAIN) is None
+    assert doubt_bounds(torch.zeros(3, STEPS, dtype=torch.int64), 0.5).tolist() == [0, 0, 0]
     write_pseudo_masks(network, lone(nothing), SIZE, doubting(0.5), INFO, tmp_path / "out")
     assert masked_ids(tmp_path / "out") == []
 

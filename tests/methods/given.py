@@ -26,6 +26,8 @@ from tests.conftest import whole
 
 SIDE = 32
 LOSS = PAPER.model_copy(update={"defect_weight": 3.0})
+TAUGHT = PAPER.model_copy(update={"defect_weight": 2.0})
+"""Of unlabeled images; another weight, so that one taken for the other is found."""
 
 RECIPE = Recipe(
     image=whole(SIDE, SIDE),
@@ -96,7 +98,7 @@ def strong(images: Tensor, draws: torch.Generator) -> Tensor:
 
 
 def slow_entropy(
-    logits: Tensor, classes: Tensor, taught: Tensor, counted: Tensor, loss: LossSettings = LOSS
+    logits: Tensor, classes: Tensor, taught: Tensor, counted: Tensor, loss: LossSettings = TAUGHT
 ) -> Tensor:
     """Pixel by pixel: the loss of those taught over the weight of those counted."""
     total, weights = torch.zeros(()), 0.0
@@ -122,7 +124,7 @@ def slow_consistency(
 def known(logits: Tensor, masks: Tensor) -> Tensor:
     """The supervised loss."""
     shown = masks != IGNORE
-    return slow_entropy(logits, masks, shown, shown)
+    return slow_entropy(logits, masks, shown, shown, LOSS)
 
 
 def taken_for(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from ppl.methods.consistency import (
     consistency_loss,
 )
 from ppl.training.loss import PAPER
-from tests.methods.given import batch, slow_consistency, taken_for
+from tests.methods.given import TAUGHT, batch, slow_consistency, taken_for
 
 
 def by(threshold: float, class_share: float = 0.0) -> ThresholdSettings:
@@ -52,8 +52,7 @@ def test_the_loss_is_that_of_a_slow_version() -> None:
     logits = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 3
     student = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     shown = batch(2, seed=1)[1] != IGNORE
-    weighing = PAPER.model_copy(update={"defect_weight": 3.0})
-    found = consistency_loss(student, Labels.of(logits, shown), by(0.9), weighing)
+    found = consistency_loss(student, Labels.of(logits, shown), by(0.9), TAUGHT)
     confidence, classes = taken_for(logits)
     expected = slow_consistency(student, confidence, classes, shown, 0.9)
     torch.testing.assert_close(found, expected)

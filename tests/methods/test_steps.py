@@ -30,7 +30,12 @@ from tests.methods.given import (
     taken_for,
 )
 
-TOGETHER: dict[str, Any] = {"iterations": 10, "labeled_batch": 2, "unlabeled_batch": 2}
+TOGETHER: dict[str, Any] = {
+    "iterations": 10,
+    "labeled_batch": 2,
+    "unlabeled_batch": 2,
+    "defect_weight": 2.0,
+}
 # of random weights none is surer: what teaches and what does not both come up
 SURE: dict[str, Any] = {"threshold": 0.4, "class_share": 0.0, **BOXES}
 
@@ -288,13 +293,13 @@ def test_unimatch_v2_takes_labels_from_the_running_mean(network_settings: Networ
 
 def test_the_running_mean_forgets_the_start(network_settings: NetworkSettings) -> None:
     network = given(network_settings, 2).network
-    mean = running_mean(network, 0.6)
+    mean = running_mean(network)
     name, weight = next(iter(network.named_parameters()))
     values = [3.0, 7.0, 1.0, -2.0, 5.0]
     expected = 0.0
     for step, value in enumerate(values):
         weight.data.fill_(value)
-        follow(mean, network)
+        follow(mean, network, 0.6)
         # min(1 - 1 / (i + 1), momentum) of the mean is kept after optimizer step i = step - 1
         kept = min(1 - 1 / step, 0.6) if step else 0.0
         expected = kept * expected + (1 - kept) * value

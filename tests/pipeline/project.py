@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent.parent
 CODE = [
@@ -119,6 +121,23 @@ def copy_project(folder: Path, *, changes: dict[str, dict[str, Any]] | None = No
     git(folder, "add", "-A")
     git(folder, "commit", "-q", "-m", "tiny")
     return folder
+
+
+def draw_own_data(folder: Path, *, annotated: int, bare: int) -> None:
+    """A data set of two classes as `folder` reads it, the first `annotated` images with masks."""
+    draws = np.random.default_rng(0)
+    for number in range(annotated + bare):
+        image = folder / "images" / f"line {number % 2}" / f"part {number}.jpg"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        pixels = draws.integers(0, 120, (40 + number % 3, 48), dtype=np.uint8)
+        pixels[5:20, 8:30] += 100 if number % 3 else 0
+        Image.fromarray(pixels).save(image)
+        if number < annotated:
+            mask = np.zeros(pixels.shape, dtype=np.uint8)
+            mask[5:20, 8:30] = number % 3
+            target = folder / "masks" / f"line {number % 2}" / f"part {number}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask).save(target)
 
 
 def git(workspace: Path, *arguments: str) -> str:

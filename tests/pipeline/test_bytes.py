@@ -9,10 +9,11 @@ import torch
 import yaml
 
 import ppl.network.predict
-import ppl.training.images
+import ppl.training.decoded
 from ppl.network.network import SegmentationNetwork
 from ppl.network.predict import predict
-from ppl.training.images import Masked, TrainingImages, keep
+from ppl.training.decoded import keep
+from ppl.training.images import Masked, TrainingImages
 from ppl.training.machine import GIB
 from ppl.training.weak_augment import WeakAugmentSettings
 from tests.conftest import MakeSet, whole
@@ -48,10 +49,10 @@ def test_the_number_of_loader_threads_changes_nothing(
     def everything() -> list[torch.Tensor]:
         data = TrainingImages([Masked(images, images.mask, "a set")], whole(32, 32), weak, 3)
         found = [prob for _, [prob] in predict([network], images, whole(32, 32), what="a set")]
-        return [*chain.from_iterable(keep(data, memory=GIB) or []), *found]
+        return [*chain.from_iterable(keep(data, memory=GIB).pairs or []), *found]
 
     before = everything()
-    monkeypatch.setattr(ppl.training.images, "DECODERS", decoders)
+    monkeypatch.setattr(ppl.training.decoded, "DECODERS", decoders)
     monkeypatch.setattr(ppl.network.predict, "DECODERS", decoders)
     assert all(map(torch.equal, before, everything()))
 

@@ -148,10 +148,16 @@ def test_listed_params_are_the_sections_that_the_code_reads(name: str) -> None:
     assert set(STAGES[name].get("params", [])) == sections_read(reached, ROOT)
 
 
+def in_command(name: str) -> list[str]:
+    """The paths that a stage's command names, those of settings as its deps have them."""
+    words = re.findall(r"--[a-z0-9-]+ (\S+)", STAGES[name]["cmd"])
+    return [re.sub(r"^@(\S+)$", r"${\1}", word) for word in words]
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_every_path_of_a_command_is_declared(name: str) -> None:
     declared = paths(STAGES[name]["deps"]) | outputs(STAGES[name])
-    for path in re.findall(r'--[a-z0-9-]+ "?([^"\s]+)', STAGES[name]["cmd"]):
+    for path in in_command(name):
         below = [known for known in declared if known.startswith(f"{path}/")]
         assert path in declared or below, f"{path} is neither under deps nor under outs"
 
@@ -159,9 +165,9 @@ def test_every_path_of_a_command_is_declared(name: str) -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_every_declared_file_stands_in_the_command(name: str) -> None:
     declared = paths(STAGES[name]["deps"]) | outputs(STAGES[name])
-    in_command = re.findall(r'--[a-z0-9-]+ "?([^"\s]+)', STAGES[name]["cmd"])
+    named = in_command(name)
     for path in declared - listed_code(STAGES[name]) - {"data/settings_checked"}:
-        assert any(path == given or path.startswith(f"{given}/") for given in in_command), path
+        assert any(path == given or path.startswith(f"{given}/") for given in named), path
 
 
 def test_no_training_can_see_hidden_labels_or_test() -> None:

@@ -22,6 +22,7 @@ from tests.pipeline.architecture import listed_code
 from tests.pipeline.project import (
     ROOT,
     copy_project,
+    draw_own_data,
     dvc,
     edit_params,
     git,
@@ -227,6 +228,7 @@ EDITS: dict[str, object] = {
     "selection": {"every": 3},
     "fall_back": {"confidence": 0.5},
     "compute": {"precision": "bfloat16"},
+    "inference": {"runtime": "onnxruntime"},
     "method": {"name": "st++"},
     "train_supervised": {"snapshots": 2},
     "ranking": {"reliable_fraction": 0.4},
@@ -393,3 +395,25 @@ def test_a_fresh_clone_with_a_remote_computes_nothing_but_what_changed(
     assert masked_ids(clone / "data" / "pseudo" / "hard")
     edit_params(clone, {"evaluate": {"overlays": 1}})
     assert repro(clone) == ["check_settings", "evaluate"]
+
+
+def test_a_path_that_a_shell_would_run_is_a_path(tmp_path: Path) -> None:
+    """Also by `-s`, which skips the check of settings."""
+    hostile = """lot $5 19" `touch made` $(touch made); touch made; '"""
+    own = {"name": "folder", "root": hostile, "classes": ["background", "dent", "rust"]}
+    changes: dict[str, dict[str, object]] = {
+        "data": {**own, "groups": "none"},
+        "split": {"by": "lists", "lists": f"lists {hostile}", "labeled_fraction": "1/2"},
+    }
+    folder = copy_project(tmp_path / "project", changes=changes)
+    draw_own_data(folder / hostile, annotated=15, bare=9)
+    lists = {"labeled": range(10), "val": range(10, 15), "unlabeled": range(15, 24)}
+    for name, numbers in lists.items():
+        file = folder / f"lists {hostile}" / f"{name}.txt"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("".join(f"line {n % 2}/part {n}.jpg\n" for n in numbers))
+    for arguments in (["prepare"], ["-s", "-f", "prepare"]):
+        done = dvc(folder, "repro", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert not list(folder.rglob("made"))
+    assert len(read_image_set(folder / "data/prepared/unlabeled").entries) == 9

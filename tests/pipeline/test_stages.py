@@ -11,37 +11,19 @@ import pytest
 import yaml
 from PIL import Image
 
-from ppl.core.declared import _filled_in, declared
-from ppl.core.settings import read_params
+from ppl.core.declared import declared, named_setting
 from ppl.methods.choose import NAMES, PHASED
 from ppl.run.stage import arguments
-from tests.pipeline.project import ROOT, TINY, edit_params
+from tests.pipeline.project import ROOT, TINY, draw_own_data, edit_params
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
-def draw_own_data(folder: Path, *, annotated: int, bare: int) -> None:
-    draws = np.random.default_rng(0)
-    for number in range(annotated + bare):
-        image = folder / "images" / f"line {number % 2}" / f"part {number}.jpg"
-        image.parent.mkdir(parents=True, exist_ok=True)
-        pixels = draws.integers(0, 120, (40 + number % 3, 48), dtype=np.uint8)
-        pixels[5:20, 8:30] += 100 if number % 3 else 0
-        Image.fromarray(pixels).save(image)
-        if number < annotated:
-            mask = np.zeros(pixels.shape, dtype=np.uint8)
-            mask[5:20, 8:30] = number % 3
-            target = folder / "masks" / f"line {number % 2}" / f"part {number}.png"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(mask).save(target)
-
-
 def run_stage(name: str) -> None:
     """What `dvc repro` does for one stage, without the process."""
-    command = _filled_in(STAGES[name]["cmd"], read_params())
     given = {
-        option.replace("-", "_"): Path(quoted or plain)
-        for option, quoted, plain in re.findall(r'--([a-z0-9-]+) (?:"([^"]+)"|(\S+))', command)
+        option.replace("-", "_"): named_setting(word)
+        for option, word in re.findall(r"--([a-z0-9-]+) (\S+)", STAGES[name]["cmd"])
     }
     main = importlib.import_module(f"stages.{name}").main
     main(**arguments(main, given))

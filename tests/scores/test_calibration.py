@@ -179,3 +179,22 @@ def test_probabilities_that_are_no_numbers_stop_the_run() -> None:
     prob_CHW, target_HW = drawn_image(2)
     with pytest.raises(AssertionError, match="not above 0"):
         calibration_bins(prob_CHW * math.nan, target_HW)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int64])
+@pytest.mark.parametrize("ignored", [True, False])
+def test_counts_are_those_of_the_long_way(kind: torch.dtype, ignored: bool) -> None:
+    prob, target = drawn_image(5)
+    target = target if ignored else target.where(target != IGNORE, 0)
+    found = calibration_bins(prob, target.to(kind))
+    counted = target != IGNORE
+    highest = prob.max(dim=0)
+    confidence, predicted = highest.values[counted].double(), highest.indices[counted]
+    cell = predicted * BINS + (confidence * BINS).long().clamp(max=BINS - 1)
+
+    def by_cell(cells: Tensor, weights: Tensor | None = None) -> Tensor:
+        return torch.bincount(cells, weights, CLASSES * BINS).view(CLASSES, BINS)
+
+    assert torch.equal(found.pixels, by_cell(cell))
+    assert torch.equal(found.right, by_cell(cell[predicted == target[counted]]))
+    assert torch.equal(found.confidence, by_cell(cell, confidence))

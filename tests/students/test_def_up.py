@@ -20,6 +20,7 @@ from ppl.students.def_up import (
 )
 from ppl.students.mean_teacher import PAPER as MASKS_STAY
 from ppl.students.mean_teacher import MeanTeacher
+from ppl.training.decoded import keep
 from ppl.training.half import Half
 from ppl.training.loss import PAPER, cross_entropy
 from ppl.training.paste import PAPER as NOTHING_PASTED
@@ -191,13 +192,13 @@ NOTHING = Pasting(NOTHING_PASTED, {}, drawn("paste"))
 
 
 def half(which: str, size: int, pasting: Pasting, of: Draws) -> Half:
-    data = numbered(5, 0, WEAK, classes=3)
+    data = keep(numbered(5, 0, WEAK, classes=3))
     return Half(data, size, pasting, of.below(which), positions=range(size), device=CPU)
 
 
 def next_of(which: str, size: int) -> Batch:
     """What the step sees first of that half, before anything is pasted."""
-    data = numbered(5, 0, WEAK, classes=3)
+    data = keep(numbered(5, 0, WEAK, classes=3))
     order, augment = (drawn(which, name) for name in ("order", "weak"))
     return BatchStream(data, size, order=order, augment=augment, device=CPU).next()
 

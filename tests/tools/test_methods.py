@@ -134,7 +134,7 @@ def test_without_seeds_that_of_params_yaml(asked: list[Mapping[str, Any]]) -> No
     assert done.exit_code == 0, done.output
     assert {one["seed"] for one in asked} == {3}
     assert len(asked) == 10
-    assert "a single seed has no spread" in done.output
+    assert "intervals resample parts alone: one seed is a lead" in done.output
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from ppl.core.seeds import Draws
+from ppl.training.decoded import keep
 from ppl.training.half import Half
+from ppl.training.machine import GIB
 from ppl.training.paste import PAPER as NOTHING_PASTED
 from ppl.training.paste import Defect, Pasting
 from ppl.training.stream import BatchStream
@@ -25,7 +27,7 @@ BANK = {2: [Defect(2, torch.full((1, 3, 3), 255, dtype=torch.uint8), SHAPE > 0, 
 def half(draws: Draws, *, probability: float = 0.7, positions: list[int] | None = None) -> Half:
     settings = NOTHING_PASTED.model_copy(update={"probability": probability})
     pasting = Pasting(settings, BANK, draws("paste"))
-    data = numbered(5, 0, WEAK, classes=3)
+    data = keep(numbered(5, 0, WEAK, classes=3))
     return Half(
         data, 4, pasting, draws, positions=range(4) if positions is None else positions, device=CPU
     )
@@ -39,7 +41,7 @@ def test_it_gives_what_its_stream_gives_with_defects_pasted() -> None:
     found, twin = half(Draws(0, "teacher")), Draws(0, "teacher")
     settings = NOTHING_PASTED.model_copy(update={"probability": 0.7})
     pasting = Pasting(settings, BANK, twin("paste"))
-    data = numbered(5, 0, WEAK, classes=3)
+    data = keep(numbered(5, 0, WEAK, classes=3))
     stream = BatchStream(data, 4, order=twin("order"), augment=twin("weak"), device=CPU)
     for _ in range(3):
         expected = pasting(stream.next(), pasting.draw(4))
@@ -63,15 +65,15 @@ def test_a_process_sees_its_own_images_and_draws_for_all(positions: list[int]) -
 
 
 def test_images_are_shown_as_often_and_kept_as_far_as_asked() -> None:
-    def asked(**options: Any) -> Half:
+    def asked(memory: int = GIB, **options: Any) -> Half:
         draws = Draws(0, "s")
         pasting = Pasting(NOTHING_PASTED, {}, draws("paste"))
-        data = numbered(2, 0, STILL, classes=3)
+        data = keep(numbered(2, 0, STILL, classes=3), memory=memory)
         return Half(data, 8, pasting, draws, positions=range(8), device=CPU, **options)
 
     masks = asked(repeats=[3.0, 1.0]).next()[1]
     assert sorted(torch.unique(masks[:, 0, 0], return_counts=True)[1].tolist()) == [2, 6]
-    assert asked().bytes_kept > asked(memory=1).bytes_kept == 0
+    assert asked()._stream.bytes_kept > asked(memory=1)._stream.bytes_kept == 0
 
 
 def test_a_half_goes_on_where_another_stood_with_its_owners_draws() -> None:

@@ -32,6 +32,7 @@ from ppl.students.student import StudentImages, StudentSettings, retrain
 from ppl.training.checkpoint import Checkpoint
 from ppl.training.compute import ComputeSettings
 from ppl.training.curve import write_training_curve
+from ppl.training.decoded import keep
 from ppl.training.images import labeled_images
 from ppl.training.loop import Training, train, train_step
 from ppl.training.loss import PAPER, LossSettings, cross_entropy
@@ -304,7 +305,7 @@ def test_a_reader_that_is_killed_between_two_reads_of_a_training_is_told(
     draws = Draws(0, "killed")
     cpu = torch.device("cpu")
     batches = BatchStream(
-        data, 3, order=draws("order"), augment=draws("augment"), memory=100, device=cpu
+        keep(data, memory=100), 3, order=draws("order"), augment=draws("augment"), device=cpu
     )
     steps = []
 
@@ -484,11 +485,12 @@ def student(
     unlabeled_batch: int = 2,
     relabels: bool = False,
     kept: bool = False,
+    validation: ImageSet | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Training:
     return retrain(
         new_network(settings, 3, seed=0),
-        StudentImages(labeled, unlabeled, folders, validation=labeled),
+        StudentImages(labeled, unlabeled, folders, validation=validation or labeled),
         RECIPE,
         StudentSettings(
             cutmix=MIX,

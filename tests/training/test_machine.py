@@ -37,6 +37,9 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert free_memory() == pytest.approx(before, rel=0.2)
     (tmp_path / "memory.max").write_text("5000\n")
     assert free_memory() == 4000
+    # files that nobody reads make room for who needs it
+    (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 600\nactive_file 7\n")
+    assert free_memory() == 4600
 
 
 def test_the_cpu_has_no_cache_of_its_own_and_there_is_always_a_worker(

@@ -7,14 +7,16 @@ import torch
 from torch import Tensor
 
 from ppl.images.pictures import IGNORE
-from ppl.network.resize import ImageSettings
+from ppl.network.resize import ImageSettings, resize_image, resize_mask
+from ppl.training.decoded import keep
 from ppl.training.images import TrainingImages
 from ppl.training.paste import (
     DRAWS,
     PAPER,
     Bank,
+    Cutting,
     Defect,
-    collect_defects,
+    PasteSettings,
     cut_defects,
     paste_defects,
 )
@@ -52,6 +54,13 @@ def draws(count: int, seed: int = 0) -> Tensor:
 def scaled(data: TrainingImages, smallest: float, largest: float) -> TrainingImages:
     scales = {"scale_min": smallest, "scale_max": largest}
     return replace(data, weak=data.weak.model_copy(update=scales))
+
+
+def collected(data: TrainingImages, settings: PasteSettings, *, seed: int = 0) -> Bank:
+    """The defects of all images, as a training collects them."""
+    cutting = Cutting(data, settings, torch.Generator().manual_seed(seed))
+    keep(data, memory=0, look=cutting)
+    return cutting.pasting(CPU).bank
 
 
 def test_a_defect_is_cut_with_its_margin() -> None:
@@ -216,10 +225,10 @@ def test_nothing_is_pasted_beyond_an_image(make_set: MakeSet, image: ImageSettin
 def test_defects_come_from_the_masks_of_the_images(make_set: MakeSet) -> None:
     data = of(make_set(["a", "b", "c"]))
     shown = {value for k in range(3) for value in data.read(k)[1].unique().tolist()}
-    found = collect_defects(data, ALWAYS, draws=torch.Generator(), device=CPU)
+    found = collected(data, ALWAYS)
     assert list(found) == sorted(shown - {0, IGNORE})
     never = ALWAYS.model_copy(update={"probability": 0.0})
-    assert collect_defects(data, never, draws=torch.Generator(), device=CPU) == {}
+    assert collected(data, never) == {}
 
 
 @pytest.mark.parametrize(("mirrored", "turned"), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)])
@@ -257,10 +266,42 @@ def test_a_defect_that_a_margin_hides_is_no_longer_known() -> None:
 def test_of_a_class_no_more_are_kept_than_asked(make_set: MakeSet) -> None:
     data = of(make_set([f"{k}" for k in range(6)]))
     few = ALWAYS.model_copy(update={"per_class": 2})
-    assert {
-        len(defects)
-        for defects in collect_defects(data, few, draws=torch.Generator(), device=CPU).values()
-    } == {2}
+    assert {len(defects) for defects in collected(data, few).values()} == {2}
+
+
+@pytest.mark.parametrize("per_class", [1, 3, 100])
+@pytest.mark.parametrize("scales", [(1, 1), (0.5, 2), (1.5, 2)])
+@pytest.mark.parametrize("image", [WHOLE, windows(*SIZE)], ids=["whole", "windows"])
+def test_images_in_any_order_give_the_defects_of_those_drawn_first(
+    make_set: MakeSet, image: ImageSettings, scales: tuple[float, float], per_class: int
+) -> None:
+    """As one that decodes them in the order that is drawn, one by one, until it has enough."""
+    data = scaled(of(make_set([f"{k}" for k in range(9)], sizes=[(70, 90)] * 9), image), *scales)
+    settings = ALWAYS.model_copy(update={"per_class": per_class})
+    twin = torch.Generator().manual_seed(3)
+    expected: dict[int, list[Defect]] = {}
+    for index in torch.randperm(len(data), generator=twin).tolist():
+        entry = data.find(index)[1]
+        size = image.at_scale((entry.height, entry.width), max(1.0, scales[0]))
+        pixels = resize_image(data.parts[0].images.image(entry), size)
+        mask = resize_mask(data.parts[0].read_mask(entry), size)
+        for defect in cut_defects(pixels, mask, margin=2, limit=image.size):
+            if len(expected.setdefault(defect.value, [])) < per_class:
+                expected[defect.value].append(defect)
+    found = collected(data, settings, seed=3)
+    assert list(found) == sorted(expected)
+    for value, defects in found.items():
+        for one, other in zip(defects, expected[value], strict=True):
+            assert torch.equal(one.image, other.image)
+            assert torch.equal(one.mask, other.mask)
+            assert torch.equal(one.opacity, other.opacity)
+
+
+def test_what_is_pasted_is_drawn_after_the_order_of_images(make_set: MakeSet) -> None:
+    data, twin = of(make_set(["a", "b", "c"])), torch.Generator().manual_seed(3)
+    cutting = Cutting(data, ALWAYS, torch.Generator().manual_seed(3))
+    torch.randperm(3, generator=twin)
+    assert torch.equal(cutting.pasting(CPU).draw(4), torch.rand(4, DRAWS, generator=twin))
 
 
 @pytest.mark.parametrize(
@@ -273,5 +314,5 @@ def test_defects_are_as_large_as_in_the_views_nearest_to_scale_1(
 ) -> None:
     """Of 8 x 30 pixels, with a margin of 2 but at the right border, and no larger than a view."""
     data = scaled(of(make_set(["a", "b", "c"], sizes=[SIZE] * 3), image), *views)
-    found = collect_defects(data, ALWAYS, draws=torch.Generator(), device=CPU)
+    found = collected(data, ALWAYS)
     assert {defect.mask.shape for defects in found.values() for defect in defects} == {size}

@@ -9,6 +9,7 @@ import torch
 from ppl.core.seeds import Draws
 from ppl.images.files import write_mask
 from ppl.images.sets import ImageSet, mask_file
+from ppl.training.decoded import keep
 from ppl.training.sampling import SamplingSettings, labeled_repeats, repeat_factors
 from ppl.training.stream import BatchStream
 from tests.conftest import COLOURS, MakeSet
@@ -27,9 +28,8 @@ def test_factors_are_those_of_the_formula() -> None:
     assert repeat_factors([], 0.5) == []
 
 
-def test_without_a_bound_no_mask_is_read(make_set: MakeSet) -> None:
-    labeled = make_set(["a"], masks=False)
-    assert labeled_repeats(labeled, SamplingSettings(repeat_below=0.0)) is None
+def test_without_a_bound_each_is_shown_once_a_pass() -> None:
+    assert labeled_repeats([[1], []], SamplingSettings(repeat_below=0.0)) is None
 
 
 def test_classes_come_from_the_masks_and_ignored_pixels_are_none(make_set: MakeSet) -> None:
@@ -38,14 +38,16 @@ def test_classes_come_from_the_masks_and_ignored_pixels_are_none(make_set: MakeS
         mask = torch.zeros(32, 32)
         mask[3, 4] = value
         write_mask(mask_file(labeled.folder / "masks", id), mask, COLOURS)
-    repeats = labeled_repeats(labeled, SamplingSettings(repeat_below=1.0))
+    shown: dict[int, list[int]] = {}
+    keep(of(labeled), look=lambda index, opened: shown.update({index: opened.defects}))
+    repeats = labeled_repeats([shown[k] for k in range(4)], SamplingSettings(repeat_below=1.0))
     assert repeats == [1.0, 1.0, 1.0, 2.0]
 
 
 def stream(labeled: ImageSet, repeats: list[float], draws: Draws | None = None) -> BatchStream:
     draws = draws or Draws(0, "test")
     return BatchStream(
-        of(labeled, weak=STILL),
+        keep(of(labeled, weak=STILL)),
         4,
         order=draws("order"),
         augment=draws("augment"),

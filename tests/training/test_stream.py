@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from ppl.core.seeds import Draws
 from ppl.images.files import write_mask
 from ppl.images.sets import Entry, ImageSet, mask_file, read_image_set, write_index
 from ppl.network.resize import ImageSettings, resize_image, resize_mask
-from ppl.training.images import Masked, TrainingImages, keep
+from ppl.training.decoded import keep
+from ppl.training.disk import Disk
+from ppl.training.images import Masked, TrainingImages
 from ppl.training.machine import GIB
 from ppl.training.stream import BatchStream, join
 from ppl.training.weak_augment import WeakAugmentSettings
@@ -64,8 +66,10 @@ def stream(
     seed: int = 0,
     positions: Sequence[int] | None = None,
     memory: int = GIB,
+    disk: Disk | None = None,
 ) -> BatchStream:
-    return stream_of(Draws(seed, "test"), data, batch, positions=positions, memory=memory)
+    draws = Draws(seed, "test")
+    return stream_of(draws, data, batch, positions=positions, memory=memory, disk=disk)
 
 
 def stream_of(
@@ -75,14 +79,14 @@ def stream_of(
     *,
     positions: Sequence[int] | None = None,
     memory: int = GIB,
+    disk: Disk | None = None,
 ) -> BatchStream:
     return BatchStream(
-        data,
+        keep(data, memory=memory, disk=disk),
         batch,
         order=draws("order"),
         augment=draws("augment"),
         positions=positions,
-        memory=memory,
         device=CPU,
     )
 
@@ -141,7 +145,7 @@ def test_the_order_does_not_depend_on_the_augmentation() -> None:
 
 def test_images_are_kept_in_the_order_of_the_set(make_set: MakeSet) -> None:
     image_set = make_set([f"{k:02}" for k in range(20)], sizes=[(20 + k, 45) for k in range(20)])
-    kept = keep(of(image_set), memory=GIB)
+    kept = keep(of(image_set), memory=GIB).pairs
     assert kept is not None
     for (image, mask), entry in zip(kept, image_set.entries, strict=True):
         assert torch.equal(image, resize_image(image_set.image(entry), SIZE))
@@ -156,7 +160,7 @@ def test_images_are_kept_at_the_largest_size_training_needs(
         scale_min=0.5, scale_max=scale, flip_probability=0.5, vertical_flip_probability=0.0
     )
     data = of(make_set(["a"]), weak=weak)
-    [(image, _)] = keep(data, memory=GIB) or []
+    [(image, _)] = keep(data, memory=GIB).pairs or []
     assert image.shape == (3, *stored)
     assert stream(data, 2).next()[0].shape == (2, 3, *SIZE)
 
@@ -207,7 +211,14 @@ def test_grey_batches_join_colour() -> None:
     assert torch.equal(joined[2:], colour)
 
 
-# streaming: too little memory, so processes read what comes next
+# streaming: too little memory, so processes read what comes next, from the disk or anew
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    found = Disk(tmp_path / "scratch" / "decoded")
+    yield found
+    found.release()
 
 
 @pytest.fixture
@@ -218,39 +229,47 @@ def pictures(make_set: MakeSet) -> ImageSet:
 @pytest.mark.parametrize("image", [WHOLE, windows(*SIZE)], ids=["whole", "windows"])
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_what_does_not_fit_is_read_again_and_gives_the_same_batches(
-    pictures: ImageSet, image: ImageSettings, workers: str, monkeypatch: pytest.MonkeyPatch
+    pictures: ImageSet,
+    image: ImageSettings,
+    workers: str,
+    disk: Disk,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PPL_WORKERS", workers)
     before = torch.get_rng_state()
     data = of(pictures, image, LIVELY)
     kept, streamed = stream(data, 3), stream(data, 3, memory=100)
-    assert (kept.streams, streamed.streams) == (False, True)
-    assert streamed.bytes_kept == 0
+    on_disk = stream(data, 3, memory=100, disk=disk)
+    assert (kept.streams, streamed.streams, on_disk.streams) == (False, True, True)
+    assert streamed.bytes_kept == on_disk.bytes_kept == 0
     for _ in range(6):
-        for one, other in zip(kept.next()[:2], streamed.next()[:2], strict=True):
-            assert torch.equal(one, other)
+        batches = zip(kept.next()[:2], streamed.next()[:2], on_disk.next()[:2], strict=True)
+        for one, *others in batches:
+            assert all(torch.equal(one, other) for other in others)
     assert torch.equal(torch.get_rng_state(), before), "a dropout layer would draw other numbers"
 
 
 def test_colour_that_does_not_fit_shows_while_reading(pictures: ImageSet) -> None:
     data = of(pictures)
     grey = 2 * 7 * SIZE[0] * SIZE[1]
-    assert keep(data, memory=grey) is None
-    assert keep(data, memory=2 * grey) is not None
+    assert keep(data, memory=grey).pairs is None
+    assert keep(data, memory=2 * grey).pairs is not None
 
 
+@pytest.mark.parametrize("on_disk", [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("memories", [(100, 100), (100, GIB), (GIB, 100)])
 def test_a_resumed_stream_goes_on_where_it_stood_with_more_or_less_memory(
-    pictures: ImageSet, memories: tuple[int, int]
+    pictures: ImageSet, memories: tuple[int, int], on_disk: tuple[bool, bool], disk: Disk
 ) -> None:
+    disks = [disk if used else None for used in on_disk]
     data = of(pictures, weak=LIVELY)
     whole_run = stream(data, 3)
     expected = [whole_run.next() for _ in range(8)]
     draws, other = Draws(0, "test"), Draws(5, "test")
-    first = stream_of(draws, data, 3, memory=memories[0])
+    first = stream_of(draws, data, 3, memory=memories[0], disk=disks[0])
     for _ in range(3):
         first.next()
-    second = stream_of(other, data, 3, memory=memories[1])
+    second = stream_of(other, data, 3, memory=memories[1], disk=disks[1])
     second.load_state_dict(_copied(first.state_dict()))
     other.load_state_dict(_copied(draws.state_dict()))
     for images, masks, _ in expected[3:]:
@@ -287,6 +306,15 @@ def test_an_image_that_a_worker_cannot_read_is_named(pictures: ImageSet) -> None
     batches = stream(of(pictures), 7, memory=100)
     with pytest.raises(InputError, match=r"04\.png cannot be read"):
         batches.next()
+
+
+def test_readers_go_with_their_stream(pictures: ImageSet) -> None:
+    before = {*psutil.Process().children()}
+    batches = stream(of(pictures), 3, memory=100)
+    batches.next()
+    assert {*psutil.Process().children()} - before
+    del batches
+    assert not {*psutil.Process().children()} - before
 
 
 def kill(pid: int) -> None:
@@ -355,5 +383,5 @@ def test_parts_follow_each_other_and_an_empty_one_adds_nothing() -> None:
     first, second = numbered(2), numbered(3, 2)
     both = TrainingImages([*first.parts, *numbered(0).parts, *second.parts], WHOLE, STILL, 250)
     assert len(both) == 5
-    assert [int(mask[0, 0]) for _, mask in keep(both, memory=GIB) or []] == [0, 1, 2, 3, 4]
+    assert [int(mask[0, 0]) for _, mask in keep(both, memory=GIB).pairs or []] == [0, 1, 2, 3, 4]
     assert both.find(3)[1].id == "3"

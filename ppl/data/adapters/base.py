@@ -24,7 +24,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 import ppl.data.adapters
 from ppl.core.errors import InputError
-from ppl.core.settings import CommandPath, Settings
+from ppl.core.settings import PathSetting, Settings
 from ppl.data.class_colours import ClassColours, colours_of_settings
 from ppl.formats import labelme
 from ppl.formats.base import Paint
@@ -51,7 +51,7 @@ class DataSettings(Settings):
 
     name: str
     """The adapter: a module name of ppl/data/adapters."""
-    root: CommandPath
+    root: PathSetting
     """The folder that holds the data set in its published layout."""
     mask_threshold: Annotated[int, Field(ge=1, le=255)]
     """Grey level (1-255) from which a pixel of a grey mask is defect: magnetic_tile, dagm and

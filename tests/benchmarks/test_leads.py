@@ -1,0 +1,76 @@
+"""Kept counts of leads become a table; what a lead changes is checked before hours are spent."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from benchmarks import leads
+from benchmarks.accuracy import changed_params
+from ppl.all_settings import SECTIONS
+from ppl.core.errors import InputError
+from ppl.core.settings import check
+
+
+def given(**words: object) -> argparse.Namespace:
+    chosen = {"set": "generated", "kind": "students", "leads": None, "data": None, "weights": None}
+    return argparse.Namespace(**(chosen | {"fraction": "1/8", "budget": 1.0} | words))
+
+
+def keep(lead: str, seed: int, right: dict[str, int]) -> None:
+    """A run of two models; of a defect's 10 pixels on each of two parts so many are right."""
+    counts = {
+        f"{model}_{look}": np.array([[[90, 0], [10 - of, of]]] * 2)
+        for model in ("teacher", "final")
+        for look, of in right.items()
+    }
+    file = leads.COUNTS / f"generated-1_8-x1-students-{lead}-{seed}.npz"
+    parts, classes = np.array(["a", "b"]), np.array(["background", "dent"])
+    np.savez(file, parts=parts, classes=classes, commit="abc", **counts)
+
+
+def test_a_lead_is_held_against_the_base_and_a_look_against_the_plain_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leads, "COUNTS", tmp_path)
+    for seed in (0, 1):
+        keep("base", seed, {"plain": 5, "mirrored": 6, "four": 6})
+    keep("xor", 1, {"plain": 7, "mirrored": 7, "four": 7})
+    printed = list(leads.table())
+    title = "**Generated pictures, 1/8 of the labels, x1 the steps, students**"
+    assert printed[0].strip() == title
+    rows = {tuple(line[2:].split(" | ")[:2]): line for line in printed}
+    assert "| - | - | - |" in rows["base", "plain"]
+    assert "| base, plain | **+5.5 (+5.5 to +5.5)** | +5.5, +5.5 |" in rows["base", "mirrored"]
+    assert "| base, plain | +11.0, one seed | - |" in rows["xor", "plain"]
+    assert "| base, mirrored | +5.5, one seed | - |" in rows["xor", "mirrored"]
+
+
+@pytest.mark.parametrize("kind", leads.KINDS)
+@pytest.mark.parametrize("name", ["tiles", "strips", "generated"])
+def test_every_lead_and_look_is_a_setting(kind: str, name: str, tmp_path: Path) -> None:
+    assert leads.looks()["plain"].flips == [[]]
+    assert len(leads.looks()["four"].flips) == 4
+    weights = tmp_path / "w.safetensors"
+    words = {} if name == "generated" else {"data": tmp_path, "weights": weights}
+    changes, paths = leads.changes_for(given(set=name, kind=kind, **words), 3)
+    assert not leads.read_leads()[kind][leads.BASE]
+    for lead in leads.read_leads()[kind].values():
+        params = yaml.safe_load(changed_params(changes | paths | lead))
+        assert params["seed"] == 3
+        for section in ("model", "cutmix", "pseudo_label", "mean_teacher", "retrain_final"):
+            check(section, params[section], SECTIONS[section])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"leads": ["base", "nosuch"]}, "no lead nosuch of students; there are base, "),
+        ({"set": "tiles"}, "tiles: give --data and --weights"),
+    ],
+)
+def test_what_cannot_be_run_is_said_before(words: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        leads.run(given(**words))
