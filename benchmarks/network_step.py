@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ppl.network.network import SegmentationNetwork, pick_device
 from ppl.run.launch import MEMORY, memory_settings
+from ppl.tools.cost import counted
 from ppl.training.loss import PAPER, cross_entropy
 
 CLASSES = 6
@@ -69,7 +69,7 @@ def attainable(device: torch.device, repeats: int) -> float:
 
 def flops_of(network: nn.Module, images: torch.Tensor) -> int:
     """Of a forward and a backward pass, a multiplication and an addition counted as two."""
-    with FlopCounterMode(display=False) as counter:
+    with counted() as counter:
         network(images).sum().backward()
     return int(counter.get_total_flops())
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from ppl.core.errors import InputError
 from ppl.core.seeds import Draws
@@ -60,6 +60,9 @@ class Cost:
     seconds: float
 
 
+Shape = Sequence[int]
+
+
 @dataclass(frozen=True)
 class Budget:
     """What a method is run with, and what that costs."""
@@ -72,6 +75,29 @@ class Budget:
     """Of all trainings, of ranking and pseudo-labels."""
     seconds: float = field(compare=False)
     """Of the trainings alone, by the time that a few steps take here."""
+
+
+def backward_flops(
+    out: Shape, image: Shape, weight: Shape, *given: Any, out_shape: Any = None
+) -> int:
+    """Of a convolution's backward pass: that of the forward pass for each gradient asked for.
+
+    PyTorch's own count of the weight's gradient leaves out that a convolution in groups sees only
+    its group (2.14), and so takes a depthwise one for hundreds.
+
+    Args:
+        out, image, weight: shapes of the output's gradient, the input and the weight.
+        given: the other arguments of `aten::convolution_backward`, in its order.
+    """
+    transposed, asked = bool(given[4]), given[7]
+    once: int = conv_flop_count(list(image), list(weight), list(out), transposed)
+    return sum(asked[:2]) * once
+
+
+def counted() -> FlopCounterMode:
+    """Counts the products of what is computed inside."""
+    backward = {torch.ops.aten.convolution_backward: backward_flops}
+    return FlopCounterMode(display=False, custom_mapping=backward)
 
 
 class _Still:
@@ -156,7 +182,7 @@ class Costs:
     @torch.no_grad()
     def _one_pass(self) -> int:
         network = copy.deepcopy(self._network).eval()
-        with FlopCounterMode(display=False) as counter:
+        with counted() as counter:
             network(self._half(1).next()[0])
         return int(counter.get_total_flops())
 
@@ -167,7 +193,7 @@ class Costs:
         sgd = new_sgd(networks, self._recipe.optimizer)
         # what a method remembers of earlier steps it has from its second on
         train_step(network, step, sgd, 1.0)
-        with FlopCounterMode(display=False) as counter:
+        with counted() as counter:
             train_step(network, step, sgd, 1.0)
         return Cost(counter.get_total_flops() / self._forward, self._median(network, step, sgd))
 

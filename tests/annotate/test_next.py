@@ -42,6 +42,7 @@ from ppl.labeling.pseudo_masks import ONE_LOOK, PseudoLabelSettings
 from ppl.labeling.ranking import Ranked, write_reliability
 from ppl.network.network import SegmentationNetwork
 from ppl.network.predict import predict
+from ppl.network.runtime import InferenceSettings
 from tests.conftest import whole
 from tests.data.test_near_duplicates import photo_again, texture
 
@@ -330,6 +331,7 @@ def run_stage(
     sections = {
         "annotate_next": settings(count),
         "pseudo_label": labeling,
+        "inference": InferenceSettings(runtime="pytorch"),
         "image": whole(64, 64),
     }
     monkeypatch.setattr(stages.annotate_next, "section", lambda name, _: sections[name])

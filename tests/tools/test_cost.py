@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from ppl.core.errors import InputError
 from ppl.core.settings import section
 from ppl.images.sets import Entry, ImageSet, write_index
 from ppl.methods.at_once import SETTINGS
 from ppl.methods.choose import NAMES
-from ppl.tools.cost import Costs, EqualCosts, passes_of_prediction
+from ppl.tools.cost import Costs, EqualCosts, counted, passes_of_prediction
 from ppl.training.teacher import SupervisedSettings
 from tests.conftest import whole, windows
 from tests.pipeline.project import ROOT, TINY, edit_params
@@ -131,3 +133,24 @@ def test_a_method_without_a_step_left_is_said(
     )
     with pytest.raises(InputError, match="prevmatch has no step left"):
         EqualCosts().of("prevmatch")
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False),
+        nn.Conv2d(8, 16, 3, padding=1, stride=2, groups=4),
+        nn.Conv2d(8, 4, 3, dilation=2),
+        nn.ConvTranspose2d(8, 4, 2, stride=2),
+        nn.ConvTranspose2d(8, 8, 2, stride=2, groups=2),
+    ],
+)
+def test_each_gradient_of_a_convolution_costs_what_its_forward_pass_does(layer: nn.Module) -> None:
+    """Also of one in groups: a network of depthwise layers would else cost twelve times as much."""
+    image = torch.rand(2, 8, 16, 16)
+    for asked in (False, True):
+        with counted() as forward:
+            layer(image.requires_grad_(asked))
+        with counted() as both:
+            layer(image).sum().backward()
+        assert both.get_total_flops() == (3 if asked else 2) * forward.get_total_flops()
