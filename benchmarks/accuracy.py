@@ -221,6 +221,24 @@ def run(given: argparse.Namespace) -> None:
             count(work, MODELS[:1] if teacher_alone else MODELS, file, said)
 
 
+def add_run_arguments(run: argparse.ArgumentParser, name: str, *, budget: str) -> None:
+    """What the runs of every benchmark of scores take.
+
+    Args:
+        name: of the folder of their clone.
+        budget: what theirs multiplies, for the help.
+    """
+    run.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    run.add_argument("--fraction", default="1/8")
+    run.add_argument("--budget", type=float, default=1.0, help=budget)
+    run.add_argument(
+        "--work",
+        type=Path,
+        default=ROOT / ".scratch" / name,
+        help="a clone for these runs alone: what is changed in it is lost",
+    )
+
+
 def stop_unless_committed() -> None:
     """A clone has what is committed alone.
 
@@ -545,20 +563,12 @@ def main() -> None:
     drawn.add_argument("row")
     one = commands.add_parser("run")
     one.add_argument("rows", nargs="+")
-    one.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     one.add_argument("--data", type=Path, required=True, help="the magnetic tiles' folder")
     one.add_argument("--lists", type=Path, help="folder with labeled.txt, unlabeled.txt, val.txt")
     one.add_argument("--weights", type=Path, help=".safetensors of the encoder, where pretrained")
     one.add_argument("--network", choices=read_plan()["networks"], help="in place of base's")
     one.add_argument("--split", choices=["lists", "group"], default="group")
-    one.add_argument("--fraction", default="1/8")
-    one.add_argument("--budget", type=float, default=1.0, help="times the rows' iterations")
-    one.add_argument(
-        "--work",
-        type=Path,
-        default=ROOT / ".scratch" / "accuracy",
-        help="a clone for these runs alone: what is changed in it is lost",
-    )
+    add_run_arguments(one, "accuracy", budget="times the rows' iterations")
     given = parser.parse_args()
     try:
         if given.command == "run":

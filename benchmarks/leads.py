@@ -27,6 +27,7 @@ from torch import Tensor
 
 from benchmarks.accuracy import (
     ROOT,
+    add_run_arguments,
     by_model,
     changed_params,
     changes_of,
@@ -209,15 +210,7 @@ def main() -> None:
     one.add_argument("--data", type=Path, help="its folder")
     one.add_argument("--weights", type=Path, help=".safetensors of the encoder")
     one.add_argument("--leads", nargs="+", help="all of the kind without it")
-    one.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    one.add_argument("--fraction", default="1/8")
-    one.add_argument("--budget", type=float, default=1.0, help="times the steps")
-    one.add_argument(
-        "--work",
-        type=Path,
-        default=ROOT / ".scratch" / "leads",
-        help="a clone for these runs alone: what is changed in it is lost",
-    )
+    add_run_arguments(one, "leads", budget="times the steps")
     given = parser.parse_args()
     try:
         if given.command == "run":

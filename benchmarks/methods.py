@@ -35,6 +35,7 @@ from PIL import Image
 from benchmarks.accuracy import (
     INTERVALS,
     ROOT,
+    add_run_arguments,
     changed_params,
     changes_of,
     count,
@@ -222,15 +223,7 @@ def main() -> None:
     one.add_argument("--data", type=Path, required=True, help="its folder")
     one.add_argument("--weights", type=Path, required=True, help=".safetensors of the encoder")
     one.add_argument("--methods", nargs="+", choices=NAMES, default=NAMES)
-    one.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    one.add_argument("--fraction", default="1/8")
-    one.add_argument("--budget", type=float, default=1.0, help="times PPL's 3,126 steps")
-    one.add_argument(
-        "--work",
-        type=Path,
-        default=ROOT / ".scratch" / "methods",
-        help="a clone for these runs alone: what is changed in it is lost",
-    )
+    add_run_arguments(one, "methods", budget="times PPL's 3,126 steps")
     given = parser.parse_args()
     try:
         if given.command == "run":

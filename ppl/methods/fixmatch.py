@@ -62,7 +62,7 @@ class FixMatch(Together):
         return mixed(self.strong(pair.weak), self.strong(pair.others), where), where
 
     def taught(self, logits: Tensor, labels: Labels, by: ThresholdSettings) -> Tensor:
-        """`consistency_loss` with the loss of every training."""
+        """`consistency_loss` by the weight that a defect has among unlabeled images."""
         return consistency_loss(logits, labels, by, self.taught_loss)
 
 

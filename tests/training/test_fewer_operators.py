@@ -1,13 +1,12 @@
 """What takes fewer operators than an older, plainer version gives the same bits as that one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ppl.images.pictures import IGNORE
 from ppl.network.network import SegmentationNetwork
@@ -15,27 +14,7 @@ from ppl.training import strong_augment as module
 from ppl.training.optimizer import OptimizerSettings, new_sgd
 from ppl.training.paste import DRAWS, PAPER, Bank, Defect, cut_defects, paste_defects
 from ppl.training.strong_augment import StrongDraws, draw_strong, gaussian_blur, strong_augment
-
-
-class Calls(TorchDispatchMode):
-    """The names of the operators that are called, views apart."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if not func.is_view:
-            self.names.append(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
-
-
-def calls(work: Callable[[], object]) -> list[str]:
-    with Calls() as found:
-        work()
-    return found.names
+from tests.training.operators import calls
 
 
 def slow_changed(image: Tensor, chosen: list[int], change: Any, factors: list[float]) -> Tensor:

@@ -3,19 +3,18 @@
 import copy
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ppl.methods.unimatch_v2 import follow as follow_by_step
 from ppl.methods.unimatch_v2 import running_mean
 from ppl.network.network import SegmentationNetwork
 from ppl.training.running_mean import averaged, copied, move, rounded_down
 from tests.training.graph import ASKS
+from tests.training.operators import Calls
 
 
 class Odd(nn.Module):
@@ -96,21 +95,6 @@ def test_that_of_unimatch_v2_is_what_it_was_tensor_by_tensor(
         slow.update_parameters(network)
         follow_by_step(mean, network, momentum)
         assert same(mean, slow), step
-
-
-class Calls(TorchDispatchMode):
-    """The names of the operators that are called, views apart."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if not func.is_view:
-            self.names.append(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
 
 
 def test_layers_more_take_no_operators_more() -> None:
