@@ -44,6 +44,18 @@ PARTS = {
 }
 """What is called within each; a part within another one counts for the outer."""
 
+ON_CPU = "on the processor"
+NUMBERS = (
+    "ppl.training.stream.BatchStream._draw",
+    "ppl.training.stream.stack",
+    "ppl.training.paste.Pasting.draw",
+    "ppl.training.paste._pixels_of",
+    "ppl.students.def_up.draw_strong",
+    "ppl.students.def_up.draw_cutmix",
+    "ppl.training.strong_augment._kernel",
+)
+"""What stays on the processor wherever the network is, and launches nothing."""
+
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2")
 
 FREE = ("empty", "empty_like", "empty_strided", "detach", "alias", "lift_fresh", "set_")
@@ -78,7 +90,7 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
         @functools.wraps(work)
         def counted(*arguments: Any, **named: Any) -> Any:
             outer = self.part
-            self.part = outer or part
+            self.part = part if part == ON_CPU else outer or part
             try:
                 return work(*arguments, **named)
             finally:
@@ -90,7 +102,7 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def parts(self) -> Iterator[None]:
         """Inside, operators count for the parts that call them."""
         with ExitStack() as stack:
-            for part, places in PARTS.items():
+            for part, places in (PARTS | {ON_CPU: NUMBERS}).items():
                 for place in places:
                     owner, _, name = place.rpartition(".")
                     work = getattr(_found(owner), name)
@@ -128,7 +140,8 @@ def counts(given: stages.Given, folder: Path) -> dict[str, Any]:
         stages.trained(whole, folder, network, device, student=True, weak=stages.WEAK)
 
     def mean(of: Counter[str]) -> dict[str, float]:
-        by_part = {part: round(of[part] / given.steps, 1) for part in (*PARTS, "rest") if of[part]}
+        names = [part for part in (*PARTS, ON_CPU, "rest") if of[part]]
+        by_part = {part: round(of[part] / given.steps, 1) for part in names}
         return by_part | {"all": round(of.total() / given.steps, 1)}
 
     return {"calls": mean(counted.calls), "waits": mean(+counted.waits)}

@@ -31,9 +31,14 @@ def open_network(content: bytes, runtime: str, what: str, *, threads: int | None
         made_by = _openvino if runtime == OPENVINO else _onnxruntime
         return made_by(content, threads)
     except ImportError:
-        raise InputError(f"{runtime} is not installed: python -m pip install {runtime}") from None
+        raise InputError(not_installed(runtime)) from None
     except Exception as error:  # each runtime has exceptions of its own
         raise InputError(f"{runtime} cannot read {what}: {str(error)[:400]}") from None
+
+
+def not_installed(runtime: str) -> str:
+    """What to say of it."""
+    return f"{runtime} is not installed: python -m pip install {runtime}"
 
 
 def _onnxruntime(content: bytes, threads: int | None) -> Network:

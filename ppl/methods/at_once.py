@@ -180,15 +180,8 @@ def new_step(
     known = read_labeled(
         images.labeled, recipe, classes, draws, device, memory=memory, disk=disk, warn=warn
     )
-    labeled = Half(
-        known.kept,
-        settings.labeled_batch,
-        known.pasting,
-        draws.below("labeled"),
-        positions=range(settings.labeled_batch),
-        repeats=known.repeats,
-        device=device,
-    )
+    count = settings.labeled_batch
+    labeled = known.half(count, draws.below("labeled"), positions=range(count), device=device)
     if not settings.unlabeled_images:
         return Supervised(labeled, recipe, draws)
     bare = [Masked(images.unlabeled, _no_mask, "unlabeled")]

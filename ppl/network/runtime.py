@@ -5,6 +5,7 @@ alone share it, and the next stages find it in `.scratch`. Axes: B batch, C clas
 W width.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +23,7 @@ from torch import Tensor
 from ppl.core import processes
 from ppl.core.declared import scratch_folder
 from ppl.core.errors import InputError
-from ppl.core.onnx_runtimes import Network, open_network
+from ppl.core.onnx_runtimes import Network, not_installed, open_network
 from ppl.core.settings import Settings
 from ppl.network.graph import logits_graph, with_weights
 from ppl.network.network import LIBRARIES, SegmentationNetwork
@@ -45,9 +47,24 @@ def predicting(network: SegmentationNetwork, settings: InferenceSettings) -> Seg
     PyTorch, a line says why, and PyTorch goes on. The weights are those of the first prediction:
     none may change after it.
     """
-    if settings.runtime != PYTORCH and next(network.parameters()).device.type == "cpu":
-        network.runtime = _Runtime(network, settings.runtime)
+    name, on = settings.runtime, next(network.parameters()).device.type
+    if name != PYTORCH and on == "cpu" and _installed(name):
+        network.runtime = _Runtime(network, name)
     return network
+
+
+@functools.cache
+def _installed(name: str) -> bool:
+    """Asked before a graph is made, which takes seconds; told once, however many networks ask."""
+    found = find_spec(name) is not None
+    if not found:
+        _say(f"by PyTorch: {not_installed(name)}")
+    return found
+
+
+def _say(what: str) -> None:
+    if processes.is_first():
+        print(f"inference.runtime: {what}", flush=True)
 
 
 class _Runtime:
@@ -68,7 +85,7 @@ class _Runtime:
             try:
                 return _logits(run, image_BCHW)
             except Exception as error:  # each runtime has exceptions of its own
-                self._say(f"by PyTorch from here: {self._name} failed: {str(error)[:200]}")
+                _say(f"by PyTorch from here: {self._name} failed: {str(error)[:200]}")
                 self._graphs[size] = None
         return self._network.by_layers(image_BCHW)
 
@@ -77,29 +94,33 @@ class _Runtime:
         file = _file_of(self._network, size)
         try:
             for graph in _graphs(self._network, size, file):
-                run = self._running(graph)
-                apart = self._apart(_logits(run, image_BCHW), image_BCHW)
-                if apart <= AGREE:
-                    return run
-            self._say(f"by PyTorch: probabilities by {self._name} differ by up to {apart:.2g}")
+                # the first may have been kept, and be damaged
+                found = self._tried(graph, image_BCHW)
+                if not isinstance(found, str):
+                    return found
+            _say(f"by PyTorch: {found}")
         except InputError as error:
-            self._say(f"by PyTorch: {error}")
-        except Exception as error:  # each runtime has exceptions of its own
-            self._say(f"by PyTorch: {self._name} cannot run the network: {str(error)[:200]}")
+            _say(f"by PyTorch: {error}")
         return None
 
-    def _running(self, graph: bytes) -> Network:
+    def _tried(self, graph: bytes, image_BCHW: Tensor) -> Network | str:
+        """What runs a graph, if it agrees with PyTorch; else why not."""
         threads = torch.get_num_threads()
-        return open_network(graph, self._name, "the network's graph", threads=threads)
+        try:
+            run = open_network(graph, self._name, "the network's graph", threads=threads)
+            apart = self._apart(_logits(run, image_BCHW), image_BCHW)
+        except InputError as error:
+            return str(error)
+        except Exception as error:  # each runtime has exceptions of its own
+            return f"{self._name} cannot run the network: {str(error)[:200]}"
+        return (
+            run if apart <= AGREE else f"probabilities by {self._name} differ by up to {apart:.2g}"
+        )
 
     def _apart(self, logits_BCHW: Tensor, image_BCHW: Tensor) -> float:
         """The largest difference of a probability from PyTorch's; NaN where one is no number."""
         expected = self._network.by_layers(image_BCHW)
         return (logits_BCHW.softmax(dim=1) - expected.softmax(dim=1)).abs().max().item()
-
-    def _say(self, what: str) -> None:
-        if processes.is_first():
-            print(f"inference.runtime: {what}", flush=True)
 
 
 def _logits(run: Network, image_BCHW: Tensor) -> Tensor:

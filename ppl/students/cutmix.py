@@ -240,12 +240,13 @@ def label_efficient_cutmix(
 
     luck = torch.tensor([one.luck for one in draws]).to(device, non_blocking=True)
     unsure = luck < 1 - confidence_B.float()
-    pasted_in = box_masks([one.pasted for one in draws], size, device, combine)
-    pasted_in &= unsure[:, None, None]
+    own = len(neighbours)
+    # both kinds at once: on a GPU every operator is a launch
+    boxes = [*(one.pasted for one in draws), *(one.mixed for one in draws[:own])]
+    pasted_in, mixed_in = box_masks(boxes, size, device, combine).tensor_split([len(draws)])
+    pasted_in = pasted_in & unsure[:, None, None]
     partner, neighbour = where(partners), where(neighbours)
     pasted = paste(unlabeled, (labeled[0][partner], labeled[1][partner]), pasted_in)
 
-    own = len(neighbours)
-    mixed_in = box_masks([one.mixed for one in draws[:own]], size, device, combine)
     below = unlabeled[0][:own], unlabeled[1][:own]
     return paste(below, (pasted[0][neighbour], pasted[1][neighbour]), mixed_in)

@@ -229,14 +229,8 @@ def _halves(
     """The labeled half of a batch and the pseudo-labeled one; both have the labeled defects."""
     memory = cache_bytes()
     given = read_labeled(images, recipe, taught.classes, draws, device, memory=memory, disk=disk)
-    labeled = Half(
-        given.kept,
-        budget.labeled_batch,
-        given.pasting,
-        draws.below("labeled"),
-        positions=share.labeled,
-        repeats=given.repeats,
-        device=device,
+    labeled = given.half(
+        budget.labeled_batch, draws.below("labeled"), positions=share.labeled, device=device
     )
     unlabeled = Half(
         keep(taught, memory=memory - given.kept.bytes, disk=disk),

@@ -11,6 +11,7 @@ from ppl.core.seeds import Draws
 from ppl.images.sets import ImageSet
 from ppl.training.decoded import Kept, keep
 from ppl.training.disk import Disk
+from ppl.training.half import Half
 from ppl.training.images import Opened, labeled_images
 from ppl.training.paste import Cutting, Pasting
 from ppl.training.recipe import Recipe
@@ -27,6 +28,20 @@ class Labeled:
     """With their defects."""
     repeats: list[float] | None
     """How often a pass shows each, on average; None: once."""
+
+    def half(
+        self, batch: int, draws: Draws, *, positions: Sequence[int], device: torch.device
+    ) -> Half:
+        """The labeled half of a step; arguments as of `Half`."""
+        return Half(
+            self.kept,
+            batch,
+            self.pasting,
+            draws,
+            positions=positions,
+            repeats=self.repeats,
+            device=device,
+        )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from threading import Lock
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ from ppl.images.files import defect_classes
 from ppl.images.pictures import IGNORE
 from ppl.training.images import Opened, TrainingImages
 from ppl.training.stream import Batch
-from ppl.training.weak_augment import Region
+from ppl.training.weak_augment import Region, Size
 
 DRAWS = 7
 """Numbers in [0, 1) that an image takes, whatever the settings: one's luck shifts no other's."""
@@ -49,21 +49,31 @@ PAPER = PasteSettings(
 
 @dataclass(frozen=True)
 class Defect:
-    """What a labeled image shows of one class, cut out with `margin` pixels around it."""
+    """What a labeled image shows of one class, cut out with some pixels around it."""
 
     value: int
     """Its class."""
-    image: Tensor
-    """(C, H, W) uint8."""
-    mask: Tensor
-    """(H, W) bool: its pixels."""
-    opacity: Tensor
-    """(H, W) float32: 1 on its pixels, falling to 0 over the margin."""
+    planes: Tensor
+    """(C + 1, H, W) float32 in [0, 1]: the image's channels, then `opacity`."""
+
+    @staticmethod
+    def of(value: int, image_CHW: Tensor, opacity_HW: Tensor) -> "Defect":
+        """Of an image's bytes, and of how much of each pixel is pasted: 1 is the defect itself."""
+        return Defect(value, torch.cat([image_CHW.float() / 255, opacity_HW[None]]))
+
+    @property
+    def opacity(self) -> Tensor:
+        """(H, W) float32: 1 on its pixels, falling to 0 over the margin."""
+        return self.planes[-1]
+
+    @property
+    def mask(self) -> Tensor:
+        """(H, W) bool: its pixels."""
+        return self.opacity == 1
 
     def to(self, device: torch.device) -> "Defect":
         """The same on `device`."""
-        parts = (self.image.to(device), self.mask.to(device), self.opacity.to(device))
-        return Defect(self.value, *parts)
+        return Defect(self.value, self.planes.to(device))
 
 
 Bank = Mapping[int, Sequence[Defect]]
@@ -94,8 +104,7 @@ def cut_defects(
         # nothing of another defect, or of what nobody labeled, comes along without its mask
         clean = (part == 0) | (part == value)
         opacity = _faded(part == value, margin) * clean
-        image = image_CHW[:, cut[0], cut[1]].clone()
-        found.append(Defect(value, image, part == value, opacity))
+        found.append(Defect.of(value, image_CHW[:, cut[0], cut[1]], opacity))
     return found
 
 
@@ -196,60 +205,130 @@ def paste_defects(
         shown: where each shows its image, and a defect may be pasted; unless given, everywhere.
 
     Returns:
-        new images and masks; where nothing is pasted, they are equal to the given ones.
+        images and masks, new ones where something is pasted; the given ones stay as they are.
     """
     if not bank or not settings.probability:
         return images, masks
-    images, masks = images.clone(), masks.clone()
-    classes = list(bank)
-    for position, numbers in enumerate(draws.tolist()):
-        whether, of_class, which, top, left, mirror, turn = numbers
-        if whether >= settings.probability:
-            continue
-        defects = bank[classes[int(of_class * len(classes))]]
-        defect = defects[int(which * len(defects))]
-        flips = mirror < settings.flip_probability, turn < settings.vertical_flip_probability
-        rows, columns = (slice(None), slice(None)) if shown is None else shown[position]
-        image, mask = images[position, :, rows, columns], masks[position, rows, columns]
-        _paste(image, mask, defect, (top, left), flips)
-    return images, masks
-
-
-def _paste(
-    image: Tensor,
-    mask: Tensor,
-    defect: Defect,
-    place: tuple[float, float],
-    flips: tuple[bool, bool],
-) -> None:
-    """Paste in place, wholly inside the image; of a defect larger than it, a part."""
-    axes = [axis for axis, flip in zip((-1, -2), flips, strict=True) if flip]
-    size = mask.shape
-    ranges = []
-    for own, whole, draw in zip(defect.mask.shape, size, place, strict=True):
-        length = min(own, whole)
-        ranges.append((int(draw * (own - length + 1)), int(draw * (whole - length + 1)), length))
-    (from_y, y, height), (from_x, x, width) = ranges
-    cut = (slice(from_y, from_y + height), slice(from_x, from_x + width))
-    target = (slice(y, y + height), slice(x, x + width))
-    # on a GPU every operator is a launch, whatever it computes: of each image there are few
-    pasted, shape, opacity = (
-        tensor[(..., *cut)].flip(axes) if axes else tensor[(..., *cut)]
-        for tensor in (defect.image, defect.mask, defect.opacity)
-    )
-    pasted = pasted.float() / 255
-    if len(pasted) > 1:
+    size = (masks.shape[1], masks.shape[2])
+    everywhere = (slice(0, size[0]), slice(0, size[1]))
+    drawn = [
+        _draw(bank, settings, numbers, everywhere if shown is None else shown[position])
+        for position, numbers in enumerate(draws.tolist())
+    ]
+    if not any(drawn):
+        return images, masks
+    planes, value = _gathered(drawn, size, images.device)
+    colours, opacity = planes[:, :-1], planes[:, -1]
+    if colours.shape[1] > 1:
         # on a grey image a defect is grey, whether or not its batch gave it three channels
-        grey = (image == image[:1]).all()
-        mean = pasted.mean(dim=0, keepdim=True)
-        pasted = torch.where(grey, mean, pasted) if len(image) > 1 else mean
-    there = image[(slice(None), *target)]
+        grey = (images == images[:, :1]).flatten(1).all(dim=1)[:, None, None, None]
+        mean = colours.mean(dim=1, keepdim=True)
+        colours = torch.where(grey, mean, colours) if images.shape[1] > 1 else mean
+    shape = opacity == 1
     # what surrounds the defect gets the mean grey level of its new place
     around = (opacity > shape).float()
-    shift = ((there - pasted) * around).sum(dim=(1, 2)) / around.sum().clamp(min=1)
-    pasted = (pasted + shift[:, None, None]).clamp(0, 1)
-    there.lerp_(pasted, opacity.expand_as(there))
+    apart = ((images - colours) * around[:, None]).sum(dim=(2, 3))
+    shift = apart / around.sum(dim=(1, 2)).clamp(min=1)[:, None]
+    images = images.lerp((colours + shift[:, :, None, None]).clamp(0, 1), opacity[:, None])
     # of another defect that the margin half hides nobody can tell what is left
-    labels = mask[target]
-    labels.masked_fill_(torch.logical_and(opacity >= 0.5, labels), IGNORE)
-    labels.masked_fill_(shape, defect.value)
+    masks = masks.masked_fill(torch.logical_and(opacity >= 0.5, masks), IGNORE)
+    return images, torch.where(shape, value, masks)
+
+
+class _Axis(NamedTuple):
+    """Which pixels of a defect an image shows along one axis: `first` + `step` i at its pixel i."""
+
+    first: int
+    step: int
+    start: int
+    stop: int
+    """From the image's pixel `start` to the one before `stop`."""
+
+    def times(self, stride: int) -> "_Axis":
+        """Of pixels that lie `stride` apart."""
+        return self._replace(first=self.first * stride, step=self.step * stride)
+
+
+_NO_AXIS = _Axis(0, 0, 0, 0)
+"""Shows nothing."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an image shows a defect."""
+
+    defect: Defect
+    rows: _Axis
+    columns: _Axis
+
+
+def _draw(
+    bank: Bank, settings: PasteSettings, numbers: Sequence[float], shown: Region
+) -> _Place | None:
+    """What an image's draws say; None: nothing is pasted."""
+    whether, of_class, which, top, left, mirror, turn = numbers
+    if whether >= settings.probability:
+        return None
+    defects = bank[list(bank)[int(of_class * len(bank))]]
+    defect = defects[int(which * len(defects))]
+    height, width = defect.opacity.shape
+    rows = _axis(height, shown[0], top, flip=turn < settings.vertical_flip_probability)
+    return _Place(
+        defect, rows, _axis(width, shown[1], left, flip=mirror < settings.flip_probability)
+    )
+
+
+def _axis(own: int, shown: slice, draw: float, *, flip: bool) -> _Axis:
+    """Wholly inside what is shown; of a defect that is longer, a part."""
+    whole = shown.stop - shown.start
+    length = min(own, whole)
+    first, start = int(draw * (own - length + 1)), shown.start + int(draw * (whole - length + 1))
+    if flip:
+        return _Axis(first + length - 1 + start, -1, start, start + length)
+    return _Axis(first - start, 1, start, start + length)
+
+
+_NOWHERE = -(2**40)
+"""Index of a pixel that shows no defect; below 0 whatever is added."""
+
+
+def _gathered(
+    drawn: Sequence[_Place | None], size: Size, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The planes (B, C + 1, *size) of what each image shows, 0 elsewhere; its class (B, 1, 1).
+
+    All images together: on a GPU every operator is a launch, whatever it computes.
+    """
+    places = [place for place in drawn if place is not None]
+    channels = max(len(place.defect.planes) for place in places) - 1
+    # its first pixel is what lies nowhere
+    flat = torch.cat([torch.zeros(1, device=device), *(p.defect.planes.flatten() for p in places)])
+    axes, numbers, start = [], [], 1
+    for place in drawn:
+        if place is None:
+            axes += [_NO_AXIS] * 2
+            numbers.append([0] * (1 + channels + 1))
+            continue
+        own, height, width = place.defect.planes.shape
+        axes += [place.rows.times(width), place.columns]
+        # of a grey defect among coloured ones all channels are one
+        planes = [*(min(channel, own - 2) for channel in range(channels)), own - 1]
+        starts = (start + plane * height * width for plane in planes)
+        numbers.append([place.defect.value, *starts])
+        start += place.defect.planes.numel()
+    length = max(size)
+    lines = _pixels_of(axes, length).view(len(drawn), 2 * length)
+    moved = torch.cat([lines, torch.tensor(numbers)], dim=1).to(device, non_blocking=True)
+    rows, columns = moved[:, : size[0]], moved[:, length : length + size[1]]
+    value, starts_BC = moved[:, 2 * length], moved[:, 2 * length + 1 :]
+    pixel = rows[:, :, None] + columns[:, None, :]
+    index = (pixel[:, None] + starts_BC[:, :, None, None]).clamp(min=0)
+    return flat.take(index), value[:, None, None]
+
+
+def _pixels_of(axes: Sequence[_Axis], length: int) -> Tensor:
+    """(axes, length) int64, on the CPU: which of its pixels each shows, else `_NOWHERE`."""
+    first, step, start, stop = torch.tensor(axes)[:, :, None].unbind(1)
+    position = torch.arange(length)
+    inside = (position >= start) & (position < stop)
+    return (first + step * position).where(inside, _NOWHERE)

@@ -22,7 +22,6 @@ from ppl.network.network import (
 from ppl.training.checkpoint import Checkpoint
 from ppl.training.curve import write_training_curve
 from ppl.training.disk import decoded_on_disk
-from ppl.training.half import Half
 from ppl.training.labeled import Warn, read_labeled
 from ppl.training.loop import Training, train
 from ppl.training.recipe import Recipe
@@ -113,15 +112,8 @@ def train_supervised(
     device = next(network.parameters()).device
     with decoded_on_disk() as disk:
         given = read_labeled(labeled, recipe, network.classes, draws, device, disk=disk, warn=warn)
-        half = Half(
-            given.kept,
-            supervised.batch,
-            given.pasting,
-            draws,
-            positions=processes.own(supervised.batch),
-            repeats=given.repeats,
-            device=device,
-        )
+        own = processes.own(supervised.batch)
+        half = given.half(supervised.batch, draws, positions=own, device=device)
         with draws.of_layers():
             return train(
                 network,

@@ -145,6 +145,26 @@ def test_a_runtime_that_disagrees_is_told_by_how_much_and_pytorch_goes_on(
     assert said.count("by PyTorch: probabilities by onnxruntime differ by up to ") == 1
 
 
+def test_a_runtime_that_is_absent_is_told_once_before_any_graph_is_made(
+    fresh: SegmentationNetwork,
+    made: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(runtime, "find_spec", lambda name: None)
+    runtime._installed.cache_clear()
+    try:
+        for _ in range(3):
+            predicting(fresh, by("openvino"))
+    finally:
+        runtime._installed.cache_clear()
+    with torch.no_grad():
+        assert torch.equal(fresh(some_images()), fresh.by_layers(some_images()))
+    assert not made
+    said = "by PyTorch: openvino is not installed: python -m pip install openvino\n"
+    assert capsys.readouterr().out == f"inference.runtime: {said}"
+
+
 @pytest.mark.parametrize(
     ("stopped_by", "said"),
     [
@@ -237,6 +257,22 @@ def test_a_kept_graph_that_disagrees_is_made_anew(
     for node in wrong.graph.node:
         node.input[:] = ["other" if name == "network.std" else name for name in node.input]
     scale.CopyFrom(onnx.numpy_helper.from_array(np.full((1, 3, 1, 1), 9, np.float32), "other"))
+    file = runtime._file_of(fresh, SIZE)
+    file.parent.mkdir()
+    file.write_bytes(wrong.SerializeToString())
+    predicting(fresh, by("onnxruntime"))
+    with torch.no_grad():
+        found, expected = fresh(some_images()), fresh.by_layers(some_images())
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert made == [SIZE]
+    assert file.read_bytes() == graph
+
+
+def test_a_kept_graph_that_the_runtime_refuses_is_made_anew(
+    fresh: SegmentationNetwork, made: list[tuple[int, int]], graph: bytes
+) -> None:
+    wrong = onnx.load_from_string(graph)
+    wrong.graph.node[0].op_type = "NoSuchOperator"
     file = runtime._file_of(fresh, SIZE)
     file.parent.mkdir()
     file.write_bytes(wrong.SerializeToString())

@@ -259,7 +259,7 @@ def test_defects_are_pasted_into_both_halves_before_they_are_mixed(
 ) -> None:
     """And after the mean of the student's weights has labeled: what is pasted is known."""
     shape = torch.ones(3, 3)
-    bank = {2: [Defect(2, torch.zeros(1, 3, 3, dtype=torch.uint8), shape > 0, shape)]}
+    bank = {2: [Defect.of(2, torch.zeros(1, 3, 3, dtype=torch.uint8), shape)]}
     pasting = Pasting(NOTHING_PASTED.model_copy(update={"probability": 0.7}), bank, draws(4))
     mean = MeanTeacher(network, MASKS_STAY) if relabels else None
     found = step_of(4, 4, pasting=pasting, mean_teacher=mean)(network)

@@ -66,7 +66,8 @@ def collected(data: TrainingImages, settings: PasteSettings, *, seed: int = 0) -
 def test_a_defect_is_cut_with_its_margin() -> None:
     [defect] = cut_defects(*labeled(), margin=2, limit=LIMIT)
     assert defect.value == 2
-    assert defect.image.shape == (1, 6, 10)
+    assert defect.planes.shape == (2, 6, 10)
+    assert torch.equal(defect.planes[:1], labeled()[0][:, 3:9, 6:16] / 255)
     assert defect.mask.sum() == 12
     assert defect.opacity[defect.mask].unique().tolist() == [1.0]
     # a corner is two pixels away: 1 - 2 / 3
@@ -103,7 +104,7 @@ def test_of_a_defect_that_reaches_far_a_part_is_cut(limit: tuple[int, int]) -> N
     image = torch.arange(30 * 40).view(1, 30, 40).to(torch.uint8)
     [defect] = cut_defects(image, mask, margin=2, limit=limit)
     assert defect.mask.shape == limit
-    assert defect.image.shape == (1, *limit)
+    assert defect.planes.shape == (2, *limit)
     assert defect.mask.any()
     assert torch.equal(defect.opacity == 1, defect.mask)
 
@@ -160,7 +161,7 @@ def test_as_many_images_get_one_as_asked(probability: float) -> None:
 
 def test_classes_are_equally_likely_whatever_their_number_of_defects() -> None:
     [one] = bank()[2]
-    many = [Defect(1, one.image, one.mask, one.opacity)] * 30
+    many = [replace(one, value=1)] * 30
     _, masks = paste_defects(*batch(1000), {1: many, 2: [one]}, ALWAYS, draws(1000))
     assert (masks == 2).any(dim=2).any(dim=1).float().mean() == pytest.approx(0.5, abs=0.05)
 
@@ -292,9 +293,7 @@ def test_images_in_any_order_give_the_defects_of_those_drawn_first(
     assert list(found) == sorted(expected)
     for value, defects in found.items():
         for one, other in zip(defects, expected[value], strict=True):
-            assert torch.equal(one.image, other.image)
-            assert torch.equal(one.mask, other.mask)
-            assert torch.equal(one.opacity, other.opacity)
+            assert torch.equal(one.planes, other.planes)
 
 
 def test_what_is_pasted_is_drawn_after_the_order_of_images(make_set: MakeSet) -> None:
