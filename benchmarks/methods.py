@@ -3,7 +3,7 @@
     python -m benchmarks.methods strips "SD-saliency-900" STRIPS
     python -m benchmarks.methods run tiles --data MTD --weights FILE --methods ppl cps_cutmix
     python -m benchmarks.methods run strips --data STRIPS --weights FILE --seeds 0 1 2
-    python -m benchmarks.methods table
+    python -m benchmarks.methods table > docs/methods/tables.md
     python -m benchmarks.methods cost
 
 `python -m ppl methods` asks the same of your images. This keeps what each final model counted in
@@ -22,6 +22,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,7 +126,11 @@ def written(budget: Budget) -> str:
 
 
 def table() -> Iterator[str]:
-    """Markdown: a table for each data set, share of labels and budget that was run."""
+    """docs/methods/tables.md: for each data set, share of labels and budget that was run.
+
+    All methods over the seeds that they share, then those that have all seeds of PPL.
+    """
+    yield "# Methods at equal cost"
     found: dict[str, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
     for file in sorted(COUNTS.glob("*.npz")):
         name, fraction, budget, method, seed = file.stem.split("-")
@@ -133,16 +138,21 @@ def table() -> Iterator[str]:
         with np.load(file, allow_pickle=False) as counts:
             found[title][method][int(seed)] = dict(counts)
     for title, methods in found.items():
-        yield f"\n**{title}**\n"
+        yield f"\n## {title}"
         shared = set.intersection(*(set(of) for of in methods.values()))
         if not shared or "ppl" not in methods:
-            yield "no seed was run with all of these methods"
+            yield "\nno seed was run with all of these methods"
             continue
-        chosen = [name for name in NAMES if name in methods]
-        classes = methods["ppl"][min(shared)]["classes"].tolist()
-        yield methods_report(
-            {name: result(methods[name], shared) for name in chosen}, classes, INTERVALS
-        )
+        for seeds in [shared] if shared == set(methods["ppl"]) else [shared, set(methods["ppl"])]:
+            chosen = [name for name in NAMES if seeds <= set(methods.get(name, ()))]
+            if len(chosen) > 1:
+                classes = methods["ppl"][min(seeds)]["classes"].tolist()
+                results = {name: result(methods[name], seeds) for name in chosen}
+                yield ""
+                # each run was timed beside whatever else went on
+                report = methods_report(results, classes, INTERVALS, timed=False)
+                for line in report.splitlines():
+                    yield line if line.startswith("|") else textwrap.fill(line, 100)
 
 
 def result(of_seed: dict[int, Any], seeds: set[int]) -> Result:

@@ -86,9 +86,17 @@ def budget_rows(budgets: Mapping[str, Budget]) -> list[list[str]]:
 
 
 def methods_report(
-    results: Mapping[str, Result], classes: Sequence[str], settings: IntervalSettings
+    results: Mapping[str, Result],
+    classes: Sequence[str],
+    settings: IntervalSettings,
+    *,
+    timed: bool = True,
 ) -> str:
-    """Markdown: a row a method, seeds pooled, and what its intervals resample."""
+    """Markdown: a row a method, seeds pooled, and what its intervals resample.
+
+    Args:
+        timed: the times of all methods were taken together, so that they say something.
+    """
     header = [
         "method",
         "final mIoU",
@@ -97,11 +105,12 @@ def methods_report(
         *classes,
         "steps",
         "passes",
-        "minutes",
+        *(["minutes"] if timed else []),
     ]
     rows = [header, ["---"] * len(header)]
     for name, result in results.items():
-        rows.append([name, *_cells(result, results[AGAINST], settings)])
+        minutes = [f"{result.budget.seconds / 60:.1f}"] if timed else []
+        rows.append([name, *_cells(result, results[AGAINST], settings), *minutes])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     seeds = sorted(results[AGAINST].side.counts)
     parts = len({part for of in results[AGAINST].side.parts.values() for part in of})
@@ -114,8 +123,8 @@ def methods_report(
         over += "intervals resample seeds and parts. Bold: the interval leaves out 0."
     return (
         f"{table}\n\nmIoU and IoU in percent over {over} Passes: forward passes of the network "
-        "over images, a backward pass counted as what it computes; minutes of training by the time "
-        "of a few steps here."
+        "over images, a backward pass counted as what it computes"
+        + ("; minutes of training by the time of a few steps here." if timed else ".")
     )
 
 
@@ -139,5 +148,4 @@ def _cells(result: Result, other: Result, settings: IntervalSettings) -> list[st
         *(percent(None if of != of else of) for of in found.iou.tolist()),
         " + ".join(f"{count:,}" for count in budget.steps),
         f"{budget.passes:,.0f}",
-        f"{budget.seconds / 60:.1f}",
     ]

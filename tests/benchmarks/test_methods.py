@@ -38,6 +38,29 @@ def test_a_table_has_the_seeds_that_all_methods_share(
     assert "no seed was run with all" in "\n".join(methods.table())
 
 
+def test_methods_that_have_more_seeds_get_a_table_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(methods, "COUNTS", tmp_path)
+    for seed in (0, 1, 2):
+        keep(tmp_path, "ppl", seed, right=5)
+        keep(tmp_path, "supervised", seed, right=6)
+    for seed in (0, 1):
+        keep(tmp_path, "cps", seed, right=9)
+    first, second = "\n".join(methods.table()).split("| method |")[1:]
+    assert "| cps |" in first
+    assert "over the seeds 0, 1 together" in first
+    assert "| cps |" not in second
+    assert "| supervised |" in second
+    assert "over the seeds 0, 1, 2 together" in second
+
+
+def test_the_tables_are_those_of_the_counts() -> None:
+    """Mended by `python -m benchmarks.methods table > docs/methods/tables.md`."""
+    kept = (methods.COUNTS / "tables.md").read_text(encoding="utf-8")
+    assert kept.splitlines() == "\n".join(methods.table()).splitlines()
+
+
 def test_strips_are_read_by_folder(tmp_path: Path) -> None:
     for name in ("Source Images", "Ground truth"):
         (tmp_path / "sd" / name).mkdir(parents=True)
