@@ -61,6 +61,9 @@ GENERATED = "generated"
 KINDS = {"teachers": ("train_supervised", MODELS[:1]), "students": ("retrain_final", MODELS)}
 """The last stage that a lead of each kind needs, and the models that are counted."""
 
+STEPS = "steps"
+"""Of a lead: how many times the steps, so that it costs what the base does."""
+
 BASE, PLAIN = "base", "plain"
 """What each lead, and each look, is held against."""
 
@@ -94,8 +97,7 @@ def run(given: argparse.Namespace) -> None:
         file = counts_file(given, name, seed)
         if file.exists():
             continue
-        changes, paths = changes_for(given, seed)
-        changes |= iterations(changes, given.budget) | leads[name]
+        changes, paths = changes_for(given, seed, leads[name])
         (work / "params.yaml").write_text(changed_params(changes | paths, work), encoding="utf-8")
         subprocess.run([*DVC, "repro", stage], cwd=work, check=True)
         settings = changed_params(changes | dict.fromkeys(paths), work)
@@ -105,18 +107,25 @@ def run(given: argparse.Namespace) -> None:
         print(file.stem, ", ".join(map(percent, scores)), flush=True)
 
 
-def changes_for(given: argparse.Namespace, seed: int) -> tuple[dict[str, Any], dict[str, str]]:
-    """What a data set changes in params.yaml, and the paths among it."""
+def changes_for(
+    given: argparse.Namespace, seed: int, lead: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a data set and a lead change in params.yaml, and the paths."""
     own = {"seed": seed, "split.labeled_fraction": given.fraction}
     if given.set == GENERATED:
         params = read_params(ROOT / "params.yaml")
         trainings = ("train_supervised", "retrain_reliable", "retrain_final")
-        return own | {f"{t}.iterations": params[t]["iterations"] for t in trainings}, {}
-    paths = {
-        "data.root": str(given.data.resolve()),
-        "model.encoder_weights": str(given.weights.resolve()),
-    }
-    return changes_of(ROW) | SETS[given.set] | own, paths
+        changes = own | {f"{t}.iterations": params[t]["iterations"] for t in trainings}
+        paths = {}
+    else:
+        changes = changes_of(ROW) | SETS[given.set] | own
+        paths = {
+            "data.root": str(given.data.resolve()),
+            "model.encoder_weights": str(given.weights.resolve()),
+        }
+    settings = dict(lead)
+    budget = given.budget * settings.pop(STEPS, 1.0)
+    return changes | iterations(changes, budget) | settings, paths
 
 
 def counts_file(given: argparse.Namespace, name: str, seed: int) -> Path:

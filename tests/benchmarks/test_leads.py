@@ -55,13 +55,22 @@ def test_every_lead_and_look_is_a_setting(kind: str, name: str, tmp_path: Path) 
     assert len(leads.looks()["four"].flips) == 4
     weights = tmp_path / "w.safetensors"
     words = {} if name == "generated" else {"data": tmp_path, "weights": weights}
-    changes, paths = leads.changes_for(given(set=name, kind=kind, **words), 3)
     assert not leads.read_leads()[kind][leads.BASE]
     for lead in leads.read_leads()[kind].values():
-        params = yaml.safe_load(changed_params(changes | paths | lead))
+        changes, paths = leads.changes_for(given(set=name, kind=kind, **words), 3, lead)
+        params = yaml.safe_load(changed_params(changes | paths))
         assert params["seed"] == 3
         for section in ("model", "cutmix", "pseudo_label", "mean_teacher", "retrain_final"):
             check(section, params[section], SECTIONS[section])
+
+
+def test_a_lead_that_sees_more_takes_fewer_steps() -> None:
+    one, half = (
+        leads.changes_for(given(budget=0.5), 0, lead)[0] for lead in ({}, {leads.STEPS: 0.5})
+    )
+    key = "train_supervised.iterations"
+    assert half[key] == round(one[key] / 2)
+    assert leads.STEPS not in half
 
 
 @pytest.mark.parametrize(
