@@ -5,8 +5,10 @@
 
 Counted is what PyTorch dispatches, without views and what only allocates: an operator of lists of
 tensors (`_foreach_...`) once. Some take several kernels, an operator of CPUs may take none on a
-GPU, and SGD on a GPU is one operator of lists whatever it is here. `waits` are those for
-whose result the processor has to wait, which on a GPU holds up all that comes after.
+GPU, and SGD on a GPU is one operator of lists whatever it is here. `copies` are tensors that would
+be moved to a GPU; of images, as where they do not fit its memory. What stays on the processor
+wherever the network is has a row of its own and is in no sum. `waits` are operators for whose
+result the processor has to wait, which on a GPU holds up all that comes after.
 """
 
 import argparse
@@ -49,7 +51,8 @@ NUMBERS = (
     "ppl.training.stream.BatchStream._draw",
     "ppl.training.stream.stack",
     "ppl.training.paste.Pasting.draw",
-    "ppl.training.paste._pixels_of",
+    "ppl.training.paste._numbers",
+    "ppl.training.weak_augment._lines",
     "ppl.students.def_up.draw_strong",
     "ppl.students.def_up.draw_cutmix",
     "ppl.training.strong_augment._kernel",
@@ -73,6 +76,7 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.part = ""
         self.calls: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
+        self.copies: Counter[str] = Counter()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -107,7 +111,16 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     owner, _, name = place.rpartition(".")
                     work = getattr(_found(owner), name)
                     stack.enter_context(patch(place, self.of(part, work)))
+            stack.enter_context(patch.object(Tensor, "to", self._moved(Tensor.to)))
             yield
+
+    def _moved(self, real: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def to(tensor: Tensor, *arguments: Any, **named: Any) -> Tensor:
+            if arguments and isinstance(arguments[0], torch.device):
+                self.copies[self.part or "rest"] += 1
+            return real(tensor, *arguments, **named)
+
+        return to
 
 
 def _found(path: str) -> Any:
@@ -140,11 +153,12 @@ def counts(given: stages.Given, folder: Path) -> dict[str, Any]:
         stages.trained(whole, folder, network, device, student=True, weak=stages.WEAK)
 
     def mean(of: Counter[str]) -> dict[str, float]:
-        names = [part for part in (*PARTS, ON_CPU, "rest") if of[part]]
-        by_part = {part: round(of[part] / given.steps, 1) for part in names}
-        return by_part | {"all": round(of.total() / given.steps, 1)}
+        by_part = {part: of[part] / given.steps for part in (*PARTS, "rest") if of[part]}
+        whole = by_part | {"all": sum(by_part.values()), ON_CPU: of[ON_CPU] / given.steps}
+        return {part: round(value, 1) for part, value in whole.items()}
 
-    return {"calls": mean(counted.calls), "waits": mean(+counted.waits)}
+    kinds = {"calls": counted.calls, "copies": counted.copies, "waits": counted.waits}
+    return {kind: mean(of) for kind, of in kinds.items()}
 
 
 def main() -> None:

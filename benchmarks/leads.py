@@ -61,8 +61,8 @@ GENERATED = "generated"
 KINDS = {"teachers": ("train_supervised", MODELS[:1]), "students": ("retrain_final", MODELS)}
 """The last stage that a lead of each kind needs, and the models that are counted."""
 
-STEPS = "steps"
-"""Of a lead: how many times the steps, so that it costs what the base does."""
+COST, WEIGHTS = "cost", "weights"
+"""Of a lead: how many times the base's step one costs; the file of its encoder's weights."""
 
 BASE, PLAIN = "base", "plain"
 """What each lead, and each look, is held against."""
@@ -84,6 +84,9 @@ def run(given: argparse.Namespace) -> None:
         InputError: no such lead; a data set of files without its folder or weights.
     """
     leads = read_leads()[given.kind]
+    if given.set == GENERATED:
+        # what a step costs is known of the other base alone
+        leads = {name: of for name, of in leads.items() if COST not in of}
     missing = [name for name in given.leads or () if name not in leads]
     if missing:
         raise InputError(f"no lead {missing[0]} of {given.kind}; there are {', '.join(leads)}")
@@ -119,12 +122,13 @@ def changes_for(
         paths = {}
     else:
         changes = changes_of(ROW) | SETS[given.set] | own
+        weights = given.weights.resolve()
         paths = {
             "data.root": str(given.data.resolve()),
-            "model.encoder_weights": str(given.weights.resolve()),
+            "model.encoder_weights": str(weights.with_name(lead.get(WEIGHTS, weights.name))),
         }
-    settings = dict(lead)
-    budget = given.budget * settings.pop(STEPS, 1.0)
+    settings = {key: value for key, value in lead.items() if key not in (COST, WEIGHTS)}
+    budget = given.budget / lead.get(COST, 1.0)
     return changes | iterations(changes, budget) | settings, paths
 
 

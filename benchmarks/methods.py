@@ -139,12 +139,12 @@ def table() -> Iterator[str]:
             found[title][method][int(seed)] = dict(counts)
     for title, methods in found.items():
         yield f"\n## {title}"
-        shared = set.intersection(*(set(of) for of in methods.values()))
-        if not shared or "ppl" not in methods:
+        of_ppl = set(methods.get("ppl", ()))
+        shared = of_ppl.intersection(*methods.values())
+        if not shared:
             yield "\nno seed was run with all of these methods"
-            continue
-        for seeds in [shared] if shared == set(methods["ppl"]) else [shared, set(methods["ppl"])]:
-            chosen = [name for name in NAMES if seeds <= set(methods.get(name, ()))]
+        for seeds in filter(None, [shared, of_ppl - shared and of_ppl]):
+            chosen = [name for name in NAMES if seeds <= methods.get(name, {}).keys()]
             if len(chosen) > 1:
                 classes = methods["ppl"][min(seeds)]["classes"].tolist()
                 results = {name: result(methods[name], seeds) for name in chosen}

@@ -30,6 +30,9 @@ from ppl.network.network import LIBRARIES, SegmentationNetwork
 
 PYTORCH = "pytorch"
 
+_MADE: set[Path] = set()
+"""Where the graphs lie that this process made and kept."""
+
 AGREE = 1e-3
 """Largest difference of a probability from PyTorch's on the first images, else PyTorch it is."""
 
@@ -101,6 +104,8 @@ class _Runtime:
             _say(f"by PyTorch: {found}")
         except InputError as error:
             _say(f"by PyTorch: {error}")
+        except Exception as error:  # an exporter meets layers of all kinds
+            _say(f"by PyTorch: the network's graph cannot be made: {str(error)[:200]}")
         return None
 
     def _tried(self, graph: bytes, image_BCHW: Tensor) -> Network | str:
@@ -135,14 +140,20 @@ def _file_of(network: SegmentationNetwork, size: tuple[int, int]) -> Path:
 
 
 def _graphs(network: SegmentationNetwork, size: tuple[int, int], file: Path) -> Iterator[bytes]:
-    """The graph of the network: as it was kept, and, if that is not right, as it is made now."""
+    """The graph of the network: as it was kept, and, if that is not right, as it is made now.
+
+    What this process made is right: made anew it would be the same.
+    """
     with suppress(OSError, InputError):
         yield with_weights(file.read_bytes(), network)
+        if file.resolve() in _MADE:
+            return
     began = time.monotonic()
     graph = logits_graph(network, size)
     if processes.is_first():
         print(f"graph for {size[1]} x {size[0]}: {time.monotonic() - began:.0f} s", flush=True)
         _keep(file, graph)
+        _MADE.add(file.resolve())
     yield with_weights(graph, network)
 
 

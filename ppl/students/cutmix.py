@@ -245,7 +245,7 @@ def label_efficient_cutmix(
     boxes = [*(one.pasted for one in draws), *(one.mixed for one in draws[:own])]
     pasted_in, mixed_in = box_masks(boxes, size, device, combine).tensor_split([len(draws)])
     pasted_in = pasted_in & unsure[:, None, None]
-    partner, neighbour = where(partners), where(neighbours)
+    partner, neighbour = where([*partners, *neighbours]).tensor_split([len(partners)])
     pasted = paste(unlabeled, (labeled[0][partner], labeled[1][partner]), pasted_in)
 
     below = unlabeled[0][:own], unlabeled[1][:own]

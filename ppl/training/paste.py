@@ -49,31 +49,27 @@ PAPER = PasteSettings(
 
 @dataclass(frozen=True)
 class Defect:
-    """What a labeled image shows of one class, cut out with some pixels around it."""
+    """What a labeled image shows of one class, cut out with `margin` pixels around it."""
 
     value: int
     """Its class."""
-    planes: Tensor
-    """(C + 1, H, W) float32 in [0, 1]: the image's channels, then `opacity`."""
-
-    @staticmethod
-    def of(value: int, image_CHW: Tensor, opacity_HW: Tensor) -> "Defect":
-        """Of an image's bytes, and of how much of each pixel is pasted: 1 is the defect itself."""
-        return Defect(value, torch.cat([image_CHW.float() / 255, opacity_HW[None]]))
+    pixels: Tensor
+    """(H, W, C + 1) uint8: the image's bytes, then how far it is pasted, 0 to `margin` + 1."""
+    margin: int
 
     @property
     def opacity(self) -> Tensor:
         """(H, W) float32: 1 on its pixels, falling to 0 over the margin."""
-        return self.planes[-1]
+        return self.pixels[..., -1] / (self.margin + 1)
 
     @property
     def mask(self) -> Tensor:
         """(H, W) bool: its pixels."""
-        return self.opacity == 1
+        return self.pixels[..., -1] == self.margin + 1
 
     def to(self, device: torch.device) -> "Defect":
         """The same on `device`."""
-        return Defect(self.value, self.planes.to(device))
+        return Defect(self.value, self.pixels.to(device), self.margin)
 
 
 Bank = Mapping[int, Sequence[Defect]]
@@ -103,19 +99,21 @@ def cut_defects(
         part = mask_HW[cut[0], cut[1]]
         # nothing of another defect, or of what nobody labeled, comes along without its mask
         clean = (part == 0) | (part == value)
-        opacity = _faded(part == value, margin) * clean
-        found.append(Defect.of(value, image_CHW[:, cut[0], cut[1]], opacity))
+        steps = _steps(part == value, margin) * clean
+        image_HWC = image_CHW[:, cut[0], cut[1]].permute(1, 2, 0)
+        pixels = torch.cat([image_HWC, steps[:, :, None]], dim=2).contiguous()
+        found.append(Defect(value, pixels, margin))
     return found
 
 
-def _faded(mask_HW: Tensor, margin: int) -> Tensor:
-    """1 on the mask, falling evenly to 0 at `margin` + 1 pixels from it."""
+def _steps(mask_HW: Tensor, margin: int) -> Tensor:
+    """uint8: `margin` + 1 on the mask, one less for each pixel's distance from it, to 0."""
     grown = mask_HW.float()[None]
-    opacity = grown
-    for distance in range(1, margin + 1):
+    steps = grown.clone()
+    for _ in range(margin):
         grown = F.max_pool2d(grown, 3, stride=1, padding=1)
-        opacity = torch.maximum(opacity, grown * (1 - distance / (margin + 1)))
-    return opacity[0]
+        steps += grown
+    return steps[0].to(torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -211,19 +209,22 @@ def paste_defects(
         return images, masks
     size = (masks.shape[1], masks.shape[2])
     everywhere = (slice(0, size[0]), slice(0, size[1]))
-    drawn = [
-        _draw(bank, settings, numbers, everywhere if shown is None else shown[position])
+    places = [
+        _place_of(bank, settings, numbers, everywhere if shown is None else shown[position])
         for position, numbers in enumerate(draws.tolist())
     ]
-    if not any(drawn):
+    if not any(places):
         return images, masks
-    planes, value = _gathered(drawn, size, images.device)
-    colours, opacity = planes[:, :-1], planes[:, -1]
-    if colours.shape[1] > 1:
-        # on a grey image a defect is grey, whether or not its batch gave it three channels
-        grey = (images == images[:, :1]).flatten(1).all(dim=1)[:, None, None, None]
-        mean = colours.mean(dim=1, keepdim=True)
-        colours = torch.where(grey, mean, colours) if images.shape[1] > 1 else mean
+    levels, opacity, value = _gathered(places, size, images.device)
+    if levels.shape[1] > 1:
+        # of grey levels the mean is these to the bit, whatever the others of the batch are
+        mean = levels.mean(dim=1, keepdim=True)
+        if images.shape[1] > 1:
+            # on a grey image a defect is grey, whether or not its batch gave it three channels
+            grey = (images == images[:, :1]).flatten(1).all(dim=1)[:, None, None, None]
+            mean = torch.where(grey, mean, levels)
+        levels = mean
+    colours = levels / 255
     shape = opacity == 1
     # what surrounds the defect gets the mean grey level of its new place
     around = (opacity > shape).float()
@@ -248,6 +249,10 @@ class _Axis(NamedTuple):
         """Of pixels that lie `stride` apart."""
         return self._replace(first=self.first * stride, step=self.step * stride)
 
+    def beyond(self, pixels: int) -> "_Axis":
+        """Of pixels that so many others come before."""
+        return self._replace(first=self.first + pixels)
+
 
 _NO_AXIS = _Axis(0, 0, 0, 0)
 """Shows nothing."""
@@ -262,7 +267,7 @@ class _Place:
     columns: _Axis
 
 
-def _draw(
+def _place_of(
     bank: Bank, settings: PasteSettings, numbers: Sequence[float], shown: Region
 ) -> _Place | None:
     """What an image's draws say; None: nothing is pasted."""
@@ -271,7 +276,7 @@ def _draw(
         return None
     defects = bank[list(bank)[int(of_class * len(bank))]]
     defect = defects[int(which * len(defects))]
-    height, width = defect.opacity.shape
+    height, width = defect.pixels.shape[:2]
     rows = _axis(height, shown[0], top, flip=turn < settings.vertical_flip_probability)
     return _Place(
         defect, rows, _axis(width, shown[1], left, flip=mirror < settings.flip_probability)
@@ -293,42 +298,59 @@ _NOWHERE = -(2**40)
 
 
 def _gathered(
-    drawn: Sequence[_Place | None], size: Size, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """The planes (B, C + 1, *size) of what each image shows, 0 elsewhere; its class (B, 1, 1).
+    places: Sequence[_Place | None], size: Size, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What each image shows of its defect: levels 0-255 (B, C, *size) and opacity (B, *size).
 
-    All images together: on a GPU every operator is a launch, whatever it computes.
+    And its class (B, 1, 1). All is 0 where it shows none. All images together: on a GPU every
+    operator is a launch, whatever it computes.
     """
-    places = [place for place in drawn if place is not None]
-    channels = max(len(place.defect.planes) for place in places) - 1
-    # its first pixel is what lies nowhere
-    flat = torch.cat([torch.zeros(1, device=device), *(p.defect.planes.flatten() for p in places)])
-    axes, numbers, start = [], [], 1
-    for place in drawn:
+    defects = [place.defect for place in places if place is not None]
+    width = max(defect.pixels.shape[2] for defect in defects)
+    # the first pixel is the one of all that show none
+    flat = torch.cat(
+        [
+            torch.zeros(1, width, dtype=torch.uint8, device=device),
+            *(_widened(defect.pixels, width).flatten(0, 1) for defect in defects),
+        ]
+    )
+    axes, values, first = [], [], 1
+    for place in places:
         if place is None:
             axes += [_NO_AXIS] * 2
-            numbers.append([0] * (1 + channels + 1))
+            values.append(0)
             continue
-        own, height, width = place.defect.planes.shape
-        axes += [place.rows.times(width), place.columns]
-        # of a grey defect among coloured ones all channels are one
-        planes = [*(min(channel, own - 2) for channel in range(channels)), own - 1]
-        starts = (start + plane * height * width for plane in planes)
-        numbers.append([place.defect.value, *starts])
-        start += place.defect.planes.numel()
+        height, stride = place.defect.pixels.shape[:2]
+        axes += [place.rows.times(stride).beyond(first), place.columns]
+        values.append(place.defect.value)
+        first += height * stride
     length = max(size)
-    lines = _pixels_of(axes, length).view(len(drawn), 2 * length)
-    moved = torch.cat([lines, torch.tensor(numbers)], dim=1).to(device, non_blocking=True)
-    rows, columns = moved[:, : size[0]], moved[:, length : length + size[1]]
-    value, starts_BC = moved[:, 2 * length], moved[:, 2 * length + 1 :]
-    pixel = rows[:, :, None] + columns[:, None, :]
-    index = (pixel[:, None] + starts_BC[:, :, None, None]).clamp(min=0)
-    return flat.take(index), value[:, None, None]
+    moved = _numbers(axes, values, length).to(device, non_blocking=True)
+    rows, columns = moved[:, : size[0], None], moved[:, None, length : length + size[1]]
+    index = (rows + columns).clamp_(min=0)
+    found = flat.index_select(0, index.flatten()).view(len(places), *size, width)
+    # a layout of its own would be that of sums over an image, too, and so their order
+    found = found.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    opacity = found[:, -1] / (defects[0].margin + 1)
+    return found[:, :-1], opacity, moved[:, -1, None, None]
 
 
-def _pixels_of(axes: Sequence[_Axis], length: int) -> Tensor:
-    """(axes, length) int64, on the CPU: which of its pixels each shows, else `_NOWHERE`."""
+def _widened(pixels_HWC: Tensor, width: int) -> Tensor:
+    """Of a grey defect among coloured ones, all channels are one."""
+    missing = width - pixels_HWC.shape[2]
+    if not missing:
+        return pixels_HWC
+    return torch.cat([pixels_HWC[..., :1].expand(-1, -1, missing), pixels_HWC], dim=2)
+
+
+def _numbers(axes: Sequence[_Axis], values: Sequence[int], length: int) -> Tensor:
+    """(B, 2 `length` + 1) int64 on the CPU: rows and columns, else `_NOWHERE`, and the class.
+
+    Args:
+        axes: two of each image.
+    """
     first, step, start, stop = torch.tensor(axes)[:, :, None].unbind(1)
     position = torch.arange(length)
     inside = (position >= start) & (position < stop)
-    return (first + step * position).where(inside, _NOWHERE)
+    lines = (first + step * position).where(inside, _NOWHERE)
+    return torch.cat([lines.view(-1, 2 * length), torch.tensor(values)[:, None]], dim=1)

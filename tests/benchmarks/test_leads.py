@@ -64,19 +64,23 @@ def test_every_lead_and_look_is_a_setting(kind: str, name: str, tmp_path: Path) 
             check(section, params[section], SECTIONS[section])
 
 
-def test_a_lead_that_sees_more_takes_fewer_steps() -> None:
-    one, half = (
-        leads.changes_for(given(budget=0.5), 0, lead)[0] for lead in ({}, {leads.STEPS: 0.5})
-    )
+def test_a_lead_that_costs_more_takes_fewer_steps(tmp_path: Path) -> None:
+    words = given(set="tiles", data=tmp_path, weights=tmp_path / "one.safetensors", budget=0.5)
+    one, paths = leads.changes_for(words, 0, {})
+    costly = {leads.COST: 2.0, leads.WEIGHTS: "two.safetensors"}
+    half, other = leads.changes_for(words, 0, costly)
     key = "train_supervised.iterations"
     assert half[key] == round(one[key] / 2)
-    assert leads.STEPS not in half
+    assert half.keys() == one.keys()
+    assert Path(paths["model.encoder_weights"]).name == "one.safetensors"
+    assert Path(other["model.encoder_weights"]).name == "two.safetensors"
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ({"leads": ["base", "nosuch"]}, "no lead nosuch of students; there are base, "),
+        ({"leads": ["side_192"]}, "no lead side_192 of students; there are base, "),
         ({"set": "tiles"}, "tiles: give --data and --weights"),
     ],
 )

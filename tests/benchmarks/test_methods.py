@@ -35,7 +35,11 @@ def test_a_table_has_the_seeds_that_all_methods_share(
     assert "over seed 1, on 3 test parts. 95 % intervals resample parts alone" in printed
     assert "| cps | 94.5 (94.5-94.5) | +22.1 (+22.1 to +22.1) | 94.5 |" in printed
     keep(tmp_path, "st", 7, right=9)
-    assert "no seed was run with all" in "\n".join(methods.table())
+    printed = "\n".join(methods.table())
+    assert "no seed was run with all" in printed
+    assert "| cps |" not in printed
+    keep(tmp_path, "cps", 0, right=9)
+    assert "over the seeds 0, 1 together, on 3 test parts" in "\n".join(methods.table())
 
 
 def test_methods_that_have_more_seeds_get_a_table_of_their_own(

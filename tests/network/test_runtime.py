@@ -284,6 +284,39 @@ def test_a_kept_graph_that_the_runtime_refuses_is_made_anew(
     assert file.read_bytes() == graph
 
 
+def test_a_runtime_that_refuses_a_graph_has_it_made_anew_once(
+    network_settings: NetworkSettings, made: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise InputError("no such operator")
+
+    monkeypatch.setattr(runtime, "open_network", refuse)
+    with torch.no_grad():
+        for seed in range(3):
+            predicting(new_network(network_settings, 3, seed=seed).eval(), by("onnxruntime"))(
+                some_images()
+            )
+    assert made == [SIZE]
+
+
+def test_a_graph_that_cannot_be_written_leaves_it_to_pytorch(
+    fresh: SegmentationNetwork,
+    made: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: Any) -> bytes:
+        raise ValueError("more than 2 GB")
+
+    monkeypatch.setattr(runtime, "with_weights", fail)
+    predicting(fresh, by("onnxruntime"))
+    with torch.no_grad():
+        assert torch.equal(fresh(some_images()), fresh.by_layers(some_images()))
+    assert (
+        "by PyTorch: the network's graph cannot be made: more than 2 GB" in capsys.readouterr().out
+    )
+
+
 def test_a_runtime_that_fails_later_is_named_and_pytorch_goes_on(
     fresh: SegmentationNetwork,
     made: list[tuple[int, int]],

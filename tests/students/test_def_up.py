@@ -258,8 +258,8 @@ def test_defects_are_pasted_into_both_halves_before_they_are_mixed(
     network: SegmentationNetwork, relabels: bool
 ) -> None:
     """And after the mean of the student's weights has labeled: what is pasted is known."""
-    shape = torch.ones(3, 3)
-    bank = {2: [Defect.of(2, torch.zeros(1, 3, 3, dtype=torch.uint8), shape)]}
+    black = torch.tensor([0, 1], dtype=torch.uint8).expand(3, 3, 2)
+    bank = {2: [Defect(2, black, margin=0)]}
     pasting = Pasting(NOTHING_PASTED.model_copy(update={"probability": 0.7}), bank, draws(4))
     mean = MeanTeacher(network, MASKS_STAY) if relabels else None
     found = step_of(4, 4, pasting=pasting, mean_teacher=mean)(network)

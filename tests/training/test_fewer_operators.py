@@ -94,8 +94,9 @@ def slow_paste(
     target = (slice(y, y + height), slice(x, x + width))
     pasted, shape, opacity = (
         tensor[(..., *cut)].flip(axes)
-        for tensor in (defect.planes[:-1], defect.mask, defect.opacity)
+        for tensor in (defect.pixels[..., :-1].permute(2, 0, 1), defect.mask, defect.opacity)
     )
+    pasted = pasted.float() / 255
     if len(pasted) > 1:
         grey = (image == image[:1]).all()
         mean = pasted.mean(dim=0, keepdim=True)
@@ -152,14 +153,14 @@ def test_defects_are_pasted_together_as_one_by_one(
     masks = torch.randint(0, 3, (24, *size), generator=generator)
     masks[:, :2] = IGNORE
     draws, defects = torch.rand(24, DRAWS, generator=generator), bank(margin, of_defect)
-    stored = [x.planes.clone() for d in defects.values() for x in d]
+    stored = [x.pixels.clone() for d in defects.values() for x in d]
     found = paste_defects(images, masks, defects, ALWAYS, draws)
     expected = slow_pasted(images, masks, defects, draws)
     # a sum over an image takes its pixels in another order than one over a part of it
     torch.testing.assert_close(found[0], expected[0], rtol=0, atol=2e-6)
     assert torch.equal(found[1], expected[1])
     assert not torch.equal(found[1], masks)
-    kept = [x.planes for d in defects.values() for x in d]
+    kept = [x.pixels for d in defects.values() for x in d]
     assert all(map(torch.equal, stored, kept)), "what is pasted is changed"
 
 
@@ -178,10 +179,12 @@ def test_pasting_takes_as_many_operators_whatever_the_batch(
     assert count(1) == count(4) == count(16) <= most
 
 
-def test_grey_defects_among_coloured_ones_stay_grey() -> None:
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_and_coloured_defects_are_pasted_as_if_each_were_alone(channels: int) -> None:
     both = {1: bank(2, 3)[1], 2: bank(2, 1)[2]}
     generator = torch.Generator().manual_seed(1)
-    images = torch.rand(24, 3, 40, 50, generator=generator)
+    images = torch.rand(24, channels, 40, 50, generator=generator)
+    images[::3] = images[::3, :1]
     masks = torch.zeros(24, 40, 50, dtype=torch.int64)
     draws = torch.rand(24, DRAWS, generator=generator)
     found = paste_defects(images, masks, both, ALWAYS, draws)
@@ -189,6 +192,11 @@ def test_grey_defects_among_coloured_ones_stay_grey() -> None:
     torch.testing.assert_close(found[0], expected[0], rtol=0, atol=2e-6)
     assert torch.equal(found[1], expected[1])
     assert set(found[1].unique().tolist()) == {0, 1, 2}
+    for k in range(24):
+        one = slice(k, k + 1)
+        alone = paste_defects(images[one], masks[one], both, ALWAYS, draws[one])
+        assert torch.equal(alone[0], found[0][one])
+        assert torch.equal(alone[1], found[1][one])
 
 
 def test_only_a_gpu_steps_all_parameters_at_once(

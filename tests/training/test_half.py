@@ -20,8 +20,8 @@ CPU = torch.device("cpu")
 WEAK = WeakAugmentSettings(
     scale_min=0.8, scale_max=1.25, flip_probability=0.5, vertical_flip_probability=0.5
 )
-SHAPE = torch.ones(3, 3)
-BANK = {2: [Defect.of(2, torch.full((1, 3, 3), 255, dtype=torch.uint8), SHAPE)]}
+WHITE = torch.tensor([255, 1], dtype=torch.uint8).expand(3, 3, 2)
+BANK = {2: [Defect(2, WHITE, margin=0)]}
 
 
 def half(draws: Draws, *, probability: float = 0.7, positions: list[int] | None = None) -> Half:

@@ -66,8 +66,8 @@ def collected(data: TrainingImages, settings: PasteSettings, *, seed: int = 0) -
 def test_a_defect_is_cut_with_its_margin() -> None:
     [defect] = cut_defects(*labeled(), margin=2, limit=LIMIT)
     assert defect.value == 2
-    assert defect.planes.shape == (2, 6, 10)
-    assert torch.equal(defect.planes[:1], labeled()[0][:, 3:9, 6:16] / 255)
+    assert defect.pixels.shape == (6, 10, 2)
+    assert torch.equal(defect.pixels[..., 0], labeled()[0][0, 3:9, 6:16])
     assert defect.mask.sum() == 12
     assert defect.opacity[defect.mask].unique().tolist() == [1.0]
     # a corner is two pixels away: 1 - 2 / 3
@@ -104,7 +104,7 @@ def test_of_a_defect_that_reaches_far_a_part_is_cut(limit: tuple[int, int]) -> N
     image = torch.arange(30 * 40).view(1, 30, 40).to(torch.uint8)
     [defect] = cut_defects(image, mask, margin=2, limit=limit)
     assert defect.mask.shape == limit
-    assert defect.planes.shape == (2, *limit)
+    assert defect.pixels.shape == (*limit, 2)
     assert defect.mask.any()
     assert torch.equal(defect.opacity == 1, defect.mask)
 
@@ -293,7 +293,7 @@ def test_images_in_any_order_give_the_defects_of_those_drawn_first(
     assert list(found) == sorted(expected)
     for value, defects in found.items():
         for one, other in zip(defects, expected[value], strict=True):
-            assert torch.equal(one.planes, other.planes)
+            assert torch.equal(one.pixels, other.pixels)
 
 
 def test_what_is_pasted_is_drawn_after_the_order_of_images(make_set: MakeSet) -> None:
