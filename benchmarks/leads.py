@@ -61,8 +61,9 @@ GENERATED = "generated"
 KINDS = {"teachers": ("train_supervised", MODELS[:1]), "students": ("retrain_final", MODELS)}
 """The last stage that a lead of each kind needs, and the models that are counted."""
 
-COST, WEIGHTS = "cost", "weights"
-"""Of a lead: how many times the base's step one costs; the file of its encoder's weights."""
+COST, WEIGHTS, SHARES = "cost", "weights", "shares"
+"""Of a lead: how many times the base's step one costs; the file of its encoder's weights; of all
+steps, those of teacher, student 1 and final student."""
 
 BASE, PLAIN = "base", "plain"
 """What each lead, and each look, is held against."""
@@ -127,7 +128,11 @@ def changes_for(
             "data.root": str(given.data.resolve()),
             "model.encoder_weights": str(weights.with_name(lead.get(WEIGHTS, weights.name))),
         }
-    settings = {key: value for key, value in lead.items() if key not in (COST, WEIGHTS)}
+    settings = {key: value for key, value in lead.items() if key not in (COST, WEIGHTS, SHARES)}
+    if SHARES in lead:
+        steps = {key: of for key, of in changes.items() if key.endswith(".iterations")}
+        whole = sum(steps.values())
+        changes |= {key: share * whole for key, share in zip(steps, lead[SHARES], strict=True)}
     budget = given.budget / lead.get(COST, 1.0)
     return changes | iterations(changes, budget) | settings, paths
 

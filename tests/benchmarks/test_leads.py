@@ -76,6 +76,20 @@ def test_a_lead_that_costs_more_takes_fewer_steps(tmp_path: Path) -> None:
     assert Path(other["model.encoder_weights"]).name == "two.safetensors"
 
 
+def test_a_lead_shares_the_steps_out_anew() -> None:
+    words = given(budget=0.5)
+    one, other = (
+        leads.changes_for(words, 0, lead)[0] for lead in ({}, {leads.SHARES: [0.7, 0.1, 0.2]})
+    )
+    keys = [key for key in one if key.endswith(".iterations")]
+    assert [key.split(".")[0] for key in keys] == [
+        *("train_supervised", "retrain_reliable", "retrain_final")
+    ]
+    whole = sum(one[key] for key in keys)
+    assert sum(other[key] for key in keys) == whole
+    assert [other[key] / whole for key in keys] == pytest.approx([0.7, 0.1, 0.2], abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
