@@ -1,6 +1,7 @@
 """Kept counts of methods become tables; strips become what `folder` reads."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,15 @@ def test_the_tables_are_those_of_the_counts() -> None:
     """Mended by `python -m benchmarks.methods table > docs/methods/tables.md`."""
     kept = (methods.COUNTS / "tables.md").read_text(encoding="utf-8")
     assert kept.splitlines() == "\n".join(methods.table()).splitlines()
+
+
+def test_every_score_of_the_document_is_in_the_tables() -> None:
+    """Mended by a look at docs/methods/tables.md."""
+    known = (methods.COUNTS / "tables.md").read_text(encoding="utf-8")
+    said = (methods.ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    found = re.findall(r"[+-]?\d+\.\d \([^)]*\d\)", said)
+    assert len(found) > 20, "nothing was looked at"
+    assert [score for score in found if score not in known] == []
 
 
 def test_strips_are_read_by_folder(tmp_path: Path) -> None:
