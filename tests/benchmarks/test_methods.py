@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from benchmarks import methods
+from benchmarks.accuracy import ITERATIONS, changed_params, changes_of
+from ppl.core.settings import read_params
 from ppl.data.adapters.base import DataSettings, load_samples
 
 
@@ -104,3 +107,28 @@ def test_strips_are_read_by_folder(tmp_path: Path) -> None:
             values = np.asarray(mask)
         assert (values == number).sum() == 20 * number
         assert set(np.unique(values)) == {0, number}
+
+
+OF_THE_BENCHMARK = {
+    "data": {"name"},
+    "split": {"validation_fraction", "test_fraction"},
+    "model": {"architecture", "encoder", "options", "mean", "std"},
+    "image": {"height", "width"},
+    "weak_augment": {"vertical_flip_probability"},
+    "optimizer": {"encoder_lr", "decoder_lr_multiple"},
+    # without validation images it asks nobody
+    "fall_back": {"enabled"},
+    **{name: {"iterations"} for name in ITERATIONS},
+}
+
+
+def test_runs_have_the_settings_of_params_yaml_but_for_what_is_said() -> None:
+    ours = read_params(methods.ROOT / "params.yaml")
+    theirs = yaml.safe_load(changed_params(changes_of(methods.ROW)))
+    changed = {
+        section: found
+        for section, settings in ours.items()
+        if isinstance(settings, dict)
+        and (found := {key for key in settings if settings[key] != theirs[section][key]})
+    }
+    assert changed == OF_THE_BENCHMARK
