@@ -3,7 +3,7 @@
     python -m benchmarks.leads run tiles teachers --data MTD --weights FILE --budget 0.25
     python -m benchmarks.leads run strips students --data STRIPS --weights FILE --leads base xor
     python -m benchmarks.leads run generated students
-    python -m benchmarks.leads table
+    python -m benchmarks.leads table > docs/leads/tables.md
 
 A lead is screened on teachers alone, where it concerns them, or on students; what helps on two data
 sets is worth more seeds, and a third set to confirm it. Every model is asked by each of the looks.
@@ -182,9 +182,10 @@ def kept() -> Kept:
 
 
 def table() -> Iterator[str]:
-    """Markdown: a table for each data set, share of labels, budget and kind that was run."""
+    """docs/leads/tables.md: for each data set, share of labels, budget and kind that was run."""
+    yield "# Leads"
     for title, leads in kept().items():
-        yield f"\n**{title}**\n"
+        yield f"\n## {title}\n"
         classes = next(iter(next(iter(leads.values())).values()))["classes"]
         columns = ["lead", "look", "seeds", "commits", *MODELS, "by seed", "against", "difference"]
         yield f"| {' | '.join([*columns, 'its seeds', *classes])} |"
@@ -209,11 +210,12 @@ def cells(leads: Mapping[str, Mapping[int, dict[str, Any]]], lead: str, look: st
             side_of(of_seed, shared, last), side_of(over, shared, f"{model}_{how}")
         )
         against = [f"{other}, {how}", gain, by_seed]
+    of_classes = shown_iou(whole[model].sum(dim=0))
     return [
         *(lead, look, ", ".join(map(str, sorted(of_seed))), commits_of(of_seed)),
         *(percent(pooled_miou(whole[m])) if m in whole else "-" for m in MODELS),
         *(", ".join(map(percent, each)), *against),
-        *(percent(iou) for iou in shown_iou(whole[model].sum(dim=0)).tolist()),
+        *(percent(None if iou != iou else iou) for iou in of_classes.tolist()),
     ]
 
 

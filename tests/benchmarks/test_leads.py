@@ -39,13 +39,19 @@ def test_a_lead_is_held_against_the_base_and_a_look_against_the_plain_one(
         keep("base", seed, {"plain": 5, "mirrored": 6, "four": 6})
     keep("xor", 1, {"plain": 7, "mirrored": 7, "four": 7})
     printed = list(leads.table())
-    title = "**Generated pictures, 1/8 of the labels, x1 the steps, students**"
-    assert printed[0].strip() == title
+    title = "## Generated pictures, 1/8 of the labels, x1 the steps, students"
+    assert printed[1].strip() == title
     rows = {tuple(line[2:].split(" | ")[:2]): line for line in printed}
     assert "| - | - | - |" in rows["base", "plain"]
     assert "| base, plain | **+5.5 (+5.5 to +5.5)** | +5.5, +5.5 |" in rows["base", "mirrored"]
     assert "| base, plain | +11.0, one seed | - |" in rows["xor", "plain"]
     assert "| base, mirrored | +5.5, one seed | - |" in rows["xor", "mirrored"]
+
+
+def test_the_tables_are_those_of_the_counts() -> None:
+    """Mended by `python -m benchmarks.leads table > docs/leads/tables.md`."""
+    kept = (leads.COUNTS / "tables.md").read_text(encoding="utf-8")
+    assert kept.splitlines() == "\n".join(leads.table()).splitlines()
 
 
 @pytest.mark.parametrize("kind", leads.KINDS)
