@@ -26,6 +26,7 @@ import yaml
 from torch import Tensor
 
 from benchmarks.accuracy import (
+    ITERATIONS,
     ROOT,
     add_run_arguments,
     by_model,
@@ -43,7 +44,7 @@ from benchmarks.methods import ROW, SETS, TITLES
 from ppl.core.errors import InputError
 from ppl.core.settings import read_params, section
 from ppl.images.confusion import confusion_matrix
-from ppl.images.miou import pooled_miou, shown_iou
+from ppl.images.miou import pooled_miou, rounded, shown_iou
 from ppl.images.record import read_split_record
 from ppl.images.sets import read_dataset_info, read_image_set
 from ppl.judge.table import percent
@@ -118,8 +119,7 @@ def changes_for(
     own = {"seed": seed, "split.labeled_fraction": given.fraction}
     if given.set == GENERATED:
         params = read_params(ROOT / "params.yaml")
-        trainings = ("train_supervised", "retrain_reliable", "retrain_final")
-        changes = own | {f"{t}.iterations": params[t]["iterations"] for t in trainings}
+        changes = own | {f"{of}.iterations": params[of]["iterations"] for of in ITERATIONS}
         paths = {}
     else:
         changes = changes_of(ROW) | SETS[given.set] | own
@@ -130,9 +130,9 @@ def changes_for(
         }
     settings = {key: value for key, value in lead.items() if key not in (COST, WEIGHTS, SHARES)}
     if SHARES in lead:
-        steps = {key: of for key, of in changes.items() if key.endswith(".iterations")}
-        whole = sum(steps.values())
-        changes |= {key: share * whole for key, share in zip(steps, lead[SHARES], strict=True)}
+        keys = [f"{stage}.iterations" for stage in ITERATIONS]
+        whole = sum(changes[key] for key in keys)
+        changes |= {key: share * whole for key, share in zip(keys, lead[SHARES], strict=True)}
     budget = given.budget / lead.get(COST, 1.0)
     return changes | iterations(changes, budget) | settings, paths
 
@@ -215,7 +215,7 @@ def cells(leads: Mapping[str, Mapping[int, dict[str, Any]]], lead: str, look: st
         *(lead, look, ", ".join(map(str, sorted(of_seed))), commits_of(of_seed)),
         *(percent(pooled_miou(whole[m])) if m in whole else "-" for m in MODELS),
         *(", ".join(map(percent, each)), *against),
-        *(percent(None if iou != iou else iou) for iou in of_classes.tolist()),
+        *(percent(rounded(iou)) for iou in of_classes.tolist()),
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ppl.core.settings import check, section
 from ppl.data.adapters.base import DataSettings, dataset_info
-from ppl.images.miou import pooled_miou
+from ppl.images.miou import pooled_miou, rounded
 from ppl.judge.table import percent, text_table
 from ppl.methods.choose import NAMES, MethodSettings
 from ppl.scores.bootstrap import IntervalSettings, percentile_interval, sum_by_group
@@ -145,7 +145,7 @@ def _cells(result: Result, other: Result, settings: IntervalSettings) -> list[st
         f"{percent(found.miou)} ({percent(bounds.low)}-{percent(bounds.high)})",
         gain,
         ", ".join(each),
-        *(percent(None if of != of else of) for of in found.iou.tolist()),
+        *(percent(rounded(iou)) for iou in found.iou.tolist()),
         " + ".join(f"{count:,}" for count in budget.steps),
         f"{budget.passes:,.0f}",
     ]

@@ -247,6 +247,21 @@ def test_the_network_of_params_yaml_has_layers_that_it_never_uses(project: Path)
     assert made[0] == made[1]
 
 
+def assert_made_anew(
+    kept: onnx.ModelProto, network: SegmentationNetwork, made: list[tuple[int, int]], graph: bytes
+) -> None:
+    """Where `kept` lies, `graph` does once the network has predicted, as by its layers."""
+    file = runtime._file_of(network, SIZE)
+    file.parent.mkdir()
+    file.write_bytes(kept.SerializeToString())
+    predicting(network, by("onnxruntime"))
+    with torch.no_grad():
+        found, expected = network(some_images()), network.by_layers(some_images())
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert made == [SIZE]
+    assert file.read_bytes() == graph
+
+
 def test_a_kept_graph_that_disagrees_is_made_anew(
     fresh: SegmentationNetwork, made: list[tuple[int, int]], graph: bytes
 ) -> None:
@@ -257,15 +272,7 @@ def test_a_kept_graph_that_disagrees_is_made_anew(
     for node in wrong.graph.node:
         node.input[:] = ["other" if name == "network.std" else name for name in node.input]
     scale.CopyFrom(onnx.numpy_helper.from_array(np.full((1, 3, 1, 1), 9, np.float32), "other"))
-    file = runtime._file_of(fresh, SIZE)
-    file.parent.mkdir()
-    file.write_bytes(wrong.SerializeToString())
-    predicting(fresh, by("onnxruntime"))
-    with torch.no_grad():
-        found, expected = fresh(some_images()), fresh.by_layers(some_images())
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-    assert made == [SIZE]
-    assert file.read_bytes() == graph
+    assert_made_anew(wrong, fresh, made, graph)
 
 
 def test_a_kept_graph_that_the_runtime_refuses_is_made_anew(
@@ -273,15 +280,7 @@ def test_a_kept_graph_that_the_runtime_refuses_is_made_anew(
 ) -> None:
     wrong = onnx.load_from_string(graph)
     wrong.graph.node[0].op_type = "NoSuchOperator"
-    file = runtime._file_of(fresh, SIZE)
-    file.parent.mkdir()
-    file.write_bytes(wrong.SerializeToString())
-    predicting(fresh, by("onnxruntime"))
-    with torch.no_grad():
-        found, expected = fresh(some_images()), fresh.by_layers(some_images())
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-    assert made == [SIZE]
-    assert file.read_bytes() == graph
+    assert_made_anew(wrong, fresh, made, graph)
 
 
 def test_a_runtime_that_refuses_a_graph_has_it_made_anew_once(
